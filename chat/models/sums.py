@@ -1,0 +1,166 @@
+"""What is left of the ledger when its rows are pruned: sums by day and by month, and histograms of times."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import models
+
+from chat.models.ledger import TOKEN_FIELDS
+
+# Money inside the sums is a whole number of the ledger's smallest unit (`ProviderCall.cost` has eight places): SQLite
+# keeps decimals as floats, and a sum of floats depends on its order.
+COST_UNIT = Decimal("0.00000001")
+
+SUMS = ("calls", "estimated", "unpriced", *TOKEN_FIELDS, "cost_units")
+
+
+class Sums(models.Model):
+    """Settled calls of the ledger, added up by `chat.ledger` alone. A row outlives the ledger rows that it counts."""
+
+    outcome = models.CharField(max_length=11)
+    calls = models.PositiveBigIntegerField()
+    estimated = models.PositiveBigIntegerField(help_text="Calls with a figure that is ours.")
+    unpriced = models.PositiveBigIntegerField(help_text="Calls whose cost is not known.")
+    input_tokens = models.PositiveBigIntegerField()
+    output_tokens = models.PositiveBigIntegerField()
+    cached_tokens = models.PositiveBigIntegerField()
+    reasoning_tokens = models.PositiveBigIntegerField()
+    cost_units = models.PositiveBigIntegerField(help_text="In units of 0.00000001 US dollars.")
+
+    class Meta:
+        abstract = True
+
+
+class ModelSums(Sums):
+    """Sums that also tell models and error codes apart."""
+
+    model = models.CharField(max_length=200)
+    error_code = models.CharField(max_length=20)
+
+    class Meta:
+        abstract = True
+
+
+class UsageDay(ModelSums):
+    """All users of one day, UTC."""
+
+    day = models.DateField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("day", "model", "outcome", "error_code"), name="usage_day"),)
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.day}"
+
+
+class UsageMonth(ModelSums):
+    """All users of one month."""
+
+    month = models.DateField(help_text="Its first day.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("month", "model", "outcome", "error_code"), name="usage_month"),)
+
+    def __str__(self) -> str:
+        return f"{self.model} in {self.month:%Y-%m}"
+
+
+class UserDay(ModelSums):
+    """One user and one day. `user_id` is no foreign key: what was spent was spent, whoever is deleted later."""
+
+    day = models.DateField()
+    user_id = models.PositiveBigIntegerField(help_text="0 when the user was deleted before the call was counted.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("user_id", "day", "model", "outcome", "error_code"), name="user_day"),
+        )
+        indexes = (models.Index(fields=("day",), name="user_days_by_day"),)
+
+    def __str__(self) -> str:
+        return f"user {self.user_id}, {self.model} on {self.day}"
+
+
+class UserMonth(ModelSums):
+    """One user and one month, so that a year of many users is read from few rows."""
+
+    month = models.DateField(help_text="Its first day.")
+    user_id = models.PositiveBigIntegerField(help_text="0 when the user was deleted before the call was counted.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("month", "user_id", "model", "outcome", "error_code"), name="user_month"),
+        )
+
+    def __str__(self) -> str:
+        return f"user {self.user_id}, {self.model} in {self.month:%Y-%m}"
+
+
+class UserTotal(Sums):
+    """One user and one month, whatever the model: a fifth of the rows of `UserMonth`, for the table of all users."""
+
+    month = models.DateField(help_text="Its first day.")
+    user_id = models.PositiveBigIntegerField(help_text="0 when the user was deleted before the call was counted.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("month", "user_id", "outcome"), name="user_total"),)
+
+    def __str__(self) -> str:
+        return f"user {self.user_id} in {self.month:%Y-%m}"
+
+
+class Measure(models.IntegerChoices):
+    FIRST_TOKEN = 1, "first token"
+    TOTAL = 2, "whole answer"
+
+
+class Times(models.Model):
+    """A histogram of milliseconds: how many calls fell into a bucket of `chat.usage.bucket_of`."""
+
+    model = models.CharField(max_length=200)
+    outcome = models.CharField(max_length=11)
+    measure = models.PositiveSmallIntegerField(choices=Measure.choices)
+    bucket = models.PositiveSmallIntegerField()
+    calls = models.PositiveBigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class TimesDay(Times):
+    day = models.DateField()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("day", "model", "outcome", "measure", "bucket"), name="times_day"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.day}: {self.get_measure_display()}, bucket {self.bucket}"
+
+
+class TimesMonth(Times):
+    month = models.DateField(help_text="Its first day.")
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("month", "model", "outcome", "measure", "bucket"), name="times_month"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} in {self.month:%Y-%m}: {self.get_measure_display()}, bucket {self.bucket}"
+
+
+class Pruning(models.Model):
+    """One removal of old ledger rows: before this day only the sums are left."""
+
+    before = models.DateField(help_text="The first day, UTC, whose rows were kept.")
+    rows = models.PositiveBigIntegerField(default=0)
+    began_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-before",)
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows before {self.before}"

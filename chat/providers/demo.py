@@ -1,0 +1,202 @@
+"""The embedded provider, for people who have no key yet: it says that it is a demo, and shows what the site is for.
+
+Nothing here is random: the same question has the same answer, in the same pieces, at the same rhythm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from typing import NoReturn
+from zlib import crc32
+
+from chat.errors import ChatError
+from chat.events import Finish, ProviderEvent, Reasoning, Token, Usage, storable
+from chat.providers import Prompt
+from chat.providers.wire import Batch
+from chat.usage import estimate_tokens
+
+ANSWERS = Path(__file__).parent / "demo_answers"
+
+FIRST_WORD = 0.3  # seconds; what a quick model takes
+
+# Characters of one token after another, and the seconds between them: about fifty tokens a second, not quite even.
+# Four sizes against five pauses, so that twenty tokens pass before the pattern comes again.
+SIZES = (4, 3, 5, 4)
+RHYTHM = (0.017, 0.022, 0.015, 0.025, 0.020)
+
+# A question may be 100,000 characters long. The demo chooses by its beginning and quotes even less of it.
+READ = 2_000
+QUOTED = 200
+
+# What a question begins with to see something special. "longer" and "fail-safe" are other words.
+SPECIAL = re.compile(r"\W*(rate[ _-]?limit|silent|stall|think|long|code|fail)(?![\w-])", re.IGNORECASE)
+
+GREETING = re.compile(r"\W*(hello|hi|hey|good (?:morning|afternoon|evening))\b", re.IGNORECASE)
+
+# Answers about the site, and the words that ask for each.
+TOPICS = {
+    name: re.compile(rf"\b(?:{words})", re.IGNORECASE)
+    for name, words in {
+        "interruption": "interrupt|reload|refresh|crash|los[et]|surviv|keep|kept|stop|(?:re|dis)connect|resum|restart",
+        "streaming": "stream|token|render|markdown|fast|speed|slow|sse|live|websocket",
+        "ledger": "ledger|admin|cost|usage|price|bill|spen[dt]|money|staff|operat",
+        "keyboard": "keyboard|keys?\\b|shortcut|enter\\b|escape|type|accessib|screen reader|focus|mouse",
+        "api": "api\\b|curl|program|script|python|json|bot\\b|http|integrat|endpoint",
+    }.items()
+}
+
+# What Markdown would read as markup, anywhere in a line and at its beginning.
+MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&]|^[-+=](?=\W|$)|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
+
+
+class DemoProvider:
+    """See `chat.providers.Provider`. `pace` is the speed: 1 is a human one, 2 twice as fast, 0 without any waiting."""
+
+    def __init__(self, *, pace: float = 1.0) -> None:
+        if not pace >= 0:
+            raise ValueError(f"pace must be zero or more, not {pace}")
+        self._slowness = 1 / pace if pace else 0.0
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """See `chat.providers.Provider`; a pace of 0 does not shorten the silences that were asked for."""
+        question = question_of(prompt)
+        name = special(question)
+        await self._wait(FIRST_WORD)
+        if name == "rate limit":
+            raise ChatError("rate_limited", "the demo was asked to refuse", retry_after=3)
+        if name == "silent":
+            await silence()
+        reasoning = written("reasoning.txt") if name == "think" else ""
+        text = answer_to(question)
+        async with aclosing(self._in_rhythm(spoken(reasoning, text))) as batches:
+            async for batch in batches:
+                yield batch
+        if name == "fail":
+            raise ChatError("upstream_error", "the demo was asked to fail")
+        if name == "stall":
+            await silence()
+        yield [Finish("stop"), usage(prompt, text, reasoning)]
+
+    async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
+        """See `chat.providers.Provider`; it takes as long as the stream, as with a model."""
+        async with aclosing(self.stream(prompt)) as batches:
+            events = [event async for batch in batches for event in batch]
+        whole = Batch()
+        for event in events:
+            if isinstance(event, Reasoning | Token):
+                whole.text(type(event), event.content)
+            else:
+                whole.put(event)
+        return whole.take()
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+    async def _in_rhythm(self, events: Iterator[ProviderEvent]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """Each event when its time has come; who asks late gets all that is due, as from a network."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        batch: list[ProviderEvent] = []
+        for event, pause in zip(events, cycle(RHYTHM), strict=False):
+            batch.append(event)
+            due += pause * self._slowness
+            if due > loop.time():
+                yield batch
+                batch = []
+                await asyncio.sleep(due - loop.time())
+        if batch:
+            yield batch
+
+    async def _wait(self, seconds: float) -> None:
+        # Also without waiting, so that a stream at pace 0 lets others run and can be cancelled.
+        await asyncio.sleep(seconds * self._slowness)
+
+
+async def silence() -> NoReturn:
+    """Say nothing until the stream is closed."""
+    while True:  # noqa: ASYNC110 - no event is awaited
+        await asyncio.sleep(3600)
+
+
+def question_of(prompt: Prompt) -> str:
+    """What the user said last."""
+    return next((turn.content for turn in reversed(prompt.turns) if turn.role == "user"), "")
+
+
+def special(question: str) -> str:
+    """The name of the special answer that the question asks for, or nothing."""
+    found = SPECIAL.match(question[:READ])
+    if found is None:
+        return ""
+    name = found[1].lower()
+    return "rate limit" if name.startswith("rate") else name
+
+
+def answer_to(question: str) -> str:
+    """The text that answers the question; `rate limit` and `silent` have none."""
+    if name := special(question):
+        return written(f"{name}.md")
+    beginning = storable(question[:READ])
+    topic, lead = topic_of(beginning)
+    return "\n\n".join((opening(beginning), lead, written(f"{topic}.md"), written("closing.md")))
+
+
+def opening(question: str) -> str:
+    """That this is a demo, how to connect a model, and what was asked."""
+    greeting = GREETING.match(question)
+    this = f"{greeting[1].capitalize()}, this" if greeting else "This"
+    return written("opening.md").format(This=this, question=quoted(question))
+
+
+def quoted(question: str) -> str:
+    """The beginning of the question on one line, with its markup to be read and not obeyed."""
+    line = " ".join(question.split())
+    beginning = line if len(line) <= QUOTED else f"{line[:QUOTED].rstrip()}…"
+    return MARKUP.sub(r"\\\g<0>", beginning) or "(nothing)"
+
+
+def topic_of(question: str) -> tuple[str, str]:
+    """The answer whose words the question has most of, or one by lot but always the same; and a sentence before it."""
+    hits = {name: len(words.findall(question)) for name, words in TOPICS.items()}
+    nearest = max(hits, key=hits.__getitem__)
+    if hits[nearest]:
+        return nearest, "The demo knows one subject, this site. Your words came nearest to this part of it."
+    drawn = list(TOPICS)[crc32(question.encode()) % len(TOPICS)]
+    return (
+        drawn,
+        "A model would have something to say to that. The demo knows one subject, this site; here is a part of it.",
+    )
+
+
+@cache
+def written(name: str) -> str:
+    return (ANSWERS / name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def spoken(reasoning: str, text: str) -> Iterator[Reasoning | Token]:
+    """Both texts as tokens, the reasoning first."""
+    yield from map(Reasoning, pieces(reasoning))
+    yield from map(Token, pieces(text))
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text cut into pieces of the size of tokens, anywhere, as a tokenizer cuts."""
+    start = 0
+    for size in cycle(SIZES):
+        if start >= len(text):
+            return
+        yield text[start : start + size]
+        start += size
+
+
+def usage(prompt: Prompt, text: str, reasoning: str) -> Usage:
+    """Four characters a token. The demo is the provider, so its own count is no estimate."""
+    asked = sum(estimate_tokens(len(turn.content)) for turn in prompt.turns)
+    thought = estimate_tokens(len(reasoning))
+    return Usage(asked, estimate_tokens(len(text)) + thought, reasoning_tokens=thought)

@@ -1,0 +1,76 @@
+"""Who reads a stream, and whether they still may: a response that lasts minutes outlives what let it begin."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+
+from chat.background import in_thread
+from chat.models import ApiToken, User
+
+# The end of a session is noticed within this and a heartbeat, which is 15 s at most: the promise is 30 s.
+CHECK_EVERY = 12.0
+
+
+@dataclass(slots=True)
+class Visitor:
+    """A user, by a session or by a bearer token."""
+
+    user: int
+    session: str = ""
+    token: str = ""
+    _checked: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, request: HttpRequest, user: User) -> Visitor:
+        """The user whom a request of the API or of a page is let through as."""
+        if token := bearer_token(request.headers.get("Authorization", "")):
+            return cls(user.pk, token=token)
+        return cls(user.pk, session=request.session.session_key or "")
+
+    async def is_welcome(self) -> bool:
+        """Whether they may go on; asks the database once in `CHECK_EVERY` seconds."""
+        if time.monotonic() - self._checked < CHECK_EVERY:
+            return True
+        self._checked = time.monotonic()
+        return await in_thread(self.is_let_in)
+
+    def is_let_in(self) -> bool:
+        """Whether a request like the first one would be let in now."""
+        user = user_of_token(self.token) if self.token else user_of_session(self.session)
+        return user is not None and user.pk == self.user
+
+
+async def user_of(request: HttpRequest) -> User | AnonymousUser:
+    """The user of a request's session, left where `request.user` and `request.auser` look for it: each of them would go
+    to a thread, and the second one twice."""
+    user = await sync_to_async(get_user)(request)  # the connection is the request's, which goes on
+    request._cached_user = request._acached_user = user  # type: ignore[attr-defined]
+    return user
+
+
+def bearer_token(authorization: str) -> str:
+    """The token in an `Authorization` header, or nothing."""
+    scheme, _, token = authorization.partition(" ")
+    return token if scheme == "Bearer" else ""
+
+
+def user_of_token(token: str) -> User | None:
+    known = ApiToken.objects.select_related("user").filter(digest=ApiToken.digest_of(token), user__is_active=True)
+    found = known.first()
+    return found.user if found else None
+
+
+def user_of_session(key: str) -> User | None:
+    """As Django's middleware finds them: the session has not ended, the password is the same, the user is active."""
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    user = get_user(request)
+    return user if isinstance(user, User) else None

@@ -1,0 +1,142 @@
+"""What daphne lacks: a lifespan, a drain, a limit for bodies, and backpressure. Twisted has the means for all."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from daphne import http_protocol
+from daphne.http_protocol import WebRequest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Port
+from zope.interface import implementer
+
+from chatsite.guard import Application, Message, Receive, Scope, Send
+
+
+def is_serving() -> bool:
+    """Whether this process was started as daphne, or as `manage.py runserver`, which is daphne too."""
+    return not sys.modules.keys().isdisjoint({"daphne.cli", "daphne.management.commands.runserver"})
+
+
+def limit_bodies(most: int) -> None:
+    """Cut a request off when its body grows beyond `most` bytes. daphne calls the application when it has the whole
+    body, in a temporary file, so there it is too late."""
+
+    class LimitedRequest(WebRequest):  # type: ignore[misc]  # daphne has no types
+        received = 0
+
+        def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+            super().gotLength(length)
+            self._count(length or 0)
+            self.received = 0
+
+        def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+            self._count(len(data))
+            super().handleContentChunk(data)
+
+        def _count(self, length: int) -> None:
+            self.received += length
+            if self.received > most:
+                self.channel.transport.write(
+                    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                )
+                self.channel.loseConnection()
+
+    http_protocol.WebRequest = LimitedRequest
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """Twisted says when its buffer is full (64 KiB) and when it is empty."""
+
+    def __init__(self) -> None:
+        self._is_flowing = asyncio.Event()
+        self._is_flowing.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_flowing.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_flowing.set()
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._is_flowing.set()
+
+    async def wait(self) -> None:
+        await self._is_flowing.wait()
+
+
+def with_backpressure(application: Application) -> Application:
+    """Wait with what is sent until what was sent before has been read."""
+
+    async def flowing(scope: Scope, receive: Receive, send: Send) -> None:
+        assert isinstance(send, partial)  # noqa: S101 - daphne.server.Server.create_application makes it
+        protocol, flow = send.args[0], _Flow()
+        if scope["type"] == "http":
+            await _respond(application, scope, receive, send, protocol, flow)
+        else:
+            await _converse(application, scope, receive, send, protocol, flow)
+
+    return flowing
+
+
+async def _respond(
+    application: Application, scope: Scope, receive: Receive, send: Send, request: Any, flow: _Flow
+) -> None:
+    is_streaming = is_over = False
+
+    async def send_when_read(message: Message) -> None:
+        nonlocal is_streaming, is_over
+        await flow.wait()
+        is_connected = request.channel is not None and not request.finished
+        if message["type"] == "http.response.body":
+            is_over = not message.get("more_body", False)
+            if is_connected and not is_streaming and not is_over:
+                is_streaming = True
+                request.registerProducer(flow, True)
+            elif is_connected and is_streaming and is_over:
+                request.unregisterProducer()
+        await send(message)
+
+    await application(scope, receive, send_when_read)
+    if not is_over and request.channel is not None:
+        request.channel.forceAbortClient()
+
+
+async def _converse(
+    application: Application, scope: Scope, receive: Receive, send: Send, protocol: Any, flow: _Flow
+) -> None:
+    # The channel of the upgraded request still stands as the producer of this transport.
+    protocol.transport.unregisterProducer()
+    protocol.transport.registerProducer(flow, True)
+
+    async def send_when_read(message: Message) -> None:
+        await flow.wait()
+        await send(message)
+
+    await application(scope, receive, send_when_read)
+
+
+def stop_listening() -> None:
+    """Take no more connections, so that a proxy goes to another process; those that are open go on."""
+    readers: Any = reactor.getReaders()  # type: ignore[misc]  # the interface's methods have no self
+    for port in readers:
+        if isinstance(port, Port):
+            port.stopListening()  # type: ignore[no-untyped-call]
+
+
+def when_running(start: Callable[[], None], stop: Callable[[], Awaitable[None]]) -> None:
+    """Call `start` on the event loop before the first request, and wait for `stop` before the end."""
+    # `callLater`, because asyncio's loop does not run yet when the reactor says that it is running.
+    reactor.callWhenRunning(reactor.callLater, 0, start)
+    reactor.addSystemEventTrigger(
+        "before",
+        "shutdown",  # type: ignore[arg-type]  # its interface swaps the two names
+        lambda: Deferred.fromFuture(asyncio.ensure_future(stop())),
+    )

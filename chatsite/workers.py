@@ -1,0 +1,33 @@
+"""The threads that requests do their sync work in: a few for all of them."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any
+
+import django
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from django.core.handlers.asgi import ASGIHandler
+
+# Django gives every request a thread of its own and keeps it until the response ends, for a stream that is minutes:
+# 500 of them are 500 threads. Sync work here is queries of about a millisecond, so a few threads share it; one that an
+# admin page keeps for a second delays an eighth of the others.
+WORKERS = 8
+
+
+class Handler(ASGIHandler):
+    """Django's handler, with a shared thread for each request's sync work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers = cycle([ThreadSensitiveContext() for _ in range(WORKERS)])
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        SyncToAsync.thread_sensitive_context.set(next(self._workers))
+        await self.handle(scope, receive, send)
+
+
+def django_application() -> Handler:
+    """Set Django up and give its ASGI application."""
+    django.setup(set_prefix=False)
+    return Handler()

@@ -1,0 +1,195 @@
+"""What grows with an answer's length, and what with a conversation's: `python -m tests.bench.growth`.
+
+Lengths: the site's CPU seconds for 100,000 characters of one answer at 2,000 tokens a second. A question's own cost,
+measured with answers of one token, is told apart: short answers have more of it. Turns: the server's time and CPU time
+for the page of a conversation and for a question in it. Both should not grow faster than what is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import aiohttp
+
+from tests.bench import tables
+from tests.bench.__main__ import Site
+from tests.bench.client import TARGETS, Job, Visitor, ask_on_page, cookies
+from tests.bench.processes import cpu_seconds, listening, load, machine
+from tests.services import free_port
+
+RATE = 2000
+LENGTH_HEAD = (
+    "Characters",
+    "Answers",
+    "CPU-s per 100,000 characters",
+    "of these for the questions",
+    "the rest",
+    "Bytes a character",
+    "Load",
+)
+TURNS_HEAD = (
+    "Turns",
+    "GET /c/…/, ms",
+    "its CPU, ms",
+    "its HTML, KB",
+    "POST /send/, ms",
+    "CPU with its answer, ms",
+    "Load",
+)
+AGAIN = 5  # requests of a kind, of which the median counts
+
+
+class Took(NamedTuple):
+    """Seconds on the clock, CPU seconds of the server, bytes that came; of one of several."""
+
+    clock: float
+    cpu: float
+    size: int
+
+
+async def taken(pid: int, times: int, do: Callable[[], Awaitable[int]]) -> Took:
+    """Do something so many times, one after the other. The CPU clock ticks in hundredths: it is read once for all."""
+    clocks, sizes = [], []
+    before = cpu_seconds(pid)
+    for _ in range(times):
+        began = time.monotonic()
+        sizes.append(await do())
+        clocks.append(time.monotonic() - began)
+    await asyncio.sleep(0.2)  # what follows an answer: its end is written, its connection given back
+    return Took(median(clocks), (cpu_seconds(pid) - before) / times, round(median(sizes)))
+
+
+def question(characters: int) -> str:
+    return json.dumps({"characters": characters, "rate": RATE, "first": 0})
+
+
+async def lengths(site: Site, pid: int, characters: list[int]) -> list[list[str]]:
+    """A line for each length and target."""
+    rows = []
+    most = max(characters)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        for target in ("json", "page"):
+            job = Job(target, site.server.url, question(4), 0, [], [])
+            await answered(http, pid, site, job, 10)
+            alone = (await answered(http, pid, site, job, 30)).cpu
+            for length in characters:
+                times = max(1, most // length // 2)
+                took = await answered(http, pid, site, replace(job, question=question(length)), times)
+                rows.append(
+                    shown(
+                        [
+                            f"{length:,} as {'JSON' if target == 'json' else 'HTML'}",
+                            str(times),
+                            f"{took.cpu * 1e5 / length:.2f}",
+                            f"{alone * 1e5 / length:.2f}",
+                            f"{(took.cpu - alone) * 1e5 / length:.2f}",
+                            f"{took.size / length:.1f}",
+                            load(),
+                        ]
+                    )
+                )
+    return rows
+
+
+async def answered(http: aiohttp.ClientSession, pid: int, site: Site, job: Job, times: int) -> Took:
+    """Ask in new conversations and read the answers to their ends."""
+    visitors = iter(site.visitors(times))
+
+    async def read() -> int:
+        return sum([len(chunk) async for chunk in TARGETS[job.target](http, job, next(visitors))])
+
+    return await taken(pid, times, read)
+
+
+async def turns(site: Site, pid: int, numbers: list[int]) -> list[list[str]]:
+    """A line for each number of turns."""
+    rows = []
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        for number in numbers:
+            visitors = site.visitors(2, number)
+
+            async def opened(visitor: Visitor = visitors[0]) -> int:
+                async with http.get(f"{site.server.url}/c/{visitor.conversation}/", headers=cookies(visitor)) as page:
+                    assert page.status == 200
+                    return len(await page.read())
+
+            clocks: list[float] = []
+
+            async def asked(visitor: Visitor = visitors[1], clocks: list[float] = clocks) -> int:
+                job = Job("page", site.server.url, question(4), 0, [], [])
+                began = time.monotonic()
+                stream = await ask_on_page(http, job, visitor)
+                clocks.append(time.monotonic() - began)
+                async with http.get(stream, headers=cookies(visitor)) as changes:
+                    return len(await changes.read())
+
+            await opened()
+            get = await taken(pid, AGAIN, opened)
+            await asked()
+            clocks.clear()
+            post = await taken(pid, AGAIN, asked)
+            rows.append(
+                shown(
+                    [
+                        f"{number:,}",
+                        f"{get.clock * 1000:.0f}",
+                        f"{get.cpu * 1000:.0f}",
+                        f"{get.size / 1000:.0f}",
+                        f"{median(clocks) * 1000:.0f}",
+                        f"{post.cpu * 1000:.0f}",
+                        load(),
+                    ]
+                )
+            )
+    return rows
+
+
+def shown(row: list[str]) -> list[str]:
+    print(f"| {' | '.join(row)} |", flush=True)
+    return row
+
+
+async def measured(site: Site, characters: list[int], numbers: list[int]) -> str:
+    with site.serving() as pid:
+        lines = await lengths(site, pid, characters)
+    with site.serving() as pid:
+        return f"{tables.table(LENGTH_HEAD, lines)}\n{tables.table(TURNS_HEAD, await turns(site, pid, numbers))}"
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", default="daphne", choices=["daphne", "uvicorn"])
+    parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgres"])
+    parser.add_argument("--characters", type=numbers, default=[2_000, 20_000, 200_000])
+    parser.add_argument("--turns", type=numbers, default=[10, 200, 2000])
+    parser.add_argument("--quick", action="store_true", help="2,000 and 20,000 characters, 10 and 200 turns")
+    parser.add_argument("--write", type=Path, help="put the tables into this page of the documentation")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.characters, asked.turns = [2_000, 20_000], [10, 200]
+    conditions = f"{machine()}. {asked.server}, {asked.database}; medians of {AGAIN} requests."
+    print(conditions)
+    with ExitStack() as stack:
+        port = free_port()
+        stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        site = stack.enter_context(Site(asked.server, asked.database, "memory", port))
+        text = asyncio.run(measured(site, asked.characters, asked.turns))
+    if asked.write:
+        tables.write(asked.write, "bench: growth", f"{conditions}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What one question costs the site, without a server around it: `python -m tests.bench.question [--questions 200]`.
+
+The ASGI application is called in this process, one question after the other, each to its one-token answer. CPU is all
+of the process, its threads included. A second run counts what the first one did not stop to count: database statements,
+and hand-overs to threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.bench.processes import listening
+from tests.services import free_port
+
+WARMING = 20
+
+
+def environment(directory: str, provider: int) -> dict[str, str]:
+    """A site on an empty SQLite database that asks the bench's provider."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "chatsite.settings",
+        "DATABASE_URL": f"sqlite:///{Path(directory) / 'site.sqlite3'}",
+        "SECRET_KEY": "no secret, and long enough for one " * 2,
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{provider}/v1",
+        "CHAT_MODELS": "openai:m",
+        "CHAT_ACCESS_LOG": "0",
+    }
+
+
+def visitor(conversations: int) -> tuple[str, list[str]]:
+    """A user's token and conversations."""
+    from django.core.management import call_command  # noqa: PLC0415 - after the settings are chosen
+
+    from chat.models import ApiToken, Conversation, User  # noqa: PLC0415
+
+    call_command("migrate", verbosity=0)
+    user = User.objects.create_user("ada")
+    made = Conversation.objects.bulk_create([Conversation(user=user) for _ in range(conversations)])
+    return ApiToken.issue(user, "bench"), [str(conversation.pk) for conversation in made]
+
+
+async def ask(application: Any, token: str, conversation: str) -> None:
+    """One question over the API, and its answer as events to the end."""
+    body = json.dumps({"content": json.dumps({"tokens": 1, "rate": 1000, "first": 0})}).encode()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": f"/api/conversations/{conversation}/messages/",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"authorization", b"Bearer " + token.encode()),
+            (b"accept", b"text/event-stream"),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ],
+    }
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+    is_over = asyncio.Event()
+    sent = b""
+
+    async def receive() -> dict[str, Any]:
+        if (message := next(messages, None)) is not None:
+            return message
+        await is_over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal sent
+        sent += message.get("body", b"")
+
+    await application(scope, receive, send)
+    is_over.set()
+    assert b'"type":"done"' in sent, sent
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """What is asked of the database, and handed over to threads, by kind."""
+    from asgiref.sync import SyncToAsync  # noqa: PLC0415 - not before Django's settings
+    from django.db.backends.utils import CursorWrapper  # noqa: PLC0415
+
+    counted: Counter[str] = Counter()
+    execute, hand_over = CursorWrapper.execute, SyncToAsync.__call__
+
+    def asked(cursor: CursorWrapper, sql: Any, params: Any = None) -> Any:
+        counted["statements"] += 1
+        return execute(cursor, sql, params)
+
+    async def handed(function: Any, *args: Any, **kwargs: Any) -> Any:
+        counted["hand-overs"] += 1
+        return await hand_over(function, *args, **kwargs)
+
+    with patch.object(CursorWrapper, "execute", asked), patch.object(SyncToAsync, "__call__", handed):
+        yield counted
+
+
+async def measure(token: str, conversations: list[str]) -> None:
+    from chat.generation import runner  # noqa: PLC0415 - after the settings are chosen
+    from chatsite.asgi import application  # noqa: PLC0415
+
+    runner().prepare()
+    for conversation in conversations[:WARMING]:
+        await ask(application, token, conversation)
+    half = len(conversations[WARMING:]) // 2
+    cpu = time.process_time()
+    for conversation in conversations[WARMING : WARMING + half]:
+        await ask(application, token, conversation)
+    cpu = time.process_time() - cpu
+    with counting() as counted:
+        for conversation in conversations[WARMING + half :]:
+            await ask(application, token, conversation)
+    print(f"{cpu / half * 1000:.1f} ms of CPU a question")
+    for name, count in counted.items():
+        print(f"{count / half:.1f} {name}, the keeper's and those of transactions among them")
+    await runner().drain(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=200)
+    questions = parser.parse_args().questions
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        listening("-m", "tests.bench.provider", str(port), port=port),
+        patch.dict(os.environ, environment(directory, port)),
+    ):
+        import django  # noqa: PLC0415 - after the settings are chosen
+
+        django.setup()
+        token, conversations = visitor(2 * questions + WARMING)
+        asyncio.run(measure(token, conversations))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The usage review on a million ledger rows: `DATABASE_URL=… python -m tests.bench.usage [--rows N]`.
+
+Needs an empty database that may be filled; DATABASE_URL names it. Each page is asked for through the whole site, by a
+superuser, without a network: the median and the slowest of five, the first of which finds nothing warm but the
+database. CPU is this process's own: with SQLite, on a busy machine, it is nearer to the truth than the clock. Every
+sum is compared with a plain SQL sum over the rows. Nothing is asserted about time; the aim is 300 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import time
+from datetime import date, timedelta
+from statistics import median
+from urllib.parse import urlencode
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--days", type=int, default=365)
+    options = parser.parse_args()
+
+    import django  # noqa: PLC0415 - after the settings are chosen
+
+    django.setup()
+    fill(options.rows, options.users, options.days)
+    measure()
+
+
+def fill(count: int, users: int, days: int) -> None:
+    from django.core.management import call_command  # noqa: PLC0415
+
+    from chat import ledger  # noqa: PLC0415
+    from chat.models import ProviderCall, TimesDay, UsageDay, User, UserDay, UserMonth  # noqa: PLC0415
+    from tests import ledger_rows  # noqa: PLC0415
+
+    call_command("migrate", verbosity=0)
+    if not ProviderCall.objects.exists():
+        began = time.monotonic()
+        made = ledger_rows.make_users(users)
+        ledger_rows.write(ledger_rows.rows(count, made, days))
+        print(f"{count:,} rows written in {time.monotonic() - began:.0f} s", flush=True)
+        began = time.monotonic()
+        ledger.catch_up()
+        print(f"counted in {time.monotonic() - began:.1f} s", flush=True)
+    User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)
+    tables = (ProviderCall, UsageDay, UserDay, UserMonth, TimesDay)
+    print(", ".join(f"{each.__name__} {each._default_manager.count():,}" for each in tables))
+
+
+def measure() -> None:
+    from django.contrib.auth.models import Group  # noqa: PLC0415
+    from django.test import AsyncClient, Client  # noqa: PLC0415
+    from django.urls import reverse  # noqa: PLC0415
+
+    from chat.models import User  # noqa: PLC0415
+
+    bench = User.objects.get(username="bench")
+    client = Client()
+    client.force_login(bench)
+    group = str(Group.objects.order_by("name")[0].pk)
+    today = date.today()
+    page, calls = reverse("usage"), reverse("usage_calls")
+    queries: dict[str, tuple[str, dict[str, str]]] = {
+        "this month": (page, {}),
+        "7 days": (page, {"period": "7"}),
+        "30 days": (page, {"period": "30"}),
+        "61 days": (page, {"start": str(today - timedelta(60))}),
+        "92 days": (page, {"start": str(today - timedelta(91))}),
+        "last month": (page, {"period": "last_month"}),
+        "this year": (page, {"period": "year"}),
+        "everything": (page, {"period": "all"}),
+        "everything, one user": (page, {"period": "all", "user": "user-0007"}),
+        "everything, one group": (page, {"period": "all", "group": group}),
+        "92 days, one group": (page, {"start": str(today - timedelta(91)), "group": group}),
+        "30 days, one group": (page, {"period": "30", "group": group}),
+        "everything, one model": (page, {"period": "all", "model": "openai:gpt-4o"}),
+        "everything, one provider": (page, {"period": "all", "provider": "anthropic"}),
+        "everything, interrupted": (page, {"period": "all", "outcome": "interrupted"}),
+        "calls": (calls, {"period": "all"}),
+        "calls, one user, interrupted": (calls, {"period": "all", "user": "user-0007", "outcome": "interrupted"}),
+        "calls, one group": (calls, {"period": "all", "group": group}),
+        "calls, one provider, stopped": (calls, {"period": "all", "provider": "demo", "outcome": "stopped"}),
+        "calls, a model, interrupted": (calls, {"period": "all", "model": "demo:tour", "outcome": "interrupted"}),
+    }
+    deep = f"{(today - timedelta(300)).isoformat()}T00:00:00+00:00_1000"
+    queries["calls, 300 days down"] = (calls, {"period": "all", "after": deep})
+    for name, (path, query) in queries.items():
+        times, work = [], []
+        for _ in range(5):
+            began, worked = time.monotonic(), time.process_time()
+            response = client.get(path, query)
+            times.append((time.monotonic() - began) * 1000)
+            work.append((time.process_time() - worked) * 1000)
+            assert response.status_code == 200, response.content
+        slow = "  <-- slow" if median(times) > 300 else ""
+        print(
+            f"{name:32} median {median(times):4.0f} ms, slowest {max(times):4.0f} ms, CPU {median(work):4.0f} ms{slow}",
+            flush=True,
+        )
+    check_sums(client.get(page, {"period": "all"}).content.decode())
+    asyncio.run(stream(AsyncClient(), bench, reverse("usage_calls_csv")))
+
+
+def check_sums(html: str) -> None:
+    """The page's totals beside a plain SQL sum over the rows."""
+    from django.db import connection  # noqa: PLC0415
+
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*), SUM(CAST(ROUND(cost * 100000000) AS BIGINT)), SUM(input_tokens), SUM(output_tokens) "
+            "FROM chat_providercall WHERE outcome <> 'running'"
+        )
+        count, units, *tokens = cursor.fetchone()
+    print(f"plain SQL took {(time.monotonic() - began) * 1000:.0f} ms")
+    shown = re.findall(r'<data value="([\d.]+)"', html)[:4]
+    figures = (int(shown[0]), round(float(shown[1]) * 1e8), int(shown[2]), int(shown[3]))
+    wanted = (int(count), int(units), *map(int, tokens))
+    print("sums on the page:", figures, "equal to SQL" if figures == wanted else f"NOT EQUAL to {wanted}")
+    if figures != wanted:
+        sys.exit(1)
+
+
+async def stream(client: object, user: object, path: str) -> None:
+    from asgiref.sync import sync_to_async  # noqa: PLC0415
+    from django.test import AsyncClient  # noqa: PLC0415
+
+    assert isinstance(client, AsyncClient)
+    await sync_to_async(client.force_login)(user)  # type: ignore[arg-type]
+    began = time.monotonic()
+    response = await client.get(f"{path}?{urlencode({'period': 'all'})}")
+    first, lines = None, 0
+    async for chunk in response:  # type: ignore[attr-defined]
+        first = first or time.monotonic() - began
+        lines += chunk.count(b"\n")
+    assert first is not None
+    took = time.monotonic() - began
+    print(f"CSV of all calls: first bytes after {first * 1000:.0f} ms, {lines - 1:,} lines in {took:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

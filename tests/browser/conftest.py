@@ -1,0 +1,89 @@
+"""A real Chromium before a real server: daphne in a process of its own, the tests' provider behind it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.login import log_in
+from tests.browser.relay import Relay, relay_to
+from tests.provider_server import ProviderServer
+from tests.server import Server, prepared
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The machine's Chromium; without one these tests fail, they are not skipped."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    assert path, "Chromium is not installed; .ci/run installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ProviderServer]:
+    with ProviderServer.in_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """What a module's server gets beside the tests' own settings; a module that needs more overrides this."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(
+    provider: ProviderServer, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    settings = {
+        "OPENAI_BASE_URL": provider.openai_url,
+        "CHAT_MODELS": "openai:gpt-test",
+        "CHAT_LEASE": "3",
+        "CHAT_IDLE_NOTICE": "1",
+        **environment,
+    }
+    directory: Path = tmp_path_factory.mktemp("site")
+    with prepared("daphne", directory, **settings) as (server, _):
+        yield server
+
+
+@pytest.fixture
+def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """A browser profile that is logged in."""
+    context = browser.new_context(base_url=server.url, viewport={"width": 1100, "height": 750})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    log_in(context, "demo")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A new chat. An error in the page's script, or a refusal by its policy, fails the test."""
+    errors: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None
+    )
+    page.goto("/")
+    yield page
+    assert errors == []
+
+
+@pytest.fixture
+def relay(server: Server) -> Iterator[Relay]:
+    """A network between the browser and the server; a page that goes to `relay.url` is behind it."""
+    with relay_to(server.port) as relay:
+        yield relay

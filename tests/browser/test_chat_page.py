@@ -1,0 +1,226 @@
+"""The page as a person meets it: ask, watch, stop, retry, reload, leave and come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.provider_server import ProviderServer, Script
+
+CORPUS = sorted((Path(__file__).parent.parent / "corpus").glob("*.md"))
+
+
+def ask(page: Page, question: str = "Why is the sky blue?") -> None:
+    page.fill("#composer textarea", question)
+    page.keyboard.press("Enter")
+
+
+def foot(page: Page, status: str) -> None:
+    expect(page.locator(f".foot[data-status={status}]").last).to_be_visible(timeout=20_000)
+
+
+def thread(page: Page) -> str:
+    """The conversation as the browser has it, without what htmx notes down for itself."""
+    html: str = page.eval_on_selector(
+        "#thread",
+        """thread => {
+            const copy = thread.cloneNode(true);
+            copy.querySelectorAll("[data-htmx-powered]").forEach(e => e.removeAttribute("data-htmx-powered"));
+            copy.querySelectorAll(".turn").forEach(e => e.replaceWith(...e.childNodes));
+            return copy.innerHTML.replace(/>\\s+</g, "><").trim();
+        }""",
+    )
+    return html
+
+
+def test_the_question_and_a_sign_of_life_are_there_before_the_first_word(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(gate_after=0)
+    ask(page, "Why is the sky <b>blue</b>?")
+    expect(page.locator("#thread .question > p")).to_have_text("Why is the sky <b>blue</b>?")
+    expect(page.locator("#thread .text")).to_be_visible()
+    expect(page.locator(".stop")).to_be_visible()
+    expect(page.locator(".send")).to_be_hidden()
+    expect(page.locator("#composer textarea")).to_have_value("")
+    expect(page).to_have_url(page.url.split("/c/")[0] + "/c/" + page.url.split("/c/")[1])
+    provider.release()
+    foot(page, "complete")
+    expect(page.locator(".send")).to_be_visible()
+
+
+def test_words_are_shown_while_the_answer_goes_on(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two **three** four", chunk_size=4, gate_after=12)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("One two")
+    assert "**" not in page.inner_text(".text")
+    provider.release()
+    foot(page, "complete")
+    expect(page.locator(".text strong")).to_have_text("three")
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: str(path.stem))
+def test_the_streamed_page_is_the_reloaded_page(page: Page, provider: ProviderServer, path: Path) -> None:
+    provider.script = Script(text=path.read_text(), chunk_size=7, delay_between=0.002)
+    ask(page)
+    foot(page, "complete")
+    streamed = thread(page)
+    page.reload()
+    assert thread(page) == streamed
+
+
+def test_a_reload_in_the_middle_goes_on(page: Page, provider: ProviderServer) -> None:
+    text = "\n\n".join(f"Paragraph *{number}* with some words." for number in range(30))
+    provider.script = Script(text=text, chunk_size=5, delay_between=0.005)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("Paragraph 5")
+    page.reload()
+    page.wait_for_selector("#thread .text")
+    foot(page, "complete")
+    streamed = thread(page)
+    page.reload()
+    assert thread(page) == streamed
+    assert page.locator(".text p").count() == 30
+
+
+def test_two_tabs_show_the_same(page: Page, context: BrowserContext, provider: ProviderServer) -> None:
+    provider.script = Script(text="- one\n- two\n- three\n- four\n", chunk_size=3, gate_after=12)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("two")
+    other = context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".text")).to_contain_text("one")
+    provider.release()
+    for tab in (page, other):
+        foot(tab, "complete")
+    assert page.inner_html(".text") == other.inner_html(".text")
+
+
+def test_stop_keeps_what_was_said(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, stall_after=8)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("One two")
+    page.click(".stop")
+    foot(page, "stopped")
+    expect(page.locator(".foot")).to_contain_text("8 characters kept")
+    expect(page.locator(".send")).to_be_visible()
+
+
+def test_an_interrupted_answer_is_retried_in_its_place(page: Page, provider: ProviderServer) -> None:
+    provider.enqueue(Script(text="Half of it is", drop_after=8))
+    provider.script = Script(text="All of it.")
+    ask(page)
+    foot(page, "interrupted")
+    expect(page.locator(".foot")).to_contain_text("8 characters kept")
+    page.click(".retry")
+    foot(page, "complete")
+    expect(page.locator(".answer")).to_have_count(1)
+    expect(page.locator(".text")).to_have_text("All of it.")
+    expect(page.locator(".foot")).to_contain_text("Attempt 2 of 2")
+
+
+def test_silence_is_said(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    ask(page)
+    expect(page.locator(".notice")).to_contain_text("silent", timeout=10_000)
+    provider.release()
+    foot(page, "complete")
+    expect(page.locator(".notice")).to_be_empty()
+
+
+def test_shift_enter_breaks_the_line_and_enter_alone_sends_nothing(page: Page) -> None:
+    page.focus("#composer textarea")
+    page.keyboard.press("Enter")
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    expect(page.locator("#composer textarea")).to_have_value("one\ntwo")
+    expect(page.locator("#thread .turn")).to_have_count(0)
+
+
+def test_a_question_during_an_answer_stays_in_the_box(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(gate_after=0)
+    ask(page)
+    expect(page.locator(".stop")).to_be_visible()
+    ask(page, "And another one?")
+    expect(page.locator("#composer textarea")).to_have_value("And another one?")
+    expect(page.locator("#thread .turn")).to_have_count(1)
+    page.click(".stop")
+    foot(page, "stopped")
+
+
+def test_hostile_text_runs_nothing_and_loads_nothing(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(
+        text='<script>window.hit = 1</script> <img src=x onerror="window.hit = 2"> [a](javascript:window.hit=3)\n\n'
+        '<div hx-get="/" hx-trigger="load">x</div> ![i](https://example.org/i.png)\n\n'
+        "$\\text{<img src=x onerror=hit>}$\n"
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    ask(page, '<img src=y onerror="window.hit = 4">')
+    foot(page, "complete")
+    page.reload()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("#thread img, #thread script, #thread [hx-get]").count() == 0
+    assert all(url.startswith(page.url.split("/c/")[0]) for url in asked)
+
+
+def distance(page: Page) -> float:
+    """Pixels between what is seen and the end of the conversation."""
+    scroller = "const s = document.querySelector('#scroller')"
+    found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")
+    return found
+
+
+def test_the_view_follows_the_text_unless_the_reader_has_scrolled_up(page: Page, provider: ProviderServer) -> None:
+    text = "\n\n".join(f"Paragraph {number}." for number in range(150))
+    provider.script = Script(text=text, chunk_size=20, delay_between=0.01, gate_after=1400)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("Paragraph 80.")
+    page.wait_for_timeout(300)
+    assert distance(page) < 60
+    page.hover("#scroller")
+    page.mouse.wheel(0, -800)
+    page.wait_for_timeout(300)
+    assert distance(page) > 300
+    provider.release()
+    expect(page.locator(".foot[data-status=complete]")).to_be_attached(timeout=20_000)
+    assert distance(page) > 300
+
+
+def test_code_is_copied_as_it_was_written(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="```python\nif a < b:\n    print('x')\n```\n")
+    ask(page)
+    foot(page, "complete")
+    page.click(".code .copy")
+    expect(page.locator(".code .copy")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    print('x')\n"
+
+
+def test_an_answer_is_copied_as_markdown(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Some **bold** words")
+    ask(page)
+    foot(page, "complete")
+    page.click("[data-copy-answer]")
+    expect(page.locator("[data-copy-answer]")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "Some **bold** words"
+
+
+def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4)
+    ask(page)
+    foot(page, "complete")
+    expect(page.locator("#announcer")).to_contain_text("complete")
+    assert "One" not in page.inner_text("#announcer")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderServer, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    provider.script = Script(
+        text="x" * 300 + "\n\n| " + " | ".join("column" for _ in range(20)) + " |\n|" + "---|" * 20 + "\n"
+    )
+    ask(page, "y" * 200)
+    foot(page, "complete")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.querySelector('#scroller').scrollWidth") <= width

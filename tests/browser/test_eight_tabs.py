@@ -1,0 +1,54 @@
+"""More tabs stream than a browser opens connections to a server that speaks HTTP/1.1: six."""
+
+from __future__ import annotations
+
+import time
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.test_chat_page import ask, foot
+from tests.provider_server import ProviderServer, Script
+
+TEXT = "".join(f"{number} " for number in range(10))
+
+
+def test_eight_tabs_stream_and_the_site_still_answers(
+    page: Page, context: BrowserContext, provider: ProviderServer
+) -> None:
+    provider.script = Script(text=TEXT, chunk_size=2, gate_after=10)
+    tabs = [page, *(context.new_page() for _ in range(7))]
+    for tab in tabs:
+        if tab is not page:
+            tab.goto("/")
+        ask(tab)
+        expect(tab.locator(".text")).to_contain_text("0 1 2 3 4", timeout=15_000)
+    began = time.monotonic()
+    ninth = context.new_page()
+    ninth.goto("/")
+    expect(ninth.locator("#composer")).to_be_visible()
+    assert time.monotonic() - began < 5
+    provider.release()
+    for tab in tabs:
+        foot(tab, "complete")
+        expect(tab.locator(".text")).to_have_text(TEXT.strip())
+        expect(tab.locator("#connection")).to_be_empty()
+
+
+def test_a_tab_that_gives_way_still_reads_along(page: Page, context: BrowserContext, provider: ProviderServer) -> None:
+    provider.script = Script(text="".join(f"{number} " for number in range(4000)), chunk_size=5, delay_between=0.05)
+    tabs = [page, *(context.new_page() for _ in range(7))]
+    for tab in tabs:
+        if tab is not page:
+            tab.goto("/")
+        ask(tab)
+        expect(tab.locator(".text")).to_contain_text("0 1 2 3", timeout=15_000)
+    lengths = [len(tab.inner_text(".text")) for tab in tabs]
+    page.wait_for_timeout(8000)
+    for tab, length in zip(tabs, lengths, strict=True):
+        text = tab.inner_text(".text")
+        assert len(text) > length
+        words = text.split()
+        assert words[:-1] == [str(number) for number in range(len(words) - 1)]
+    for tab in tabs:
+        tab.click(".stop")
+        foot(tab, "stopped")

@@ -1,0 +1,184 @@
+"""Two processes behind a real nginx: a page streams over HTTP/2, resumes at either, and outlives one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser.login import log_in
+from tests.browser.test_chat_page import ask, foot, thread
+from tests.nginx import Nginx
+from tests.provider_server import ProviderServer, Script
+from tests.server import Server
+
+PARAGRAPHS = "\n\n".join(f"Paragraph *{number}* with some words." for number in range(40))
+
+
+class Deployment:
+    """nginx and the processes behind it, on one database."""
+
+    def __init__(self, nginx: Nginx, servers: list[Server]) -> None:
+        self.nginx, self.servers = nginx, servers
+
+    def started(self) -> None:
+        """Bring back what a test has killed."""
+        for server in self.servers:
+            if not server.running:
+                server.start()
+
+    def by_port(self, port: int) -> Server:
+        return next(server for server in self.servers if server.port == port)
+
+
+@pytest.fixture(scope="module")
+def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    directory: Path = tmp_path_factory.mktemp("deployment")
+    environment = {
+        "OPENAI_BASE_URL": provider.openai_url,
+        "CHAT_MODELS": "openai:gpt-test",
+        "CHAT_LEASE": "3",
+    }
+    servers = [Server("daphne", directory / "site.sqlite3", logs=directory, **environment) for _ in range(2)]
+    nginx = Nginx(directory, [server.port for server in servers])
+    for server in servers:
+        server.environment["CSRF_TRUSTED_ORIGINS"] = nginx.url
+    servers[0].manage("migrate", "--verbosity", "0")
+    servers[0].manage("demologin")
+    with ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(server)
+        stack.enter_context(nginx)
+        yield Deployment(nginx, servers)
+
+
+@pytest.fixture
+def context(browser: Browser, deployment: Deployment) -> Iterator[BrowserContext]:
+    """A browser profile that is logged in through nginx."""
+    deployment.started()
+    context = browser.new_context(base_url=deployment.nginx.url, ignore_https_errors=True)
+    log_in(context, "demo")
+    yield context
+    context.close()
+
+
+def protocols(page: Page) -> set[str]:
+    """What the browser spoke for the page, its files and its requests."""
+    script = """() => ["navigation", "resource"].flatMap(type => performance.getEntriesByType(type))
+                      .filter(entry => entry.nextHopProtocol).map(entry => entry.nextHopProtocol)"""
+    return set(page.evaluate(script))
+
+
+def test_the_first_word_is_shown_while_the_provider_holds_the_rest_back(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two **three** four", chunk_size=4, gate_after=4)
+    ask(page)
+    expect(page.locator(".text")).to_have_text("One")
+    expect(page.locator(".foot[data-status=complete]")).to_have_count(0)
+    provider.release()
+    foot(page, "complete")
+    expect(page.locator(".text")).to_have_text("One two three four")
+
+
+def test_the_page_its_files_and_its_stream_come_over_http_2(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two")
+    ask(page)
+    foot(page, "complete")
+    assert protocols(page) == {"h2"}
+
+
+def stream_of(page: Page) -> str:
+    """The access log's pattern for the streams of the answer that the page follows."""
+    address = page.get_attribute(".wire", "hx-sse:connect") or ""
+    return "GET " + address.partition("?")[0]
+
+
+def test_a_reload_in_the_middle_resumes_at_either_process(
+    page: Page, provider: ProviderServer, deployment: Deployment
+) -> None:
+    """Another tab at each gate keeps the processes busy by turns, so that streams go to both."""
+    provider.script = Script(text=PARAGRAPHS, chunk_size=5, gate_after=[200, 400, 600])
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("Paragraph 4")
+    stream = stream_of(page)
+    for seen in (4, 10, 16):
+        expect(page.locator(".text")).to_contain_text(f"Paragraph {seen}")
+        page.context.new_page().goto(page.url)
+        page.reload()
+        expect(page.locator(".text")).to_contain_text(f"Paragraph {seen}")
+        expect(page.locator(".wire")).to_have_count(1)
+        provider.release()
+    foot(page, "complete")
+    streamed = thread(page)
+    page.reload()
+    assert thread(page) == streamed
+    assert page.locator(".text p").count() == 40
+    assert set(deployment.nginx.served_by(stream)) == {server.port for server in deployment.servers}
+
+
+def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_the_other(
+    page: Page, provider: ProviderServer, deployment: Deployment
+) -> None:
+    """Tabs follow at both processes; the one that does not produce the answer dies."""
+    provider.script = Script(text=PARAGRAPHS, chunk_size=5, delay_between=0.02, gate_after=200)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("Paragraph 3")
+    stream = stream_of(page)
+    producer = deployment.nginx.served_by("POST /send/")[-1]
+    [bystander] = [server for server in deployment.servers if server.port != producer]
+    # Sockets count as connections too, so nobody knows which tab nginx gives to which process.
+    tabs = [page]
+    for _ in range(5):
+        tabs.append(page.context.new_page())
+        tabs[-1].goto(page.url)
+        expect(tabs[-1].locator(".text")).to_contain_text("Paragraph 3")
+    bystander.kill()
+    provider.release()
+    for tab in tabs:
+        foot(tab, "complete")
+        assert tab.locator(".text p").count() == 40
+        expect(tab.locator("#connection")).to_be_empty(timeout=10_000)
+    assert len({thread(tab) for tab in tabs}) == 1
+    assert bystander.port in deployment.nginx.served_by(stream)
+
+
+def test_a_page_whose_answer_died_with_its_process_learns_so_from_the_other(
+    page: Page, provider: ProviderServer, deployment: Deployment
+) -> None:
+    provider.script = Script(text=PARAGRAPHS, chunk_size=5, delay_between=0.02)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("Paragraph 3")
+    deployment.by_port(deployment.nginx.served_by("POST /send/")[-1]).kill()
+    foot(page, "interrupted")
+    expect(page.locator(".text")).to_contain_text("Paragraph 3")
+    provider.script = Script(text="All of it.")
+    page.click(".retry")
+    foot(page, "complete")
+    expect(page.locator(".text")).to_have_text("All of it.")
+
+
+def test_eight_tabs_that_stream_do_not_freeze_the_site(
+    context: BrowserContext, provider: ProviderServer, deployment: Deployment
+) -> None:
+    """Over HTTP/1.1 a browser has six connections to a site: six streams, and nothing else moves."""
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    tabs = [context.new_page() for _ in range(8)]
+    for tab in tabs:
+        tab.goto("/")
+        ask(tab)
+        expect(tab.locator(".text")).to_have_text("One")
+    began = time.monotonic()
+    ninth = context.new_page()
+    ninth.goto("/", timeout=10_000)
+    expect(ninth.locator("#composer")).to_be_visible()
+    took = time.monotonic() - began
+    for tab in tabs:
+        expect(tab.locator(".wire")).to_have_count(1)
+    provider.release()
+    for tab in tabs:
+        foot(tab, "complete")
+        expect(tab.locator(".text")).to_have_text("One two three")
+    assert took < 10

@@ -1,0 +1,92 @@
+"""What a turn can be, in a real browser: reasoning, tools, a wait for the next try, Continue, another wording."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_chat_page import ask
+from tests.provider_server import Call, ProviderServer, Script
+
+
+def ended(page: Page, status: str = "complete") -> None:
+    expect(page.locator(".foot").last).to_have_attribute("data-status", status, timeout=15_000)
+
+
+def words(html: str) -> str:
+    """The HTML without what a reader's own click has opened, and without the template's line breaks."""
+    return re.sub(r"\s+", "", html.replace(' open=""', ""))
+
+
+def test_reasoning_and_tools_stand_where_they_came_and_survive_a_reload(page: Page, provider: ProviderServer) -> None:
+    calls = [Call("calculator", '{"expression": "12 * 7"}'), Call("nonesuch", '{"q": "x"}', id="call_2")]
+    provider.enqueue(
+        Script(text="Let me see.", reasoning="They want a number.", tool_calls=calls), Script(text="It is 84.")
+    )
+    ask(page, "What is 12 * 7?")
+    ended(page)
+    parts = page.locator(".parts > :has(p, summary)")
+    kinds = ["reasoning", "text", "tool", "tool", "text"]
+    expect(parts).to_have_class([re.compile(kind) for kind in kinds])
+    expect(page.locator(".reasoning > summary")).to_have_text(re.compile("Thought for"))
+    expect(page.locator(".tool > summary").first).to_contain_text("12 * 7")
+    expect(page.locator(".tool > summary.failed")).to_contain_text("failed")
+    page.locator(".tool > summary").first.click()
+    expect(page.locator(".tool .result").first).to_have_text("84")
+    streamed = page.locator(".parts").inner_html()
+    page.reload()
+    expect(parts).to_have_class([re.compile(kind) for kind in kinds])
+    assert words(page.locator(".parts").inner_html()) == words(streamed)
+    expect(page.locator(".text:has(p)")).to_have_text(["Let me see.", "It is 84."])
+
+
+def test_a_model_that_thinks_is_seen_to_think(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Done.", reasoning="Thinking about it. " * 5, gate_after=0)
+    ask(page, "Think!")
+    expect(page.locator(".reasoning > summary")).to_have_text(re.compile(r"Thinking… \d+ s"), timeout=10_000)
+    provider.release()
+    ended(page)
+    expect(page.locator(".reasoning > summary")).to_have_text(re.compile("Thought for"))
+
+
+def test_a_wait_for_the_next_try_is_counted_down(page: Page, provider: ProviderServer) -> None:
+    provider.enqueue(Script(status=429, retry_after=4))
+    provider.script = Script(text="Here at last.")
+    ask(page, "Are you busy?")
+    notice = page.locator("[data-countdown]")
+    expect(notice).to_have_text(re.compile("High demand, trying again in [34] s"))
+    expect(notice).to_have_text(re.compile("trying again in [12] s"), timeout=5_000)
+    ended(page)
+    expect(notice).to_have_count(0)
+    expect(page.locator(".text").last).to_have_text("Here at last.")
+
+
+def test_continue_goes_on_where_the_answer_broke(page: Page, provider: ProviderServer) -> None:
+    provider.enqueue(Script(text="A half of the whole", chunk_size=6, drop_after=7))
+    provider.script = Script(text="and the rest.")
+    ask(page, "Tell me")
+    ended(page, "interrupted")
+    page.click("button.continue")
+    ended(page)
+    expect(page.locator(".text .joint")).to_have_count(1)
+    expect(page.locator(".text").last).to_contain_text("and the rest.")
+    expect(page.locator(".answer")).to_have_count(1)
+
+
+def test_another_wording_is_a_branch_and_the_old_one_is_two_clicks_away(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="First.")
+    ask(page, "Old wording")
+    ended(page)
+    provider.script = Script(text="Second.")
+    page.hover("#thread .question")
+    page.click("#thread .question a.edit")
+    expect(page.locator("#content")).to_have_value("Old wording")
+    page.fill("#content", "New wording")
+    page.keyboard.press("Enter")
+    expect(page.locator(".wordings .attempts")).to_contain_text("Wording 2 of 2")
+    ended(page)
+    expect(page.locator("#thread .question > p")).to_have_text("New wording")
+    page.click(".wordings .previous")
+    expect(page.locator("#thread .question > p")).to_have_text("Old wording")
+    expect(page.locator(".text").last).to_have_text("First.")

@@ -1,0 +1,297 @@
+"""What every broker holds to: each reader gets the whole line from where it is, and then the end, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import pytest
+
+from chat.broker import LONGEST_BATCH, Broker, Following, NotLiveError
+from chat.broker.memory import MemoryBroker
+from chat.broker.redis import RedisBroker
+from chat.events import Done, Event, Notice, Reasoning, Token, Usage
+from chat.transcript import Transcript
+from tests.browser.relay import relay_to
+from tests.services import Redis
+from tests.waiting import eventually
+
+ANSWER = "answer-1"
+USAGE = Usage(3, 5)
+DONE = Done("complete", "stop")
+NOTICE = Notice("stalled", "The model has been silent for 5 seconds.")
+
+# Long enough for any machine; a test that waits this long has failed.
+PATIENCE = 10.0
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with Redis() as redis:
+        yield redis
+
+
+@pytest.fixture(params=["memory", "redis, in the owner's process", "redis, in another process"])
+async def brokers(request: pytest.FixtureRequest, redis: Redis) -> AsyncIterator[tuple[Broker, Broker]]:
+    """The broker of the answer's owner, and that of its readers."""
+    prefix = f"{request.node.nodeid}:"
+    owners: Broker = MemoryBroker() if request.param == "memory" else RedisBroker(redis.url, prefix)
+    readers: Broker = RedisBroker(redis.url, prefix) if "another" in request.param else owners
+    yield owners, readers
+    await owners.aclose()
+    await readers.aclose()
+
+
+@pytest.fixture
+def broker(brokers: tuple[Broker, Broker]) -> Broker:
+    """What readers read from."""
+    return brokers[1]
+
+
+class Owner:
+    """Writes one answer as the runner does."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.transcript = Transcript()
+
+    async def say(self, text: str) -> None:
+        self.transcript.append([Token(text)])
+        await self.broker.publish(ANSWER)
+
+    async def end(self) -> None:
+        await self.broker.close(ANSWER, USAGE, DONE)
+
+
+@pytest.fixture
+async def owner(brokers: tuple[Broker, Broker]) -> Owner:
+    owner = Owner(brokers[0])
+    await owner.broker.open(ANSWER, owner.transcript)
+    await eventually(lambda: is_live(brokers[1]))
+    return owner
+
+
+async def is_live(broker: Broker) -> bool:
+    try:
+        async with broker.follow(ANSWER, 0):
+            return True
+    except NotLiveError:
+        return False
+
+
+async def heard(following: Following, text: str) -> list[Event]:
+    """What comes until so much text has come; nothing else may come in between."""
+    events: list[Event] = []
+    while text_of(events) != text:
+        batch = await following.next(PATIENCE)
+        assert batch is not None
+        assert batch.events, f"{text_of(events)!r} and no more"
+        events += batch.events
+    return events
+
+
+async def rest(following: Following) -> list[Event]:
+    """Everything that still comes, to the end."""
+    events: list[Event] = []
+    while (batch := await following.next(PATIENCE)) is not None:
+        events += batch.events
+    return events
+
+
+def text_of(events: Sequence[Event]) -> str:
+    return "".join(event.content for event in events if isinstance(event, Token))
+
+
+async def test_an_answer_that_nobody_opened_is_not_live(broker: Broker) -> None:
+    with pytest.raises(NotLiveError):
+        async with broker.follow(ANSWER, 0):
+            pass
+
+
+async def test_a_broker_that_answers_is_up(broker: Broker) -> None:
+    assert await broker.is_up()
+
+
+async def test_a_reader_gets_what_was_said_before_it_came(broker: Broker, owner: Owner) -> None:
+    await owner.say("Hello ")
+    await owner.say("there")
+    async with broker.follow(ANSWER, 0) as following:
+        await heard(following, "Hello there")
+
+
+@pytest.mark.parametrize("cut", range(7))
+async def test_a_reader_goes_on_from_its_position(broker: Broker, owner: Owner, cut: int) -> None:
+    await owner.say("abc")
+    async with broker.follow(ANSWER, cut) as following:
+        await owner.say("def")
+        await owner.end()
+        assert text_of(await rest(following)) == "abcdef"[cut:]
+
+
+async def test_a_waiting_reader_is_woken_by_the_first_word(broker: Broker, owner: Owner) -> None:
+    async with broker.follow(ANSWER, 0) as following:
+        waiting = asyncio.ensure_future(following.next(PATIENCE))
+        await asyncio.sleep(0)
+        await owner.say("word")
+        batch = await asyncio.wait_for(waiting, PATIENCE)
+        assert batch is not None
+        assert list(batch.events) == [Token("word")]
+
+
+async def test_silence_gives_an_empty_batch_and_the_next_word_is_not_lost(broker: Broker, owner: Owner) -> None:
+    async with broker.follow(ANSWER, 0) as following:
+        batch = await following.next(0.01)
+        assert batch is not None
+        assert not batch.events
+        await owner.say("late")
+        await heard(following, "late")
+
+
+async def test_the_end_comes_once_and_last(broker: Broker, owner: Owner) -> None:
+    async with broker.follow(ANSWER, 0) as following:
+        await owner.say("all")
+        await heard(following, "all")
+        await owner.end()
+        assert await rest(following) == [USAGE, DONE]
+        assert await following.next(PATIENCE) is None
+
+
+async def test_a_reader_that_was_told_the_usage_gets_the_end_alone(broker: Broker, owner: Owner) -> None:
+    await owner.say("all")
+    async with broker.follow(ANSWER, len("all") + 1) as following:
+        await owner.end()
+        assert await rest(following) == [DONE]
+
+
+async def test_an_ended_answer_is_not_live(broker: Broker, owner: Owner) -> None:
+    await owner.end()
+    with pytest.raises(NotLiveError):
+        async with broker.follow(ANSWER, 0):
+            pass
+
+
+async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, owner: Owner) -> None:
+    async with broker.follow(ANSWER, 0) as following:
+        await owner.broker.notify(ANSWER, NOTICE)
+        batch = await following.next(PATIENCE)
+        assert batch is not None
+        assert list(batch.events) == [NOTICE]
+        await owner.say("again")
+        await owner.end()
+        assert await rest(following) == [Token("again"), USAGE, DONE]
+
+
+async def test_a_reader_who_comes_during_silence_is_told_of_it(broker: Broker, owner: Owner) -> None:
+    await owner.broker.notify(ANSWER, NOTICE)
+    async with broker.follow(ANSWER, 0) as following:
+        batch = await following.next(PATIENCE)
+        assert batch is not None
+        assert list(batch.events) == [NOTICE]
+
+
+async def test_fifty_readers_at_different_places_all_get_the_whole(broker: Broker, owner: Owner) -> None:
+    async def read(after: int) -> str:
+        async with broker.follow(ANSWER, after) as following:
+            return text_of(await rest(following))
+
+    await owner.say("0123456789" * 5)
+    readers = [asyncio.ensure_future(read(after)) for after in range(50)]
+    for word in ("one ", "two ", "three"):
+        await asyncio.sleep(0)
+        await owner.say(word)
+    await owner.end()
+    whole = owner.transcript.text
+    assert await asyncio.gather(*readers) == [whole[after:] for after in range(50)]
+
+
+async def test_a_long_answer_comes_in_pieces(broker: Broker, owner: Owner) -> None:
+    """So that a reader who does not read keeps a piece waiting and not a second copy of the text."""
+    text = "0123456789" * 20_000
+    await owner.say(text)
+    async with broker.follow(ANSWER, 3) as following:
+        seen = ""
+        while len(seen) < len(text) - 3:
+            batch = await following.next(PATIENCE)
+            assert batch is not None
+            assert 0 < len(text_of(batch.events)) <= LONGEST_BATCH
+            seen += text_of(batch.events)
+        assert seen == text[3:]
+
+
+async def test_reasoning_and_text_keep_their_order(broker: Broker, owner: Owner) -> None:
+    said: list[Event] = [Reasoning("Let me see. "), Token("Yes. "), Reasoning("Or no?"), Token("No.")]
+    owner.transcript.append(said)
+    await owner.broker.publish(ANSWER)
+    async with broker.follow(ANSWER, 0) as following:
+        await owner.end()
+        assert await rest(following) == [*said, USAGE, DONE]
+
+
+async def test_the_readers_of_an_answer_that_is_given_up_are_sent_to_the_database(broker: Broker, owner: Owner) -> None:
+    await owner.say("One ")
+    async with broker.follow(ANSWER, 0) as following:
+        await heard(following, "One ")
+        await owner.broker.give_up(ANSWER)
+        await broker.forget(ANSWER)  # as the reaper's notice makes every process do
+        with pytest.raises(NotLiveError):
+            await following.next(PATIENCE)
+
+
+async def test_what_is_seized_is_what_was_shown(redis: Redis) -> None:
+    """The owner is gone, or only seems to be: what it writes now reaches nobody."""
+    owners, reaper, readers = (RedisBroker(redis.url, "seized:") for _ in range(3))
+    owner = Owner(owners)
+    await owners.open(ANSWER, owner.transcript)
+    async with owners.follow(ANSWER, 0) as following:
+        await owner.say("One two ")
+        await heard(following, "One two ")
+        assert await reaper.seize(ANSWER, 4) == [Token("two ")]
+        await owner.say("three")
+        await heard(following, "three")
+    assert await reaper.seize(ANSWER, 0) == [Token("One two ")]
+    with pytest.raises(NotLiveError):
+        async with readers.follow(ANSWER, 0):
+            pass
+    for broker in (owners, reaper, readers):
+        await broker.aclose()
+
+
+async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> None:
+    with Redis() as server:
+        owners, readers = RedisBroker(server.url), RedisBroker(server.url)
+        owner = Owner(owners)
+        await owners.open(ANSWER, owner.transcript)
+        await eventually(lambda: is_live(readers))
+        async with owners.follow(ANSWER, 0) as near, readers.follow(ANSWER, 0) as far:
+            await owner.say("One ")
+            await heard(near, "One ")
+            await heard(far, "One ")
+            server.pause()
+            await owner.say("two ")
+            await heard(near, "two ")
+            with pytest.raises(NotLiveError):
+                await far.next(PATIENCE)
+            server.resume()
+        await eventually(lambda: is_live(readers))
+        async with readers.follow(ANSWER, 4) as far:
+            await heard(far, "two ")
+        await owners.aclose()
+        await readers.aclose()
+
+
+async def test_an_end_that_only_its_owner_could_not_tell_redis_is_told_later(redis: Redis) -> None:
+    with relay_to(redis.port) as relay:
+        owners, readers = (RedisBroker(f"redis://127.0.0.1:{port}/0", "late:") for port in (relay.port, redis.port))
+        owner = Owner(owners)
+        await owners.open(ANSWER, owner.transcript)
+        await owner.say("before ")
+        await eventually(lambda: is_live(readers))
+        async with readers.follow(ANSWER, 0) as following:
+            await heard(following, "before ")
+            relay.cut()
+            await owner.say("meanwhile")
+            await owner.end()
+            relay.mend()
+            assert await asyncio.wait_for(rest(following), PATIENCE) == [Token("meanwhile"), USAGE, DONE]
+        await owners.aclose()
+        await readers.aclose()

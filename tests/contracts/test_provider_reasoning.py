@@ -1,0 +1,143 @@
+"""Reasoning: apart from the text, before and between tools, and sent back with its signature where that is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chat.events import Reasoning, Signature
+from chat.providers import Called, Prompt, Provider, Thinking, ToolSchema, Turn
+from chat.providers.anthropic import AnthropicProvider
+from tests.contracts.hearing import KEY, PROMPT, TEXT, complete, hear
+from tests.provider_server import Call, ProviderServer, Script
+from tests.provider_server.script import SIGNATURE
+
+THOUGHT = "Think of Rayleigh. λ⁻⁴, so blue."
+ASKED = replace(PROMPT, tools=(ToolSchema("clock", "What time it is.", {"type": "object", "properties": {}}),))
+CALLS = [Call("clock", "{}", "call_a"), Call("clock", '{"zone": "CET"}', "call_b")]
+
+
+@pytest.mark.parametrize("ask", [hear, complete])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+async def test_reasoning_is_kept_apart_from_the_text(
+    provider: Provider, server: ProviderServer, field: Any, ask: Any
+) -> None:
+    server.script = Script(text=TEXT, reasoning=THOUGHT, reasoning_field=field)
+    heard = await ask(provider)
+    assert (heard.reasoning, heard.text) == (THOUGHT, TEXT)
+    assert heard.kinds == ["Reasoning", "Signature", "Token", "Finish"]
+
+
+@pytest.mark.parametrize("ask", [hear, complete])
+async def test_reasoning_may_come_before_a_tool_call(provider: Provider, server: ProviderServer, ask: Any) -> None:
+    server.script = Script(text="", reasoning=THOUGHT, tool_calls=CALLS[:1])
+    heard = await ask(provider, ASKED)
+    assert heard.reasoning == THOUGHT
+    assert heard.kinds == ["Reasoning", "Signature", "ToolCall", "ToolArguments", "Finish"]
+
+
+async def test_reasoning_may_come_between_tool_calls(provider: Provider, server: ProviderServer) -> None:
+    server.script = Script(text="", reasoning=THOUGHT, reasoning_between="And another.", tool_calls=CALLS)
+    heard = await hear(provider, ASKED)
+    assert [part.text for part in heard.thinking][-1] == "And another."
+    assert heard.reasoning == THOUGHT + 2 * "And another."
+    step = ["Reasoning", "Signature", "ToolCall", "ToolArguments"]
+    assert [kind for kind in heard.kinds[-9:] if kind != "Token"][-9:] == [*step, *step, "Finish"]
+    assert [call.id for call in heard.calls] == ["call_a", "call_b"]
+
+
+@pytest.mark.parametrize("ask", [hear, complete])
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+async def test_each_block_of_anthropics_reasoning_ends_with_its_signature(
+    provider: Provider, server: ProviderServer, ask: Any
+) -> None:
+    server.script = Script(text="", reasoning=THOUGHT, redacted="ZW5jcnlwdGVk", tool_calls=CALLS[:1])
+    heard = await ask(provider, ASKED)
+    assert heard.thinking[0] == Thinking(THOUGHT, SIGNATURE)
+    assert [part.text for part in heard.thinking] == [THOUGHT, ""]
+
+
+@pytest.mark.parametrize("manner", ["", "no_stop"])
+@pytest.mark.parametrize("ask", [hear, complete])
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+async def test_anthropics_reasoning_goes_back_as_it_came(
+    provider: Provider, server: ProviderServer, ask: Any, manner: Any
+) -> None:
+    server.script = Script(
+        text="I look.", reasoning=THOUGHT, redacted="ZW5jcnlwdGVk", tool_calls=CALLS[:1], tool_manner=manner
+    )
+    heard = await ask(provider, ASKED)
+    made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
+    result = Turn("tool", "Noon.", call_id="call_a")
+    assert (await ask(provider, replace(ASKED, turns=(*ASKED.turns, made, result)))).error is None
+    assert server.requests[1].body["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE},
+        {"type": "redacted_thinking", "data": "ZW5jcnlwdGVk"},
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "call_a", "name": "clock", "input": {}},
+    ]
+
+
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+async def test_an_answer_in_another_order_goes_back_in_one_message(provider: Provider, server: ProviderServer) -> None:
+    turns = (
+        Turn("assistant", "First.", thinking=(Thinking("a", SIGNATURE),)),
+        Turn("assistant", "", calls=(Called("c", "clock", ""),), thinking=(Thinking("", SIGNATURE),)),
+        Turn("tool", "Noon.", call_id="c"),
+    )
+    assert (await hear(provider, replace(ASKED, turns=(*ASKED.turns, *turns)))).error is None
+    assert [block["type"] for block in server.requests[0].body["messages"][1]["content"]] == [
+        "thinking",
+        "text",
+        "thinking",
+        "tool_use",
+    ]
+
+
+@pytest.mark.parametrize("ask", [hear, complete])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("name", ["openai"], indirect=True)
+async def test_a_compatible_servers_reasoning_goes_back_under_the_name_it_came_by(
+    provider: Provider, server: ProviderServer, field: Any, ask: Any
+) -> None:
+    server.script = Script(text="", reasoning=THOUGHT, reasoning_field=field, tool_calls=CALLS[:1])
+    heard = await ask(provider, ASKED)
+    made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
+    await ask(provider, replace(ASKED, turns=(*ASKED.turns, made, Turn("tool", "Noon.", call_id="call_a"))))
+    sent = server.requests[1].body["messages"][2]
+    assert {name: sent[name] for name in sent.keys() & {"reasoning", "reasoning_content"}} == {field: THOUGHT}
+
+
+async def test_what_nobody_or_another_provider_signed_is_left_out(
+    name: str, provider: Provider, server: ProviderServer
+) -> None:
+    foreign = {"openai": SIGNATURE, "anthropic": "field:reasoning_content"}[name]
+    thinking = (Thinking("Unsigned.", ""), Thinking("Foreign.", foreign))
+    turns = (*PROMPT.turns, Turn("assistant", "Because.", thinking=thinking), Turn("user", "Why?"))
+    assert (await hear(provider, replace(PROMPT, turns=turns))).error is None
+    assert server.requests[0].body["messages"][-2] == {"role": "assistant", "content": "Because."}
+
+
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+async def test_reasoning_without_a_signature_has_none(provider: Provider, server: ProviderServer) -> None:
+    server.script = Script(text=TEXT, reasoning=THOUGHT, signature="")
+    heard = await hear(provider)
+    assert not any(isinstance(event, Signature) for event in heard.events)
+
+
+async def test_anthropic_is_asked_to_think_when_the_site_says_so(server: ProviderServer) -> None:
+    adapter = AnthropicProvider(api_key=KEY, base_url=server.anthropic_url, thinking_tokens=2_000)
+    server.script = Script(text="42", reasoning="Twice 21.")
+    events = await adapter.complete(
+        Prompt("claude-test", (Turn("user", "Twice 21?"),), max_output_tokens=100, temperature=0.5)
+    )
+    await adapter.complete(Prompt("claude-test", (Turn("user", "?"),), tools=ASKED.tools, tool_choice="clock"))
+    await adapter.aclose()
+    thinking, forced = (request.body for request in server.requests)
+    assert thinking["thinking"] == {"type": "enabled", "budget_tokens": 2_000}
+    assert thinking["max_tokens"] == 2_100
+    assert "temperature" not in thinking
+    assert "thinking" not in forced
+    assert Reasoning("Twice 21.") in events

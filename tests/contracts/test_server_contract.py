@@ -1,0 +1,206 @@
+"""What the site promises its operator, on every server it runs on: streams, kill -9, SIGTERM, a broken response."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.provider_server import ProviderServer, Script
+from tests.server import Server, prepared
+
+pytestmark = pytest.mark.database
+
+TEXT = "".join(f"word{number} " for number in range(2000))
+
+
+@pytest.fixture(params=["daphne", "uvicorn"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def provider_thread() -> Iterator[ProviderServer]:
+    with ProviderServer.in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(provider_thread: ProviderServer) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "3"}
+
+
+class Client:
+    """A program with a token."""
+
+    def __init__(self, server: Server, token: str) -> None:
+        self.http = httpx2.Client(
+            base_url=server.url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=30,
+            limits=httpx2.Limits(max_connections=100),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.http.close()
+
+    def begin(self, content: str = "Hello") -> str:
+        conversation = self.http.post("/api/conversations/").json()["id"]
+        path = f"/api/conversations/{conversation}/messages/"
+        response = self.http.post(path, json={"content": content}, headers={"prefer": "respond-async"})
+        return str(response.json()["answer"])
+
+    def answer(self, answer: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/api/answers/{answer}/").json()
+        return found
+
+    def ended(self, answer: str, within: float) -> dict[str, Any]:
+        """The answer once it is terminal; the test fails when it is not in time."""
+        end = time.monotonic() + within
+        while (found := self.answer(answer))["status"] in {"queued", "streaming"}:
+            assert time.monotonic() < end, f"still {found['status']} after {within} s"
+            time.sleep(0.1)
+        return found
+
+    def events(self, answer: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        path = f"/api/answers/{answer}/events/?after={after}"
+        with self.http.stream("GET", path, headers={"accept": "application/x-ndjson"}) as response:
+            for line in response.iter_lines():
+                if line:
+                    event = json.loads(line)
+                    yield event.pop("position"), event
+
+
+def test_an_answer_streams_as_it_is_said(
+    kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
+) -> None:
+    """The first half arrives while the provider holds the second one back."""
+    provider_thread.script = Script(text="One two three four", chunk_size=4, gate_after=8)
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        text = ""
+        for _, event in client.events(client.begin()):
+            text += event.get("content", "")
+            if text == "One two ":
+                provider_thread.release()
+        assert text == "One two three four"
+
+
+def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
+    kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
+) -> None:
+    provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        answers = [client.begin() for _ in range(5)]
+        seen = ""
+        for _, event in client.events(answers[0]):
+            seen += event.get("content", "")
+            if len(seen) > 2000:
+                break
+        server.kill()
+        server.start()
+        began = time.monotonic()
+        for answer in answers:
+            found = client.ended(answer, 15)
+            assert (found["status"], found["error"]["code"]) == ("interrupted", "server_lost")
+            assert TEXT.startswith(found["text"])
+        # A second of this provider is about 1,000 characters.
+        assert len(client.answer(answers[0])["text"]) >= len(seen) - 1000
+        assert time.monotonic() - began < 15
+
+
+def test_sigterm_loses_nothing_and_ends_in_time(
+    kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
+) -> None:
+    provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
+    environment["CHAT_DRAIN"] = "1"
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        answer = client.begin()
+        seen: list[dict[str, Any]] = []
+        reader = threading.Thread(target=lambda: seen.extend(event for _, event in client.events(answer)))
+        reader.start()
+        time.sleep(0.5)
+        assert server.terminate(10) < 10
+        reader.join(10)
+        text = "".join(event.get("content", "") for event in seen)
+        assert seen[-1]["code"] == "server_restart"
+        server.start()
+        found = client.answer(answer)
+        assert (found["status"], found["error"]["code"], found["text"]) == ("interrupted", "server_restart", text)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_lets_a_short_answer_finish(
+    kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
+) -> None:
+    provider_thread.script = Script(text="word " * 100, chunk_size=5, delay_between=0.01)
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        answer = client.begin()
+        server.terminate(10)
+        server.start()
+        assert client.answer(answer)["status"] == "complete"
+
+
+def test_a_reader_that_leaves_does_not_end_the_answer(
+    kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
+) -> None:
+    provider_thread.script = Script(text="word " * 60, chunk_size=5, delay_between=0.01)
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        answer = client.begin()
+        for _ in client.events(answer):
+            break
+        assert client.ended(answer, 20)["text"] == "word " * 60
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_kept(
+    kind: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """With a length that says so, and in chunks that do not. What the server keeps of it is less than the whole."""
+    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+        conversation = client.http.post("/api/conversations/").json()["id"]
+        path = f"/api/conversations/{conversation}/messages/"
+        for body in (b"x" * 4_000_000, iter([b"x" * 1_000_000] * 4)):
+            assert status_of(client, path, body) == 413
+        assert client.http.get(f"/api/conversations/{conversation}/").json()["messages"] == []
+
+
+def status_of(client: Client, path: str, body: bytes | Iterator[bytes]) -> int:
+    """The status, or 413 for a connection that was cut while the rest of the body was still being sent."""
+    try:
+        return client.http.post(path, content=body, headers={"content-type": "application/json"}).status_code
+    except (httpx2.WriteError, httpx2.ReadError, httpx2.RemoteProtocolError):
+        return 413
+
+
+def test_sigterm_ends_requests_whose_body_never_comes(kind: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    with prepared(kind, tmp_path, **environment) as (server, token):
+        half = socket.create_connection(("127.0.0.1", server.port))
+        head = f"POST /api/conversations/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        half.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        time.sleep(0.3)
+        assert server.terminate(10) < 10
+        half.close()
+
+
+def test_a_socket_that_is_no_chat_is_refused(kind: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    with prepared(kind, tmp_path, **environment) as (server, token):
+        address = server.url.replace("http", "ws")
+        headers = {"Authorization": f"Bearer {token}"}
+        with connect(f"{address}/ws/chat/", additional_headers=headers) as socket_:
+            socket_.send('{"type":"nonsense"}')
+            assert json.loads(socket_.recv(10))["code"] == "bad_request"
+        with pytest.raises(InvalidStatus):
+            connect(f"{address}/ws/else/", additional_headers=headers)
+        with pytest.raises(InvalidStatus):
+            connect(f"{address}/ws/chat/", additional_headers=headers | {"Origin": "http://evil.example"})

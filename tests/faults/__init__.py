@@ -1,0 +1,56 @@
+"""Faults under load, against whole servers in processes of their own, driven by the public contract alone.
+
+Each test compares three logs: what the provider sent, what each client received, and what the database holds.
+
+`make test` runs a short form. `make faults` runs the long one (`FAULTS=long`): more answers, more faults, and both
+servers on both databases, one process and three, with Redis and without. What is left to chance comes from
+`FAULTS_SEED`, which a failing test prints.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from itertools import product
+from typing import NamedTuple, TypeVar
+
+LONG = os.environ.get("FAULTS") == "long"
+SEED = os.environ.get("FAULTS_SEED") or str(secrets.randbelow(1_000_000))
+
+# Where the short form takes place: few clusters, because three servers take some seconds to start. Between them they
+# have both servers, both databases, one process and several, with Redis and without.
+ALONE = "daphne-sqlite-1"
+FILE = "uvicorn-sqlite-2"
+MANY = "uvicorn-postgres-3-redis"
+
+T = TypeVar("T")
+
+
+def short_or_long(short: T, long: T) -> T:
+    """How much of something this run does."""
+    return long if LONG else short
+
+
+class Place(NamedTuple):
+    """Where a test takes place."""
+
+    kind: str
+    database: str
+    size: int
+    redis: bool
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.database}-{self.size}{'-redis' if self.redis else ''}"
+
+
+def place(name: str) -> Place:
+    """A place by its name, such as `uvicorn-postgres-3-redis`."""
+    kind, database, size, *redis = name.split("-")
+    return Place(kind, database, int(size), bool(redis))
+
+
+def places(*short: str, sizes: Iterable[int] = (1, 3), redis: Iterable[bool] = (False, True)) -> list[Place]:
+    """The places named, or every place when the run is long."""
+    every = [Place(*each) for each in product(("daphne", "uvicorn"), ("sqlite", "postgres"), sizes, redis)]
+    return every if LONG else [place(name) for name in short]

@@ -1,0 +1,135 @@
+"""Services for the whole session, a database and a cluster for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults import LONG, SEED, Place
+from tests.faults.load import Load
+from tests.provider_server import ProviderServer
+from tests.server import Cluster, Server
+from tests.services import Postgres, Redis, create_database
+
+_names = count(1)
+
+# The limits on one user are not what is tried here, nor is leaving.
+ENVIRONMENT = {
+    "CHAT_MODELS": "openai:gpt-test",
+    "CHAT_ABANDON_AFTER": "0",
+    # The short form has less time, not less to keep; the long one has the defaults.
+    **({} if LONG else {"CHAT_LEASE": "3", "CHAT_DRAIN": "3"}),
+    "CHAT_USER_STREAMS": "100000",
+    "CHAT_USER_REQUESTS_PER_MINUTE": "1000000",
+}
+
+
+class Prepared(NamedTuple):
+    """A migrated database with a user, to be copied for each test."""
+
+    database: Path | str
+    token: str
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    with Redis() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    path = tmp_path_factory.mktemp("template") / "site.sqlite3"
+    return Prepared(path, Server("daphne", path).prepare())
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    url = create_database(postgres.url, "template_site")
+    return Prepared(url, Server("daphne", url, logs=tmp_path_factory.mktemp("template")).prepare())
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[ProviderServer]:
+    """One for the session, in a thread of its own; tests find their calls by what they asked."""
+    with ProviderServer.in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    print(f"FAULTS_SEED={SEED}")
+    return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """What a module's tests change of the servers' environment."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[dict[str, Cluster]]:
+    """Those that run, by place and environment: three servers take some seconds to start."""
+    clusters: dict[str, Cluster] = {}
+    yield clusters
+    for cluster in clusters.values():
+        cluster.kill()
+
+
+@pytest.fixture
+async def cluster(
+    place: Place,
+    provider: ProviderServer,
+    environment: dict[str, str],
+    clusters: dict[str, Cluster],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Cluster]:
+    """Running servers, as many as the place has, from an earlier test or new. A test that fails leaves none behind, and
+    what they logged is shown."""
+    service: Redis | None = request.getfixturevalue("redis") if place.redis else None
+    redis = {"REDIS_URL": service.url} if service else {}
+    every = {**ENVIRONMENT, "OPENAI_BASE_URL": provider.openai_url, **redis, **environment}
+    key = f"{place} {every}"
+    if key not in clusters:
+        directory = tmp_path_factory.mktemp(str(place))
+        database, token = copied(place, request, directory)
+        clusters[key] = Cluster(place.kind, database, token, size=place.size, logs=directory, **every)
+    cluster = clusters[key]
+    await asyncio.to_thread(cluster.start)
+    logged = len(cluster.log())
+    failed = request.session.testsfailed
+    yield cluster
+    print(cluster.log()[logged:][-5000:])
+    if LONG or request.session.testsfailed > failed:
+        # What a test leaves behind in the long form, no other test meets; and a machine has only so much memory.
+        await asyncio.to_thread(clusters.pop(key).kill)
+
+
+def copied(place: Place, request: pytest.FixtureRequest, directory: Path) -> Prepared:
+    """A database of a cluster's own."""
+    template: Prepared = request.getfixturevalue(f"{place.database}_template")
+    if isinstance(template.database, Path):
+        return Prepared(Path(shutil.copy(template.database, directory)), template.token)
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return Prepared(create_database(postgres.url, f"site_{next(_names)}", template="template_site"), template.token)
+
+
+@pytest.fixture
+async def load(cluster: Cluster, provider: ProviderServer, chance: random.Random) -> AsyncIterator[Load]:
+    async with Load(cluster, provider, chance) as load:
+        yield load

@@ -1,0 +1,272 @@
+"""Programs that ask and follow, at any server of a cluster, and note what they receive."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import aiohttp
+
+from tests.provider_server import ProviderServer, Recorded
+from tests.server import Cluster, Server
+from tests.site import NDJSON, SSE, Json, Positioned, from_ndjson, from_sse
+
+LIVE = ("queued", "streaming")
+
+# A reader that cannot connect tries again after this; the pages wait longer.
+RECONNECT = 0.1
+
+# A response that says nothing for so long has been forgotten by its server: the site sends a heartbeat every 15 s.
+SILENCE = 40.0
+
+# Text with characters of one to four bytes, and some that a careless split would tear.
+WORDS = ("the", "answer", "Zoë", "日本語", "naïve", "👩‍👩‍👧", "e\u0301", "🇩🇪", "word", "sky", "\n\n", "`code`")
+
+
+def prose(chance: random.Random, characters: int) -> str:
+    """Some text of so many code points, like no other."""
+    words = [uuid4().hex]
+    length = len(words[0])
+    while length < characters:
+        words.append(chance.choice(WORDS))
+        length += len(words[-1]) + 1
+    return " ".join(words)[:characters]
+
+
+@dataclass(eq=False)
+class Reading:
+    """What one client received of one answer."""
+
+    answer: str
+    text: str = ""
+    position: int = 0
+    ends: list[Json] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+    """Where an event did not go on from the one before it: a gap or a repeat."""
+    heard: list[tuple[float, int]] = field(default_factory=list)
+    """When it had how many characters."""
+    connections: int = 0
+
+    def take(self, positioned: Positioned) -> None:
+        position, event = positioned
+        kind = event["type"]
+        if self.ends:
+            self.torn.append(f"{event} after the end")
+        width = {"start": 0, "notice": 0, "token": len(event.get("content", ""))}.get(kind, 1)
+        if position != self.position + width:
+            self.torn.append(f"{kind} of {width} leads from {self.position} to {position}")
+        self.position = position
+        if kind == "token":
+            self.text += event["content"]
+            self.heard.append((time.monotonic(), len(self.text)))
+        if kind in {"done", "error"}:
+            self.ends.append(event)
+
+    @property
+    def status(self) -> str:
+        """The answer's status, as its last event tells it."""
+        assert len(self.ends) == 1, (self.ends, self.torn)
+        return str(self.ends[0].get("status", "interrupted"))
+
+    def behind(self, recorded: Recorded) -> float:
+        """By how many seconds this reader was later than the provider, at worst."""
+        worst, index = 0.0, 0
+        for moment, sent in recorded.timeline:
+            while index < len(self.heard) and self.heard[index][1] < sent:
+                index += 1
+            had = self.heard[index][0] if index < len(self.heard) else time.monotonic()
+            worst = max(worst, had - moment)
+        return worst
+
+
+@dataclass(eq=False)
+class Asked:
+    """A question that was sent."""
+
+    server: Server
+    conversation: str
+    content: str
+    text: str
+    """What the provider has to say."""
+    answer: str = ""
+
+
+class Load:
+    """All clients of a test. Statuses of 500 and above, and answers that are no answers, are kept in `failures`."""
+
+    def __init__(self, cluster: Cluster, provider: ProviderServer, chance: random.Random) -> None:
+        self.cluster = cluster
+        self.provider = provider
+        self.chance = chance
+        self.failures: list[str] = []
+        self._asked: list[Asked] = []
+        self._calls: dict[str, list[Recorded]] = defaultdict(list)
+        self._looked_at = len(provider.requests)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def __aenter__(self) -> Self:
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            headers={"authorization": f"Bearer {self.cluster.token}"},
+            timeout=aiohttp.ClientTimeout(total=None, connect=10, sock_read=SILENCE),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(self._tidy(asked) for asked in self._asked))
+        await self.http.close()
+        await asyncio.sleep(0)  # the loop closes the transports in its next turn
+
+    async def _tidy(self, asked: Asked) -> None:
+        """The next test meets no answer of this one."""
+        if not all(recorded.over for recorded in self.recorded(asked)):
+            with suppress(aiohttp.ClientError, TimeoutError):
+                await self.response("POST", self.any_server(), f"/api/answers/{asked.answer}/stop/")
+
+    def any_server(self) -> Server:
+        return self.chance.choice(self.cluster.servers)
+
+    # Asking
+
+    async def question(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
+        """A conversation, and a question that makes the provider say a text of its own, by the script's fields."""
+        server = server or self.any_server()
+        made = await self.call("POST", server, "/api/conversations/")
+        text = prose(self.chance, characters)
+        return Asked(server, made["id"], json.dumps({"text": text, **script}), text)
+
+    async def ask(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
+        """Ask, without waiting for the answer."""
+        asked = await self.question(characters, server, **script)
+        return await self.send(asked)
+
+    async def send(self, asked: Asked, **fields: Any) -> Asked:
+        path = f"/api/conversations/{asked.conversation}/messages/"
+        body = {"content": asked.content, **fields}
+        accepted = await self.call("POST", asked.server, path, body, prefer="respond-async")
+        asked.answer = accepted["answer"]
+        self._asked.append(asked)
+        return asked
+
+    async def call(self, method: str, server: Server, path: str, body: Json | None = None, **headers: str) -> Any:
+        """One request; its JSON. What is not 2xx fails the test."""
+        status, answer = await self.response(method, server, path, body, **headers)
+        assert 200 <= status < 300, f"{method} {path}: {status} {answer}"
+        return answer
+
+    async def response(
+        self, method: str, server: Server, path: str, body: Json | None = None, **headers: str
+    ) -> tuple[int, Any]:
+        data = json.dumps(body or {}) if method == "POST" else None
+        named = {"content-type": "application/json", **headers} if data else headers
+        async with self.http.request(method, server.url + path, data=data, headers=named) as response:
+            text = await response.text()
+            if response.status >= 500:
+                self.failures.append(f"{method} {path}: {response.status} {text[:200]}")
+            try:
+                return response.status, json.loads(text)
+            except ValueError:
+                return response.status, text
+
+    # Following
+
+    def following(self, answer: str, **how: Any) -> asyncio.Task[Reading]:
+        """Follow in the background."""
+        task = asyncio.ensure_future(self.follow(answer, **how))
+        self._tasks.append(task)
+        return task
+
+    async def follow(
+        self,
+        answer: str,
+        *,
+        pick: Callable[[], Server] | None = None,
+        cuts: int = 0,
+        characters: int = 0,
+        media_type: str = "",
+        reading: Reading | None = None,
+    ) -> Reading:
+        """Read to the end, at a server that `pick` names for each connection (any, if not given).
+
+        The connection is cut `cuts` times, at random places of an answer that has so many `characters`.
+        """
+        reading = reading or Reading(answer)
+        places = sorted(self.chance.randrange(1, characters) for _ in range(cuts))
+        while not reading.ends:
+            server = (pick or self.any_server)()
+            before = reading.position
+            with suppress(aiohttp.ClientError, TimeoutError):
+                kind = media_type or self.chance.choice((SSE, NDJSON))
+                await self._read(reading, server, kind, places)
+            if reading.position == before:
+                await asyncio.sleep(RECONNECT)
+        return reading
+
+    async def _read(self, reading: Reading, server: Server, media_type: str, cuts: list[int]) -> None:
+        path = f"{server.url}/api/answers/{reading.answer}/events/"
+        headers = {"accept": media_type}
+        if reading.position:
+            headers["last-event-id"] = str(reading.position)
+        reading.connections += 1
+        parse = from_sse if media_type == SSE else from_ndjson
+        buffer = b""
+        async with self.http.get(path, headers=headers) as response:
+            if response.status != 200:
+                if response.status >= 500:
+                    self.failures.append(f"GET {path}: {response.status}")
+                return
+            async for chunk in response.content.iter_any():
+                events, buffer = parse(buffer + chunk)
+                for positioned in events:
+                    reading.take(positioned)
+                    if cuts and reading.position >= cuts[0]:
+                        while cuts and cuts[0] <= reading.position:
+                            cuts.pop(0)
+                        response.close()
+                        return
+
+    # What the database holds, and what the provider did
+
+    async def answer(self, answer: str, server: Server | None = None) -> Json:
+        found: Json = await self.call("GET", server or self.any_server(), f"/api/answers/{answer}/")
+        return found
+
+    async def ended(self, answer: str, within: float, server: Server | None = None) -> Json:
+        """The answer once it is terminal; the test fails when it is not in time."""
+        end = time.monotonic() + within
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                found = await self.answer(answer, server)
+                if found["status"] not in LIVE:
+                    return found
+            assert time.monotonic() < end, f"{answer} is not terminal after {within:g} s"
+            await asyncio.sleep(0.1)
+
+    def recorded(self, asked: Asked) -> list[Recorded]:
+        """The upstream calls for a question, in their order."""
+        new = self.provider.requests[self._looked_at :]
+        self._looked_at += len(new)
+        for recorded in new:
+            self._calls[recorded.prompt].append(recorded)
+        return self._calls[asked.content]
+
+    async def begun(self, asked: Asked, characters: int = 1) -> Recorded:
+        """The first upstream call for a question, once so many characters of it were sent."""
+        await self.provider.until(lambda: bool(self.recorded(asked)), 30)
+        recorded = self.recorded(asked)[0]
+        await self.provider.wait_for_characters(recorded, characters, 30)
+        return recorded

@@ -1,0 +1,73 @@
+"""kill -9 in the middle of answers: an exact prefix is kept, and nothing says "generating" for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults.load import Asked, Load, Reading
+from tests.server import Cluster
+
+ROUNDS = short_or_long(1, 25)
+ANSWERS = short_or_long(10, 20)
+CHARACTERS = short_or_long(1200, 3000)
+PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 15 s for an answer of the long form
+
+TERMINAL_WITHIN = 15.0
+LOST_AT_MOST = 1.0
+
+# With Redis nothing is lost that had reached the site. These are seconds for the way to it, on a machine whose two
+# cores are shared by the provider, the clients and the servers.
+ON_ITS_WAY = 0.3
+
+
+@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+async def test_every_answer_keeps_an_exact_prefix_and_ends(place: Place, load: Load, cluster: Cluster) -> None:
+    for _ in range(ROUNDS):
+        await kill_one(place, load, cluster)
+
+
+async def kill_one(place: Place, load: Load, cluster: Cluster) -> None:
+    asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
+    readings = [load.following(one.answer) for one in asked]
+    await asyncio.sleep(load.chance.uniform(1, 3))
+    victim = load.any_server()
+    victim.kill()
+    killed = time.monotonic()
+    if place.size == 1:
+        await asyncio.to_thread(victim.start)
+    back = time.monotonic()
+    survivors = [server for server in cluster.servers if server.running]
+    for one, following in zip(asked, readings, strict=True):
+        if one.server is victim:
+            kept = await load.ended(one.answer, TERMINAL_WITHIN - (time.monotonic() - back), survivors[0])
+            assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
+            await is_honest(one, kept["text"], await following, killed, load, redis=place.redis)
+        else:
+            await is_whole(one, await following, load)
+    if not victim.running:
+        await asyncio.to_thread(victim.start)
+
+
+async def is_honest(one: Asked, kept: str, reading: Reading, killed: float, load: Load, *, redis: bool) -> None:
+    assert one.text.startswith(kept)
+    assert reading.status == "interrupted"
+    assert reading.torn == []
+    recorded, *others = load.recorded(one)
+    assert not others
+    assert len(kept) >= recorded.sent_before(killed - (ON_ITS_WAY if redis else LOST_AT_MOST))
+    if redis:
+        assert kept == reading.text
+    else:
+        # What was shown and is lost is less than what was said in the last second.
+        assert reading.text.startswith(kept)
+
+
+async def is_whole(one: Asked, reading: Reading, load: Load) -> None:
+    """An answer of another server has noticed nothing; its followers may have had to move."""
+    assert (reading.text, reading.status, reading.torn) == (one.text, "complete", [])
+    assert (await load.answer(one.answer, one.server))["text"] == one.text

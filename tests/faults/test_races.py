@@ -1,0 +1,115 @@
+"""Two of the same at once: one upstream call, one terminal state, at whichever servers they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
+from tests.faults.load import Load
+from tests.server import Cluster
+
+SENDS = short_or_long(10, 50)
+RETRIES = short_or_long(10, 50)
+STOPS = short_or_long(40, 200)
+AT_ONCE = 10
+
+QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
+SLOW: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.05}
+
+
+@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place, load: Load) -> None:
+    for _ in range(SENDS):
+        question = await load.question(100, **QUICK)
+        path = f"/api/conversations/{question.conversation}/messages/"
+        body = {"content": question.content, "turn": str(uuid4())}
+        accepted = await asyncio.gather(
+            *(load.call("POST", load.any_server(), path, body, prefer="respond-async") for _ in range(2))
+        )
+        assert accepted[0] == accepted[1]
+        assert (await load.follow(accepted[0]["answer"])).text == question.text
+        assert len(load.recorded(question)) == 1
+        kept = await load.call("GET", load.any_server(), f"/api/conversations/{question.conversation}/")
+        assert [message["role"] for message in kept["messages"]] == ["user", "assistant"]
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+async def test_a_retry_during_the_run_gives_the_run(place: Place, load: Load) -> None:
+    async def race() -> None:
+        asked = await load.ask(400, **SLOW)
+        await asyncio.sleep(load.chance.uniform(0, 0.5))
+        retried = await asyncio.gather(
+            *(load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+        )
+        assert {each["answer"] for each in retried} == {asked.answer}
+        assert (await load.follow(asked.answer)).text == asked.text
+        assert len(load.recorded(asked)) == 1
+
+    for _ in range(0, RETRIES, AT_ONCE):
+        await asyncio.gather(*(race() for _ in range(AT_ONCE)))
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Load) -> None:
+    async def race() -> None:
+        asked = await load.ask(400, **SLOW)
+        await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+        calls = len(load.recorded(asked))
+        retried = await asyncio.gather(
+            *(load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+        )
+        [again] = {each["answer"] for each in retried}
+        assert again != asked.answer
+        assert (await load.follow(again)).text == asked.text
+        assert len(load.recorded(asked)) == calls + 1
+
+    for _ in range(0, RETRIES, AT_ONCE):
+        await asyncio.gather(*(race() for _ in range(AT_ONCE)))
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, cluster: Cluster) -> None:
+    ends: list[str] = []
+
+    async def race() -> None:
+        asked = await load.ask(200, chunk_size=10, delay_between=0.02)  # 0.4 s
+        followings = [load.following(asked.answer) for _ in range(2)]
+        await asyncio.sleep(0.4 + load.chance.uniform(-0.1, 0.1))
+        said = await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+        assert said["status"] in {"complete", "stopped"}
+        for following in followings:
+            reading = await following
+            assert (reading.text, reading.status, reading.torn) == (said["text"], said["status"], [])
+        assert await load.answer(asked.answer) == said
+        assert asked.text.startswith(said["text"])
+        assert said["status"] == "stopped" or said["text"] == asked.text
+        assert outcomes(cluster, asked.answer) == [said["status"]]
+        ends.append(said["status"])
+
+    for _ in range(0, STOPS, AT_ONCE):
+        await asyncio.gather(*(race() for _ in range(AT_ONCE)))
+    assert load.failures == []
+    assert set(ends) == {"complete", "stopped"}, "no race: one of the two always came first"
+
+
+def outcomes(cluster: Cluster, answer: str) -> list[str]:
+    """How the ledger says that the answer's upstream calls ended."""
+    url = cluster.servers[0].environment["DATABASE_URL"]
+    query = "SELECT outcome FROM chat_providercall WHERE answer_id = "
+    if url.startswith("sqlite"):
+        session = sqlite3.connect(url.removeprefix("sqlite:///"))
+        try:
+            return [row[0] for row in session.execute(query + "?", (UUID(answer).hex,))]
+        finally:
+            session.close()
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute(query + "%s", (answer,))]

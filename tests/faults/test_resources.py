@@ -1,0 +1,91 @@
+"""Followers hold no database connection, and after many answers a server is as small as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults.load import Load
+from tests.faults.processes import Use, use
+from tests.server import Cluster
+
+FOLLOWERS = 300
+CONNECTIONS_AT_MOST = 20
+
+ANSWERS = short_or_long(40, 1000)
+WARM_UP = short_or_long(60, 300)
+AT_ONCE = 20
+
+# A pool may hold some connections more than before, and the allocator some pages.
+FILES_MORE = 4
+BYTES_MORE = short_or_long(8, 16) * 1024 * 1024
+
+
+@pytest.mark.parametrize("place", [place for place in places(MANY) if place.database == "postgres"], ids=str)
+async def test_followers_hold_no_database_connection(place: Place, load: Load, cluster: Cluster) -> None:
+    asked = [
+        await load.ask(400, chunk_size=10, delay_between=0.12)  # 5 s
+        for _ in range(10)
+    ]
+    readings = [load.following(asked[number % len(asked)].answer) for number in range(FOLLOWERS)]
+    most = 0
+    while not all(reading.done() for reading in readings):
+        most = max(most, await asyncio.to_thread(connections, cluster.servers[0].environment["DATABASE_URL"]))
+        await asyncio.sleep(0.1)
+    for number, following in enumerate(readings):
+        reading = await following
+        assert (reading.text, reading.status, reading.torn) == (asked[number % len(asked)].text, "complete", [])
+    assert most <= CONNECTIONS_AT_MOST
+    assert load.failures == []
+
+
+def connections(url: str) -> int:
+    """How many sessions the database has, but for this one."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with psycopg.connect(url) as session:
+        row = session.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+async def test_after_many_answers_a_server_is_as_small_as_before(place: Place, load: Load, cluster: Cluster) -> None:
+    await answers(load, WARM_UP)
+    await asyncio.sleep(2)
+    before = [use(server.pid) for server in cluster.servers]
+    await answers(load, ANSWERS)
+    for server, was in zip(cluster.servers, before, strict=True):
+        await is_back(server.pid, was)
+
+
+async def answers(load: Load, number: int) -> None:
+    """Ask, follow, leave in the middle and stop, as users do."""
+    for start in range(0, number, AT_ONCE):
+        await asyncio.gather(*(one_of_many(load, which) for which in range(start, min(start + AT_ONCE, number))))
+
+
+async def one_of_many(load: Load, number: int) -> None:
+    script: dict[str, Any] = {"chunk_size": 100, "delay_between": 0.01}
+    asked = await load.ask(2000, **script)
+    match number % 4:
+        case 0:
+            await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+        case 1:
+            await load.follow(asked.answer, cuts=2, characters=2000)
+        case _:
+            await load.follow(asked.answer)
+    await load.ended(asked.answer, 30)
+
+
+async def is_back(pid: int, was: Use) -> None:
+    """It is small again within 10 s: a connection that nobody needs is closed after some seconds."""
+    for _ in range(100):
+        now = use(pid)
+        if now.threads <= was.threads and now.files <= was.files + FILES_MORE and now.bytes <= was.bytes + BYTES_MORE:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{was} became {now}")

@@ -1,0 +1,81 @@
+"""SIGTERM, as every deployment sends it: all text is saved, whoever follows hears of the end, the exit is soon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
+from tests.faults.load import Asked, Load
+from tests.server import Cluster, Server
+
+ANSWERS = short_or_long(15, 50)
+PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.05}
+SHORT = 200  # characters: 1.2 s, which a drain waits for
+MUCH = 4000  # 25 s, which no drain waits for
+
+EXIT_WITHIN = 10.0
+ON_ITS_WAY = 0.5
+
+
+@asynccontextmanager
+async def half_sent_request(server: Server, token: str) -> AsyncIterator[None]:
+    """A client that has sent the head of a request and the first half of its body, and now says nothing."""
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"POST /api/conversations/ HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n"
+    writer.write(f'{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{"half": "'.encode())
+    await writer.drain()
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("place", places(ALONE, FILE, MANY), ids=str)
+async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load, cluster: Cluster) -> None:
+    victim = load.any_server()
+    asked = [await load.ask(SHORT if number % 3 == 0 else MUCH, victim, **PACE) for number in range(ANSWERS)]
+    readings = [load.following(one.answer) for one in asked]
+    refused = [await load.question(SHORT, victim) for _ in range(5)]
+    async with half_sent_request(victim, cluster.token):
+        await asyncio.sleep(0.5)
+        leaving = asyncio.ensure_future(asyncio.to_thread(victim.terminate, EXIT_WITHIN))
+        await asyncio.sleep(0.5)
+        await asyncio.gather(*(is_refused(load, question) for question in refused))
+        await leaving
+    await asyncio.to_thread(victim.start)
+    for one, following in zip(asked, readings, strict=True):
+        reading = await following
+        kept = await load.answer(one.answer)
+        assert (kept["text"], kept["status"], reading.torn) == (reading.text, reading.status, [])
+        [recorded] = load.recorded(one)
+        if len(one.text) == SHORT:
+            assert (kept["text"], kept["status"]) == (one.text, "complete")
+        else:
+            assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_restart")
+            assert one.text.startswith(kept["text"])
+            assert recorded.closed_at is not None
+            assert len(kept["text"]) >= recorded.sent_before(recorded.closed_at - ON_ITS_WAY)
+    assert "Traceback" not in cluster.log()
+
+
+async def is_refused(load: Load, question: Asked) -> None:
+    """A server that drains takes no new turn: it says so, or takes no connection. There is no upstream call."""
+    path = f"{question.server.url}/api/conversations/{question.conversation}/messages/"
+    body = json.dumps({"content": question.content})
+    with suppress(aiohttp.ClientConnectionError):
+        async with load.http.post(path, data=body, headers={"content-type": "application/json"}) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (503, "draining")
+    assert load.recorded(question) == []
+
+
+@pytest.mark.parametrize("place", places(FILE, sizes=(1,)), ids=str)
+async def test_an_idle_server_leaves_in_spite_of_a_half_sent_request(place: Place, cluster: Cluster) -> None:
+    async with half_sent_request(cluster.servers[0], cluster.token):
+        await asyncio.to_thread(cluster.servers[0].terminate, EXIT_WITHIN)

@@ -1,0 +1,302 @@
+"""The server: which script answers which request, and what a test can see and steer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from tests.provider_server.anthropic import REQUEST_ID, AnthropicWire
+from tests.provider_server.bell import Bell
+from tests.provider_server.connection import ChunkedBody, Connection, Request
+from tests.provider_server.delivery import Delivery
+from tests.provider_server.directives import changed, directed
+from tests.provider_server.openai import OpenAIWire
+from tests.provider_server.recorded import Recorded
+from tests.provider_server.script import Script
+from tests.provider_server.wire import HTML, Json, Refusal, Wire
+
+HOST = "127.0.0.1"
+PATIENCE = 10.0
+MODELS = ("gpt-test", "claude-test")
+
+WIRES: dict[str, type[Wire]] = {"/v1/chat/completions": OpenAIWire, "/v1/messages": AnthropicWire}
+
+
+class ProviderServer:
+    """Listens while its `async with` lasts. Everything that is not a coroutine may be used from any thread."""
+
+    def __init__(self, script: Script | None = None, *, port: int = 0, api_key: str | None = None) -> None:
+        self.script = script or Script()
+        """What answers when the queue is empty and the message has no directive."""
+        self.requests: list[Recorded] = []
+        self.port = port
+        self._api_key = api_key
+        self._queue: deque[Script] = deque()
+        self._bell = Bell()
+        self._held = False
+        self._connections: set[Connection] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def openai_url(self) -> str:
+        return f"{self.url}/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        return self.url
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        protocol = lambda: Connection(self._respond, self._connections, self._bell.ring)  # noqa: E731
+        self._server = await loop.create_server(protocol, HOST, self.port, backlog=4096)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+        tasks = [connection.task for connection in self._connections]
+        for connection in [*self._connections]:
+            connection.break_off(reset=True)
+            connection.task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @classmethod
+    @contextmanager
+    def in_thread(cls, script: Script | None = None, *, port: int = 0) -> Iterator[ProviderServer]:
+        """A server in a thread and an event loop of its own."""
+        server = cls(script, port=port)
+        thread = _ServerThread(server)
+        thread.start()
+        try:
+            thread.wait_until_ready()
+            yield server
+        finally:
+            thread.stop()
+
+    def enqueue(self, *scripts: Script) -> None:
+        """Answer the next requests with these, one each; they go before any directive."""
+        self._queue.extend(scripts)
+
+    def hold(self) -> None:
+        """Let no stream send another delta, nor its end, until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """End the hold, and let every request that has arrived so far pass one gate (`Script.gate_after`),
+        the one where it stands or the next one it comes to."""
+        self._held = False
+        for recorded in self.requests:
+            recorded.releases += 1
+        self._bell.ring()
+
+    async def until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """Wait until `holds()`, which is looked at whenever something happens here."""
+        await self._bell.until(holds, timeout)
+
+    def block_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """The same for a thread without an event loop."""
+        self._bell.block_until(holds, timeout)
+
+    async def wait_for_requests(self, count: int = 1, timeout: float = PATIENCE) -> Recorded:
+        """Wait until so many requests have arrived; returns the last of them."""
+        await self.until(lambda: len(self.requests) >= count, timeout)
+        return self.requests[count - 1]
+
+    async def wait_for_characters(self, recorded: Recorded, count: int, timeout: float = PATIENCE) -> None:
+        """Wait until so many characters of the text were sent."""
+        await self.until(lambda: recorded.sent_characters >= count, timeout)
+
+    async def wait_waiting(self, recorded: Recorded, timeout: float = PATIENCE) -> None:
+        """Wait until the stream stands at a gate, is held, or stalls."""
+        await self.until(lambda: recorded.waiting, timeout)
+
+    async def wait_closed(self, recorded: Recorded, timeout: float = PATIENCE) -> float:
+        """Wait until the client has closed the connection before the answer's end; returns when it did."""
+        await self.until(lambda: recorded.closed_at is not None, timeout)
+        assert recorded.closed_at is not None
+        return recorded.closed_at
+
+    async def _respond(self, request: Request, connection: Connection) -> None:
+        path = request.path.partition("?")[0]
+        if request.method == "POST" and path in WIRES:
+            await self._answer(WIRES[path], request, connection)
+        elif request.method == "GET" and path == "/v1/models":
+            await connection.respond_json(200, _models())
+        elif path.startswith("/_/"):
+            await self._control(path.removeprefix("/_/"), request, connection)
+        else:
+            await connection.respond_json(
+                404, {"error": {"message": f"Unknown request URL: {path}", "type": "not_found"}}
+            )
+
+    async def _answer(self, wire_type: type[Wire], request: Request, connection: Connection) -> None:
+        body = _json(request.body)
+        if body is None:
+            refusal = Refusal(400, "invalid_request_error", "We could not parse the JSON body of your request.")
+            await connection.respond_json(400, wire_type.error_body(refusal))
+            return
+        recorded = self._record(request, body, connection)
+        wire = wire_type(recorded.script, body)
+        try:
+            if refusal_of_request := wire.complaint(request.headers, body, self._api_key):
+                await connection.respond_json(refusal_of_request.status, wire.error_body(refusal_of_request))
+            else:
+                await self._perform(wire, recorded, connection)
+            recorded.finished_at = monotonic()
+        finally:
+            if recorded.finished_at is None:
+                recorded.closed_at = connection.lost_at
+            recorded.waiting = False
+            self._bell.ring()
+
+    def _record(self, request: Request, body: Json, connection: Connection) -> Recorded:
+        recorded = Recorded(request.method, request.path, request.headers, body, connection.peer, self.script)
+        if self._queue:
+            recorded.script = self._queue.popleft()
+        elif not recorded.brings_results and (script := directed(recorded.prompt, self.script)):
+            recorded.script = script
+        self.requests.append(recorded)
+        self._bell.ring()
+        return recorded
+
+    async def _perform(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+        script = wire.script
+        await asyncio.sleep(script.delay_headers)
+        if script.html_200:
+            await connection.respond(script.status, HTML, "text/html; charset=utf-8")
+        elif script.refuses:
+            await self._refuse(wire, recorded, connection)
+        elif script.plain_json or not recorded.body.get("stream"):
+            await self._complete(wire, recorded, connection)
+        else:
+            body = ChunkedBody(connection, split_bytes=script.split_bytes, one_write=script.one_write)
+            await body.start(_stream_headers())
+            await Delivery(wire, body, recorded, self._bell, lambda: self._held).run()
+
+    async def _complete(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+        """The answer whole, or what becomes of it: of the stream's faults those that a whole answer can have."""
+        script = wire.script
+        await asyncio.sleep(script.delay_first)
+        if script.gate_after is not None or self._held:
+            recorded.waiting = True
+            self._bell.ring()
+            await self._bell.until(lambda: recorded.releases > 0)
+            recorded.waiting = False
+        if script.error_event_after is not None:
+            await connection.respond_json(200, wire.error_body(wire.refusal()))
+            return
+        body = wire.dumped(wire.completion())
+        if script.malformed_json_after is not None:
+            body = body[:-6]
+        if script.drop_after is not None:
+            await connection.respond_partly(body, "application/json", reset=script.drop_by == "reset")
+            return
+        await connection.respond(200, body, "application/json")
+        recorded.sent_bytes += len(body)
+        recorded.sent(len(script.whole_text))
+
+    async def _refuse(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+        script = wire.script
+        refusal = wire.refusal()
+        if script.echo_key:
+            refusal = refusal._replace(message=f"{refusal.message} Your key: {wire.key(recorded.headers)}")
+        headers = {"request-id": REQUEST_ID}
+        if script.retry_after is not None:
+            headers["retry-after"] = str(script.retry_after)
+        if script.retry_after_ms is not None:
+            headers["retry-after-ms"] = str(script.retry_after_ms)
+        await connection.respond_json(refusal.status, wire.error_body(refusal), headers)
+
+    async def _control(self, action: str, request: Request, connection: Connection) -> None:
+        """What programs in other processes steer the server by; see `__main__.py`."""
+        answer: Any = {}
+        try:
+            match request.method, action:
+                case "GET", "requests":
+                    answer = [recorded.summary() for recorded in self.requests]
+                case "POST", "script":
+                    self.script = changed(Script(), json.loads(request.body))
+                case "POST", "enqueue":
+                    self.enqueue(changed(self.script, json.loads(request.body)))
+                case "POST", "hold":
+                    self.hold()
+                case "POST", "release":
+                    self.release()
+                case _:
+                    await connection.respond_json(404, {"error": f"no such action: {request.method} {action}"})
+                    return
+        except ValueError as error:
+            await connection.respond_json(400, {"error": str(error)})
+            return
+        await connection.respond_json(200, answer)
+
+
+class _ServerThread(threading.Thread):
+    def __init__(self, server: ProviderServer) -> None:
+        super().__init__(name="provider-server", daemon=True)
+        self._server = server
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._error = error
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        async with self._server:
+            self._ready.set()
+            await self._stopping.wait()
+
+    def wait_until_ready(self) -> None:
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        if self.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self.join()
+
+
+def _json(body: bytes) -> Json | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _stream_headers() -> Mapping[str, str]:
+    return {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache",
+        "x-request-id": REQUEST_ID,
+        "request-id": REQUEST_ID,
+    }
+
+
+def _models() -> Json:
+    models = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "test"} for name in MODELS]
+    return {"object": "list", "data": models, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}

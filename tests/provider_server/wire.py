@@ -1,0 +1,119 @@
+"""What both wire formats share: frames, and the JSON that real servers send."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from tests.provider_server.script import STAMP_WIDTH, Script
+
+Json = dict[str, Any]
+
+Kind = Literal["opening", "reasoning", "text", "tool", "closing", "finish"]
+"""Which part of the answer a frame belongs to; `finish` is the one that tells that the answer is whole."""
+
+
+class Frame(NamedTuple):
+    """One server-sent event."""
+
+    data: bytes
+    kind: Kind = "opening"
+    characters: int = 0
+    """How many characters of the answer's text it carries."""
+
+
+class Refusal(NamedTuple):
+    """Why there is no answer: an HTTP status, and the error in the provider's words."""
+
+    status: int
+    type: str
+    message: str
+    code: str | None = None
+    param: str | None = None
+
+
+HTML = b"<!DOCTYPE html>\n<html><head><title>Gateway</title></head><body><h1>Please sign in</h1></body></html>\n"
+
+STAMP = "stamp:".ljust(STAMP_WIDTH - 1, "0") + " "
+"""What stands in a stamped delta until it is sent."""
+
+_PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ESCAPING = json.JSONEncoder(separators=(",", ":"))
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Wire(ABC):
+    """One answer in one provider's format. Pure: the same script and request give the same bytes."""
+
+    ping: bytes
+
+    def __init__(self, script: Script, request: Json) -> None:
+        self.script = script
+        self.request = request
+        self.model = str(request.get("model"))
+
+    @staticmethod
+    @abstractmethod
+    def complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
+        """What the real API would not accept in this request."""
+
+    @staticmethod
+    @abstractmethod
+    def key(headers: Mapping[str, str]) -> str:
+        """The API key that the client sent."""
+
+    @staticmethod
+    @abstractmethod
+    def error_body(refusal: Refusal) -> Json:
+        """The error as this provider's JSON object."""
+
+    @abstractmethod
+    def refusal(self) -> Refusal:
+        """The refusal that the script asks for."""
+
+    @abstractmethod
+    def frames(self) -> Iterator[Frame]:
+        """The whole answer."""
+
+    @abstractmethod
+    def text_bytes(self, text: str) -> bytes:
+        """One delta of the text."""
+
+    @abstractmethod
+    def error(self) -> Frame:
+        """An error in the middle of the stream."""
+
+    @abstractmethod
+    def completion(self) -> Json:
+        """The answer to a request that does not ask for a stream."""
+
+    def text(self, text: str, characters: int = 0) -> Frame:
+        """One delta of the text, made cheaply: benches ask for tens of thousands a second."""
+        before, after = self._around_text
+        return Frame(before + self.dumped(text) + after, "text", characters)
+
+    @cached_property
+    def _around_text(self) -> tuple[bytes, bytes]:
+        before, _, after = self.text_bytes(STAMP).partition(self.dumped(STAMP))
+        return before, after
+
+    def malformed(self) -> Frame:
+        """A delta whose JSON breaks off."""
+        return Frame(self.text("lost").data[:-6] + b"\n\n")
+
+    def _texts(self) -> Iterator[Frame]:
+        for delta in self.script.deltas():
+            yield self.text(STAMP if self.script.stamped else delta.text, delta.characters)
+
+    def _pieces_of(self, text: str) -> list[str]:
+        size = self.script.chunk_size
+        return [text[start : start + size] for start in range(0, len(text), size)]
+
+    def dumped(self, value: Json | str) -> bytes:
+        """JSON without spaces, in UTF-8 as the real APIs send it; half a surrogate pair goes as an escape."""
+        text = (_ESCAPING if self.script.escape else _PLAIN).encode(value)
+        return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()

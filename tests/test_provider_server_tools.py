@@ -1,0 +1,260 @@
+"""The provider server's tool calls: the ways in which it sends them, and the histories that it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.provider_server import Call, ProviderServer, Script
+from tests.provider_server.openai import OpenAIWire
+from tests.provider_server.script import SIGNATURE
+from tests.provider_server.tool_deltas import tool_deltas
+
+CALLS = [Call("find", '{"a":1}', "call_a"), Call("go", "{}", "call_b")]
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+HEADERS = {"authorization": "Bearer sk-test", "anthropic-version": "2023-06-01"}
+
+
+def part(index: int | None = None, id_: str = "", **function: Any) -> dict[str, Any]:
+    numbered = {} if index is None else {"index": index}
+    return {**numbered, **({"id": id_, "type": "function"} if id_ else {}), "function": function}
+
+
+MANNERS: list[tuple[Any, list[list[dict[str, Any]]]]] = [
+    (
+        "",
+        [
+            [part(0, "call_a", name="find", arguments="")],
+            [part(0, arguments='{"a":')],
+            [part(0, arguments="1}")],
+            [part(1, "call_b", name="go", arguments="")],
+            [part(1, arguments="{}")],
+        ],
+    ),
+    (
+        "neither",
+        [
+            [part(name="find", arguments="")],
+            [part(arguments='{"a":')],
+            [part(arguments="1}")],
+            [part(name="go", arguments="")],
+            [part(arguments="{}")],
+        ],
+    ),
+    (
+        "split_name",
+        [
+            [part(0, "call_a", name="fi")],
+            [part(0, name="nd")],
+            [part(0, arguments='{"a":')],
+            [part(0, arguments="1}")],
+            [part(1, "call_b", name="g")],
+            [part(1, name="o")],
+            [part(1, arguments="{}")],
+        ],
+    ),
+    (
+        "arguments_first",
+        [
+            [part(0, "call_a", arguments='{"a":')],
+            [part(0, arguments="1}")],
+            [part(0, name="find")],
+            [part(1, "call_b", arguments="{}")],
+            [part(1, name="go")],
+        ],
+    ),
+    (
+        "repeated",
+        [
+            [part(0, "call_a", name="find", arguments="")],
+            [part(0, "call_a", name="find", arguments='{"a":')],
+            [part(0, "call_a", name="find", arguments="1}")],
+            [part(1, "call_b", name="go", arguments="")],
+            [part(1, "call_b", name="go", arguments="{}")],
+        ],
+    ),
+    (
+        "late_id",
+        [
+            [part(0, name="find")],
+            [part(0, "call_a", arguments='{"a":')],
+            [part(0, "call_a", arguments="1}")],
+            [part(1, name="go")],
+            [part(1, "call_b", arguments="{}")],
+        ],
+    ),
+    (
+        "index_zero",
+        [
+            [part(0, "call_a", name="find", arguments="")],
+            [part(0, arguments='{"a":')],
+            [part(0, arguments="1}")],
+            [part(0, "call_b", name="go", arguments="")],
+            [part(0, arguments="{}")],
+        ],
+    ),
+    (
+        "object",
+        [[part(0, "call_a", name="find", arguments={"a": 1})], [part(1, "call_b", name="go", arguments={})]],
+    ),
+    ("at_once_bare", [[part(name="find", arguments='{"a":1}'), part(name="go", arguments="{}")]]),
+]
+
+
+@pytest.mark.parametrize(("manner", "deltas"), MANNERS, ids=[manner or "plain" for manner, _ in MANNERS])
+def test_each_manner_has_its_deltas(manner: Any, deltas: list[list[dict[str, Any]]]) -> None:
+    assert list(tool_deltas(Script(tool_calls=CALLS, tool_manner=manner, chunk_size=5))) == deltas
+
+
+def test_reasoning_goes_into_the_field_that_the_script_names() -> None:
+    frames = OpenAIWire(Script(text="", reasoning="Hm.", reasoning_field="reasoning"), {"model": "m"}).frames()
+    assert [frame.data for frame in frames if b'{"reasoning":"Hm."}' in frame.data]
+
+
+# Histories
+
+QUESTION = {"role": "user", "content": "Find it."}
+OPENAI_CALL = {"id": "a", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+OPENAI_CALLS = {"role": "assistant", "content": None, "tool_calls": [OPENAI_CALL]}
+OPENAI_RESULT = {"role": "tool", "tool_call_id": "a", "content": "Found."}
+USE = {"type": "tool_use", "id": "a", "name": "find", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "a", "content": "Found."}
+TEXT = {"type": "text", "text": "So?"}
+
+
+def assistant(*blocks: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def user(*blocks: Any) -> dict[str, Any]:
+    return {"role": "user", "content": list(blocks)}
+
+
+ACCEPTED = [
+    pytest.param("openai", [OPENAI_CALLS, OPENAI_RESULT], id="openai"),
+    pytest.param("openai", [OPENAI_CALLS, OPENAI_RESULT, QUESTION], id="openai, next question"),
+    pytest.param("anthropic", [assistant(USE), user(RESULT)], id="anthropic"),
+    pytest.param("anthropic", [assistant(USE), user(RESULT, TEXT)], id="anthropic, next question"),
+]
+REFUSED = [
+    pytest.param("openai", [OPENAI_CALLS], id="openai, no result"),
+    pytest.param("openai", [OPENAI_CALLS, QUESTION], id="openai, a question before the result"),
+    pytest.param("openai", [OPENAI_RESULT], id="openai, no call"),
+    pytest.param("openai", [OPENAI_CALLS, {**OPENAI_RESULT, "tool_call_id": "b"}], id="openai, another id"),
+    pytest.param(
+        "openai",
+        [
+            {**OPENAI_CALLS, "tool_calls": [{**OPENAI_CALL, "id": "a" * 41}]},
+            {**OPENAI_RESULT, "tool_call_id": "a" * 41},
+        ],
+        id="openai, a long id",
+    ),
+    pytest.param(
+        "openai",
+        [
+            {**OPENAI_CALLS, "tool_calls": [{**OPENAI_CALL, "function": {"name": "find", "arguments": "{"}}]},
+            OPENAI_RESULT,
+        ],
+        id="openai, no JSON",
+    ),
+    pytest.param("anthropic", [assistant(USE)], id="anthropic, no result"),
+    pytest.param("anthropic", [assistant(USE), user(TEXT)], id="anthropic, a question before the result"),
+    pytest.param("anthropic", [assistant(USE), user(TEXT, RESULT)], id="anthropic, a text before the result"),
+    pytest.param("anthropic", [user(RESULT)], id="anthropic, no call"),
+    pytest.param(
+        "anthropic", [assistant(USE), user(RESULT), assistant(USE), user(RESULT)], id="anthropic, an id twice"
+    ),
+    pytest.param(
+        "anthropic",
+        [assistant({**USE, "id": "a:0"}), user({**RESULT, "tool_use_id": "a:0"})],
+        id="anthropic, a foreign id",
+    ),
+    pytest.param(
+        "anthropic",
+        [assistant({"type": "thinking", "thinking": "Hm.", "signature": ""}, USE), user(RESULT)],
+        id="anthropic, not signed",
+    ),
+]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ProviderServer]:
+    async with ProviderServer() as server:
+        yield server
+
+
+async def post(server: ProviderServer, name: str, turns: list[Any], **more: Any) -> httpx2.Response:
+    body = {"model": "m", "max_tokens": 9, "messages": [QUESTION, *turns], "tools": [{"name": "find"}], **more}
+    async with httpx2.AsyncClient(base_url=server.url, headers=HEADERS) as client:
+        return await client.post(PATHS[name], json=body)
+
+
+@pytest.mark.parametrize(("name", "turns"), ACCEPTED)
+async def test_a_history_with_calls_and_their_results_is_accepted(
+    server: ProviderServer, name: str, turns: list[Any]
+) -> None:
+    assert (await post(server, name, turns)).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "turns"), REFUSED)
+async def test_a_history_that_the_real_api_refuses_is_refused(
+    server: ProviderServer, name: str, turns: list[Any]
+) -> None:
+    assert (await post(server, name, turns)).status_code == 400
+
+
+async def test_anthropic_refuses_calls_without_tools(server: ProviderServer) -> None:
+    assert (await post(server, "anthropic", [assistant(USE), user(RESULT)], tools=[])).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "turns"), [("openai", [OPENAI_CALLS, OPENAI_RESULT]), ("anthropic", [assistant(USE), user(RESULT)])]
+)
+async def test_a_directive_holds_until_the_results_come(server: ProviderServer, name: str, turns: list[Any]) -> None:
+    """Or the tool would be called for ever."""
+    question = {"role": "user", "content": "[tool]"}
+    first = await post(server, name, [], messages=[question])
+    second = await post(server, name, [], messages=[question, *turns])
+    assert "calculator" in first.text
+    assert "calculator" not in second.text
+    assert [request.prompt for request in server.requests] == ["[tool]", "[tool]"]
+
+
+# Answers that are not streamed
+
+
+async def test_a_whole_answer_waits_at_its_gate(server: ProviderServer) -> None:
+    server.script = Script(text="Hello", gate_after=0)
+    asking = asyncio.create_task(post(server, "openai", []))
+    recorded = await server.wait_for_requests(1)
+    await server.wait_waiting(recorded)
+    assert not asking.done()
+    server.release()
+    assert (await asking).json()["choices"][0]["message"]["content"] == "Hello"
+    assert recorded.sent_characters == 5
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_a_whole_answer_may_break_off(server: ProviderServer, name: str) -> None:
+    server.script = Script(drop_after=3)
+    with pytest.raises(httpx2.TransportError):
+        await post(server, name, [])
+
+
+async def test_anthropics_whole_answer_has_its_blocks_in_order(server: ProviderServer) -> None:
+    server.script = Script(text="Hi", reasoning="Hm.", redacted="eA==", reasoning_between="So.", tool_calls=CALLS)
+    blocks = (await post(server, "anthropic", [])).json()["content"]
+    assert [block["type"] for block in blocks] == [
+        "thinking",
+        "redacted_thinking",
+        "text",
+        "thinking",
+        "tool_use",
+        "thinking",
+        "tool_use",
+    ]
+    assert blocks[0] == {"type": "thinking", "thinking": "Hm.", "signature": SIGNATURE}
