@@ -16,6 +16,7 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -308,7 +309,8 @@ def _complaint(error: ValidationError) -> str:
 async def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a function in a daemon thread of its own: one that hangs in a pool would keep the pool, and the process at
     its end, waiting."""
-    if not _THREADS.acquire(blocking=False):
+    places = _THREADS
+    if not places.acquire(blocking=False):
         raise ToolError("Too many tools are running")
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
@@ -324,8 +326,8 @@ async def _in_thread(function: Callable[..., Any], arguments: Mapping[str, Any])
         except BaseException as raised:
             error = raised
         finally:
-            _THREADS.release()
-        if not loop.is_closed():
+            places.release()
+        with suppress(RuntimeError):  # the loop may have been closed since
             loop.call_soon_threadsafe(tell, value, error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name=function.__name__).start()
