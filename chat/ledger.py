@@ -36,6 +36,7 @@ from chat.models import (
     UserMonth,
     UserTotal,
 )
+from chat.models.prepared import Update
 from chat.usage import Price, bucket_sql, cost, price_of
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,18 @@ def _own_price(call: ProviderCall) -> dict[str, Price]:
 
 
 SETTLED = (*TOKEN_FIELDS, "estimated", "cost", "first_token_ms", "total_ms", "outcome", "error_code")
+_settle = Update(
+    ProviderCall,
+    SETTLED,
+    lambda pk: ProviderCall.objects.filter(pk=pk, outcome=Outcome.RUNNING),
+    models.BigIntegerField(),
+)
 
 
 def settle(call: ProviderCall) -> bool:
     """Write a call's figures and its outcome; whether this was the first time. A row is settled once: a second attempt,
     or one whose row is gone, writes nothing. It is counted soon, see `count`."""
-    running = ProviderCall.objects.filter(pk=call.pk, outcome=Outcome.RUNNING)
-    if not running.update(**{name: getattr(call, name) for name in SETTLED}):
+    if not _settle(*(getattr(call, name) for name in SETTLED), call.pk):
         log.warning("call %s was settled before, its row stays as it is", call.pk)
         return False
     return True

@@ -12,17 +12,18 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import prefetch_related_objects
-from django.db.models.expressions import CombinedExpression
+from django.db import IntegrityError, connection, transaction
+from django.db.models import IntegerField, UUIDField, prefetch_related_objects
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from chat import quotas
 from chat.context import fitted, room_in, size_of, window_of
 from chat.errors import RefusedError
 from chat.events import Continued, Lasting, Token, ToolArguments
 from chat.events import ToolCall as ToolCalled
-from chat.models import TITLE_LENGTH, Conversation, Message, ProviderCall, Role, Status, ToolCall, User
+from chat.models import TITLE_LENGTH, Conversation, Message, ProviderCall, Role, Status, ToolCall, User, in_order
+from chat.models.prepared import Select
 from chat.providers import Called, Prompt, Turn
 from chat.transcript import Transcript
 from chat.usage import estimate_tokens
@@ -95,9 +96,11 @@ def owner() -> str:
     return f"{socket.gethostname()[:40]}:{os.getpid()}:{_BOOT}"
 
 
-def lease() -> CombinedExpression:
-    """Until when an owner that begins or goes on now has its answer, by the database's clock."""
-    return Now() + timedelta(seconds=settings.CHAT_LEASE)
+def lease() -> Any:
+    """Until when an owner that begins or goes on now has its answer, by the database's clock. That of SQLite is the
+    machine's."""
+    now = timezone.now() if connection.vendor == "sqlite" else Now()
+    return now + timedelta(seconds=settings.CHAT_LEASE)
 
 
 def ask(user: User, conversation_id: uuid.UUID | None, question: Question) -> Begun:
@@ -130,11 +133,18 @@ def ask(user: User, conversation_id: uuid.UUID | None, question: Question) -> Be
         raise BusyError from error
 
 
+_conversation = Select(
+    Conversation,
+    lambda user, pk: Conversation.objects.select_for_update().filter(user=user, pk=pk).order_by(),
+    IntegerField(),
+    UUIDField(),
+)
+
+
 def _locked(user: User, conversation_id: uuid.UUID) -> Conversation:
-    found = Conversation.objects.owned_by(user).select_for_update().filter(pk=conversation_id).first()
-    if found is None:
-        raise NoSuchConversationError
-    return found
+    for conversation in _conversation(user.pk, conversation_id):
+        return conversation
+    raise NoSuchConversationError
 
 
 def retry(user: User, answer: Message, model: str, turn: uuid.UUID, *, staff: User | None = None) -> Begun:
@@ -316,13 +326,21 @@ def _called(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | N
     return Begun(answer, prompt, quotas.admit(call))
 
 
+_branch = Select(
+    Message,
+    lambda end, most: Message.objects.only("parent", "role", "text", "outline").on_branch(end, most).order_by(),
+    UUIDField(),
+    IntegerField(),
+)
+
+
 def _told(question: Message, room: float | None) -> tuple[list[Turn], int]:
     """The end of the branch up to the question, without answers that never said a word: all that has room, and little
     more; and how many messages stand before that, which are not read."""
     turns = _said(question)
     earlier = question.parent_id
     while earlier is not None and (room is None or size_of(turns) <= room):
-        messages = Message.objects.only("parent", "role", "text", "outline").branch(earlier, READ_AT_ONCE)
+        messages = in_order(_branch(earlier, READ_AT_ONCE), earlier)
         prefetch_related_objects([message for message in messages if _has_events(message)], "tool_calls")
         turns = [turn for message in messages for turn in _said(message)] + turns
         earlier = messages[0].parent_id

@@ -10,10 +10,12 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import CharField
 from django.http import HttpRequest
 
 from chat.background import in_thread
 from chat.models import ApiToken, User
+from chat.models.prepared import Select
 
 # The end of a session is noticed within this and a heartbeat, which is 15 s at most: the promise is 30 s.
 CHECK_EVERY = 12.0
@@ -62,10 +64,11 @@ def bearer_token(authorization: str) -> str:
     return token if scheme == "Bearer" else ""
 
 
+_with_token = Select(User, lambda digest: User.objects.filter(api_tokens__digest=digest, is_active=True), CharField())
+
+
 def user_of_token(token: str) -> User | None:
-    known = ApiToken.objects.select_related("user").filter(digest=ApiToken.digest_of(token), user__is_active=True)
-    found = known.first()
-    return found.user if found else None
+    return next(iter(_with_token(ApiToken.digest_of(token))), None)
 
 
 def user_of_session(key: str) -> User | None:

@@ -119,4 +119,5 @@ def _on_daphne(application: Application) -> Application:
 
 application: Application = living(_guard)
 if daphne.is_serving():
+    daphne.run_on_uvloop()
     application = _on_daphne(application)

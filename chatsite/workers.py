@@ -8,6 +8,8 @@ from typing import Any
 import django
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
 
 # Django gives every request a thread of its own and keeps it until the response ends, for a stream that is minutes:
 # 500 of them are 500 threads. Sync work here is queries of about a millisecond, so a few threads share it; one that an
@@ -20,6 +22,9 @@ class Handler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
+        # Each request would go to a thread to begin. The end of the one before it has looked after the connections.
+        request_started.disconnect(close_old_connections)
+        request_started.disconnect(reset_queries)
         self._workers = cycle([ThreadSensitiveContext() for _ in range(WORKERS)])
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

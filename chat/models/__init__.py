@@ -13,6 +13,7 @@ from chat.models.conversations import (
     Role,
     Status,
     ToolCall,
+    in_order,
 )
 from chat.models.ledger import NO_USAGE, TOKEN_FIELDS, ModelHealth, ModelPrice, Outcome, ProviderCall
 from chat.models.limits import Allowance, Limit, ModelAccess, Reservation
@@ -70,4 +71,5 @@ __all__ = [
     "UserDay",
     "UserMonth",
     "UserTotal",
+    "in_order",
 ]

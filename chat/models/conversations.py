@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from django.urls import reverse
 from chat.errors import CODES
 from chat.events import Done, Error, Terminal, Usage
 from chat.models.ledger import NO_USAGE, ProviderCall
+from chat.models.prepared import Place, Select
 from chat.models.users import User
 from chat.transcript import Transcript
 
@@ -136,20 +138,26 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def branch(self, end: uuid.UUID | None, most: int) -> list[Message]:
         """The last messages, at most so many, of the branch that ends with the message `end`; in their order."""
-        found = self._branch(end, most).in_bulk()
-        messages = []
-        while end in found:
-            messages.append(found[end])
-            end = found[end].parent_id
-        return messages[::-1]
+        return in_order(self.on_branch(end, most).order_by(), end)
 
     def length_of_branch(self, end: uuid.UUID | None) -> int:
         """How many messages the branch that ends with the message `end` has."""
-        return self._branch(end, _WHOLE).count()
+        return self.on_branch(end, _WHOLE).count()
 
-    def _branch(self, end: uuid.UUID | None, most: int) -> MessageQuerySet:
-        key = Message._meta.pk.get_db_prep_value(end, connections[self.db])
+    def on_branch(self, end: uuid.UUID | Place | None, most: int | Place) -> MessageQuerySet:
+        """Those messages, in any order."""
+        key = end if isinstance(end, Place) else Message._meta.pk.get_db_prep_value(end, connections[self.db])
         return self.filter(pk__in=RawSQL(_BRANCH, (key, most)))  # noqa: S611 - the two values are parameters
+
+
+def in_order(messages: Iterable[Message], end: uuid.UUID | None) -> list[Message]:
+    """The messages of a branch that ends with the message `end`, from the first one."""
+    found = {message.pk: message for message in messages}
+    branch = []
+    while end in found:
+        branch.append(found[end])
+        end = found[end].parent_id
+    return branch[::-1]
 
 
 class Message(models.Model):
@@ -299,10 +307,33 @@ class Message(models.Model):
             siblings = siblings.filter(conversation=self.conversation_id)
         return siblings.filter(role=self.role).order_by("created_at", "pk")
 
+    def attempt_ids(self) -> list[uuid.UUID]:
+        """The keys of `attempts`, which a page asks for with each of its messages."""
+        found = _siblings(self.parent_id, self.role) if self.parent_id else _first_ones(self.conversation_id, self.role)
+        return [message.pk for message in found]
+
     if TYPE_CHECKING:
         calls: RelatedManager[ProviderCall]
         tool_calls: RelatedManager[ToolCall]
         children: RelatedManager[Message]
+
+
+_siblings = Select(
+    Message,
+    lambda parent, role: Message.objects.only("pk").filter(parent=parent, role=role).order_by("created_at", "pk"),
+    models.UUIDField(),
+    models.CharField(),
+)
+_first_ones = Select(
+    Message,
+    lambda conversation, role: (
+        Message.objects.only("pk")
+        .filter(conversation=conversation, parent=None, role=role)
+        .order_by("created_at", "pk")
+    ),
+    models.UUIDField(),
+    models.CharField(),
+)
 
 
 class ToolCall(models.Model):

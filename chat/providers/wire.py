@@ -288,23 +288,45 @@ async def body(response: httpx2.Response, max_bytes: int) -> bytes:
 
 
 async def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, and when the connection breaks, first what had come before that."""
+    """The body as it comes, and when the connection breaks, first what had come before that.
+
+    While a read is worked on, and the pause after it lasts, the socket is left alone: the kernel gathers what comes,
+    and the event loop wakes once for all of it, not once for each token.
+    """
     try:
         async for read in response.aiter_bytes():
-            yield read
+            socket = _socket(response)
+            if socket is not None:
+                socket.pause_reading()
+            try:
+                yield read
+            finally:
+                if socket is not None:
+                    socket.resume_reading()
     except Exception:
         if rest := _unread(response):
             yield rest
         raise
 
 
-def _unread(response: httpx2.Response) -> bytes:
-    """What lies in the transport's buffer. aiohttp raises a broken connection to the next reader before it gives out
-    what had arrived until then; text of the answer, and its end marker, would be lost."""
+def _transport_response(response: httpx2.Response) -> Any:
+    """aiohttp's own response, below the SDK's."""
     stream: Any = response.stream
     while hasattr(stream, "_stream"):
         stream = stream._stream
-    content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
+    return getattr(stream, "_aiohttp_response", None)
+
+
+def _socket(response: httpx2.Response) -> asyncio.Transport | None:
+    """The connection, until the body has ended."""
+    connection = getattr(_transport_response(response), "connection", None)
+    return None if connection is None else connection.transport
+
+
+def _unread(response: httpx2.Response) -> bytes:
+    """What lies in the transport's buffer. aiohttp raises a broken connection to the next reader before it gives out
+    what had arrived until then; text of the answer, and its end marker, would be lost."""
+    content = getattr(_transport_response(response), "content", None)
     return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
 
 

@@ -45,7 +45,7 @@ class Attempts:
 def attempts_of(message: Message) -> Attempts:
     """Attempts at a question, or wordings of it. `turn` is that of the retry after them, so that a Retry that is sent
     twice is one retry."""
-    ids = list(message.attempts().values_list("pk", flat=True))
+    ids = message.attempt_ids()
     index = ids.index(message.pk)
     return Attempts(
         number=index + 1,

@@ -1,4 +1,4 @@
-"""What one question costs the site, without a server around it: `python -m tests.bench.question [--questions 200]`.
+"""What one question costs the site, without a server around it: `python -m tests.bench.question [--page]`.
 
 The ASGI application is called in this process, one question after the other, each to its one-token answer. CPU is all
 of the process, its threads included. A second run counts what the first one did not stop to count: database statements,
@@ -11,14 +11,18 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlencode
+from uuid import uuid4
 
 from tests.bench.processes import listening
 from tests.services import free_port
@@ -39,41 +43,39 @@ def environment(directory: str, provider: int) -> dict[str, str]:
     }
 
 
-def visitor(conversations: int) -> tuple[str, list[str]]:
-    """A user's token and conversations."""
+def visitor(conversations: int) -> tuple[str, str, list[str]]:
+    """A user's token, session and conversations."""
     from django.core.management import call_command  # noqa: PLC0415 - after the settings are chosen
 
-    from chat.models import ApiToken, Conversation, User  # noqa: PLC0415
-
     call_command("migrate", verbosity=0)
+
+    from chat.models import ApiToken, Conversation, User  # noqa: PLC0415 - after the settings are chosen
+    from tests.bench.visitors import session_of  # noqa: PLC0415 - after the settings are chosen
+
     user = User.objects.create_user("ada")
     made = Conversation.objects.bulk_create([Conversation(user=user) for _ in range(conversations)])
-    return ApiToken.issue(user, "bench"), [str(conversation.pk) for conversation in made]
+    return ApiToken.issue(user, "bench"), session_of(user), [str(conversation.pk) for conversation in made]
 
 
-async def ask(application: Any, token: str, conversation: str) -> None:
-    """One question over the API, and its answer as events to the end."""
-    body = json.dumps({"content": json.dumps({"tokens": 1, "rate": 1000, "first": 0})}).encode()
+async def request(
+    application: Any, path: str, body: bytes = b"", query: str = "", headers: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
+    """The whole body of the response: a POST when there is something to send."""
+    given = {"host": "localhost", "content-length": str(len(body)), **headers}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": "POST" if body else "GET",
         "scheme": "http",
-        "path": f"/api/conversations/{conversation}/messages/",
-        "query_string": b"",
+        "path": path,
+        "query_string": query.encode(),
         "root_path": "",
-        "headers": [
-            (b"host", b"localhost"),
-            (b"authorization", b"Bearer " + token.encode()),
-            (b"accept", b"text/event-stream"),
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ],
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
     }
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
     is_over = asyncio.Event()
-    sent = b""
+    received = b""
 
     async def receive() -> dict[str, Any]:
         if (message := next(messages, None)) is not None:
@@ -82,12 +84,37 @@ async def ask(application: Any, token: str, conversation: str) -> None:
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
-        nonlocal sent
-        sent += message.get("body", b"")
+        nonlocal received
+        received += message.get("body", b"")
 
     await application(scope, receive, send)
     is_over.set()
-    assert b'"type":"done"' in sent, sent
+    return received
+
+
+# What the bench's provider answers at once.
+QUESTION = json.dumps({"tokens": 1, "rate": 1000, "first": 0})
+
+
+async def ask_as_program(application: Any, token: str, conversation: str) -> None:
+    """One question over the API, and its answer as events to the end."""
+    headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream", "content-type": "application/json"}
+    path = f"/api/conversations/{conversation}/messages/"
+    answer = await request(application, path, json.dumps({"content": QUESTION}).encode(), headers=headers)
+    assert b'"type":"done"' in answer, answer
+
+
+async def ask_as_page(application: Any, session: str, conversation: str) -> None:
+    """One question from a page: the form, and the stream of what its answer changes."""
+    csrf = "c" * 32
+    headers = {"cookie": f"sessionid={session}; csrftoken={csrf}", "hx-request": "true", "accept": "text/event-stream"}
+    form = urlencode({"content": QUESTION, "conversation": conversation, "turn": uuid4(), "csrfmiddlewaretoken": csrf})
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    turn = (await request(application, "/send/", form.encode(), headers=headers | kind)).decode()
+    stream = re.search(r'hx-sse:connect="([^"?]+)\?([^"]*)"', turn)
+    assert stream is not None, turn
+    changes = await request(application, stream[1], query=stream[2], headers=headers)
+    assert b"event: done" in changes, changes
 
 
 @contextmanager
@@ -111,21 +138,21 @@ def counting() -> Iterator[Counter[str]]:
         yield counted
 
 
-async def measure(token: str, conversations: list[str]) -> None:
+async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str, conversations: list[str]) -> None:
     from chat.generation import runner  # noqa: PLC0415 - after the settings are chosen
     from chatsite.asgi import application  # noqa: PLC0415
 
     runner().prepare()
     for conversation in conversations[:WARMING]:
-        await ask(application, token, conversation)
+        await ask(application, known_as, conversation)
     half = len(conversations[WARMING:]) // 2
     cpu = time.process_time()
     for conversation in conversations[WARMING : WARMING + half]:
-        await ask(application, token, conversation)
+        await ask(application, known_as, conversation)
     cpu = time.process_time() - cpu
     with counting() as counted:
         for conversation in conversations[WARMING + half :]:
-            await ask(application, token, conversation)
+            await ask(application, known_as, conversation)
     print(f"{cpu / half * 1000:.1f} ms of CPU a question")
     for name, count in counted.items():
         print(f"{count / half:.1f} {name}, the keeper's and those of transactions among them")
@@ -135,7 +162,8 @@ async def measure(token: str, conversations: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=200)
-    questions = parser.parse_args().questions
+    parser.add_argument("--page", action="store_true", help="from a page, not over the API")
+    given = parser.parse_args()
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -145,8 +173,9 @@ def main() -> None:
         import django  # noqa: PLC0415 - after the settings are chosen
 
         django.setup()
-        token, conversations = visitor(2 * questions + WARMING)
-        asyncio.run(measure(token, conversations))
+        token, session, conversations = visitor(2 * given.questions + WARMING)
+        ask, known_as = (ask_as_page, session) if given.page else (ask_as_program, token)
+        asyncio.run(measure(ask, known_as, conversations))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""Statements that Django composes once, for what every question asks the database.
+
+Django makes SQL anew for each queryset: 0.2 to 0.5 ms of CPU time, where SQLite finds the row in 0.02. It is the same
+SQL each time, but for its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Field, Model, QuerySet
+from django.db.models.expressions import Expression
+from django.db.models.sql import UpdateQuery
+
+M = TypeVar("M", bound=Model)
+Kind: TypeAlias = "Field[Any, Any]"
+
+
+class Place(Expression):
+    """Where a value goes that is given later."""
+
+    def __init__(self, number: int, kind: Kind) -> None:
+        super().__init__(output_field=kind)
+        self.number = number
+        self.kind = kind
+
+    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
+
+
+class _Words(NamedTuple):
+    """SQL, and its parameters: values, and places for them."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+    def bound(self, values: Sequence[Any], connection: BaseDatabaseWrapper) -> list[Any]:
+        return [
+            parameter.kind.get_db_prep_save(values[parameter.number], connection)
+            if isinstance(parameter, Place)
+            else parameter
+            for parameter in self.parameters
+        ]
+
+
+class _Statement(Generic[M]):
+    def __init__(self, model: type[M], rows: Callable[..., QuerySet[M]], kinds: Sequence[Kind]) -> None:
+        self._model = model
+        self._rows = rows
+        self._kinds = kinds
+        self._composed: dict[str, _Words] = {}
+
+    def _words(self, connection: BaseDatabaseWrapper) -> _Words:
+        known = self._composed.get(connection.vendor)
+        if known is None:
+            sql, parameters = self._query().get_compiler(connection.alias).as_sql()
+            known = self._composed[connection.vendor] = _Words(sql, tuple(parameters))
+        return known
+
+    def _query(self) -> Any:
+        return self._rows(*_places(self._kinds)).query
+
+
+class Select(_Statement[M]):
+    """`Select(User, lambda pk: User.objects.filter(pk=pk), IntegerField())`: call it with values of these kinds, for
+    the rows that there are now. A place takes a value and nothing else; what else varies is a statement of its own."""
+
+    def __init__(self, model: type[M], rows: Callable[..., QuerySet[M]], *kinds: Kind) -> None:
+        super().__init__(model, rows, kinds)
+
+    def __call__(self, *values: Any) -> list[M]:
+        connection = connections[DEFAULT_DB_ALIAS]
+        words = self._words(connection)
+        return list(self._model._default_manager.raw(words.sql, words.bound(values, connection)))
+
+
+class Update(_Statement[M]):
+    """`Update(User, ("email",), lambda pk: User.objects.filter(pk=pk), IntegerField())`: call it with the values of the
+    columns, then those of the filter; how many rows were changed."""
+
+    def __init__(self, model: type[M], columns: Sequence[str], rows: Callable[..., QuerySet[M]], *kinds: Kind) -> None:
+        super().__init__(model, rows, kinds)
+        self._columns = columns
+
+    def __call__(self, *values: Any) -> int:
+        connection = connections[DEFAULT_DB_ALIAS]
+        words = self._words(connection)
+        with connection.cursor() as cursor:
+            cursor.execute(words.sql, words.bound(values, connection))
+            changed: int = cursor.rowcount
+            return changed
+
+    def each(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Once for each of these rows of values."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        words = self._words(connection)
+        with connection.cursor() as cursor:
+            cursor.executemany(words.sql, [words.bound(row, connection) for row in rows])
+
+    def _query(self) -> Any:
+        fields: list[Any] = [self._model._meta.get_field(column) for column in self._columns]
+        set_to = _places(fields)
+        query: Any = self._rows(*_places(self._kinds, len(set_to))).query.chain(UpdateQuery)
+        query.add_update_values(dict(zip(self._columns, set_to, strict=True)))
+        return query
+
+
+def _places(kinds: Sequence[Kind], first: int = 0) -> list[Place]:
+    return [Place(number, kind) for number, kind in enumerate(kinds, first)]

@@ -1,0 +1,129 @@
+"""A prepared statement finds and changes what its queryset would, and a value in it is nothing but a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db.models import BigIntegerField, CharField, IntegerField, UUIDField
+from pytest_django import DjangoAssertNumQueries
+
+from chat.models import Conversation, Message, Role, Status, User
+from chat.models.prepared import Select, Update
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+by_name = Select(User, lambda name: User.objects.filter(username=name, is_active=True), CharField())
+of_user = Select(
+    Conversation,
+    lambda user, title: Conversation.objects.filter(user=user).exclude(title=title).order_by("title"),
+    BigIntegerField(),
+    CharField(),
+)
+texts = Select(Message, lambda pk: Message.objects.only("text", "outline").filter(pk=pk), UUIDField())
+rewrite = Update(
+    Message,
+    ("text", "outline", "finished_at", "response_schema"),
+    lambda pk, fence: Message.objects.filter(pk=pk, fence=fence),
+    UUIDField(),
+    IntegerField(),
+)
+
+
+@pytest.fixture
+def ada() -> User:
+    return User.objects.create_user("ada")
+
+
+def message(user: User, **fields: Any) -> Message:
+    conversation = Conversation.objects.create(user=user, title="sums")
+    return Message.objects.create(conversation=conversation, role=Role.ASSISTANT, fence=3, **fields)
+
+
+def test_it_finds_what_its_queryset_finds_now(ada: User) -> None:
+    assert by_name("ada") == [ada]
+    assert by_name("bob") == []
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert by_name("ada") == []
+
+
+def test_values_go_to_their_places_and_rows_come_in_order(ada: User) -> None:
+    for title in ("c", "a", "b"):
+        Conversation.objects.create(user=ada, title=title)
+    Conversation.objects.create(user=User.objects.create_user("bob"), title="a")
+    assert [found.title for found in of_user(ada.pk, "b")] == ["a", "c"]
+    assert [found.title for found in of_user(ada.pk, "c")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["' OR 1=1 --", "%s", "%", "a'd\"a"])
+def test_a_value_is_nothing_but_a_value(name: str, ada: User) -> None:
+    assert by_name(name) == []
+    odd = User.objects.create(username=name)
+    assert by_name(name) == [odd]
+
+
+def test_rows_are_whole_models_of_what_was_asked_for(
+    ada: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    written = message(ada, text="one", outline=[{"tool": "clock"}, 3])
+    with django_assert_num_queries(1):
+        [found] = texts(written.pk)
+        assert (found.pk, found.text, found.outline) == (written.pk, "one", [{"tool": "clock"}, 3])
+    with django_assert_num_queries(1):
+        assert found.fence == 3  # deferred
+
+
+def test_an_update_says_how_many_rows_it_changed(ada: User) -> None:
+    written = message(ada)
+    assert rewrite("x", [], None, None, written.pk, 2) == 0
+    assert rewrite("x", [], None, None, uuid4(), 3) == 0
+    assert rewrite("x", [], None, None, written.pk, 3) == 1
+
+
+def _once(values: tuple[Any, ...]) -> None:
+    rewrite(*values)
+
+
+def _each(values: tuple[Any, ...]) -> None:
+    rewrite.each([values])
+
+
+@pytest.mark.parametrize("change", [_once, _each])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("text", [1, {"a": "é"}], NOW, {"type": "object"}),
+        ("", [], None, None),
+        ("'; DROP TABLE chat_message; --", ["%s"], NOW, {}),
+    ],
+)
+def test_an_update_writes_what_a_model_would(
+    change: Callable[[tuple[Any, ...]], None], values: tuple[Any, ...], ada: User
+) -> None:
+    written = message(ada, status=Status.COMPLETE)
+    change((*values, written.pk, 3))
+    written.refresh_from_db()
+    assert (written.text, written.outline, written.finished_at, written.response_schema) == values
+    if values[3] is None:  # the database's NULL, not JSON's
+        assert Message.objects.filter(pk=written.pk, response_schema__isnull=True).exists()
+
+
+def test_each_row_has_its_own_values(ada: User) -> None:
+    first, second = message(ada), message(ada)
+    rewrite.each([("one", [], None, None, first.pk, 3), ("two", [], None, None, second.pk, 3)])
+    assert _texts(first.pk, second.pk) == ["one", "two"]
+
+
+def _texts(*keys: UUID) -> list[str]:
+    return [Message.objects.get(pk=key).text for key in keys]
+
+
+def test_a_composed_statement_is_not_composed_again(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_name("ada")
+    monkeypatch.setattr(User.objects, "filter", None)
+    assert by_name("ada") == [ada]
