@@ -8,8 +8,9 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
-from chat.events import Finish, FinishReason, Usage
+from chat.events import Finish, FinishReason, Token, Usage
 from chat.providers import Provider
 from tests.contracts.hearing import (
     AFTER,
@@ -65,6 +66,28 @@ async def test_an_answer_is_its_text_and_then_one_finish(provider: Provider) -> 
     assert heard.text == TEXT
     assert heard.kinds == ["Token", "Finish"]
     assert heard.finishes == ["stop"]
+
+
+async def test_what_comes_while_the_reader_is_busy_is_read_in_one_go(
+    provider: Provider, server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop does not wake for each token while nobody would look at it."""
+    wakes = 0
+    received = ResponseHandler.data_received
+
+    def counted(self: ResponseHandler, data: bytes) -> None:
+        nonlocal wakes
+        wakes += bool(data)  # aiohttp wakes its own parser with nothing
+        received(self, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    server.script = Script(text=TEXT * 4, chunk_size=4, delay_between=0.002)
+    told = ""
+    async for batch in provider.stream(PROMPT):
+        told += "".join(event.content for event in batch if isinstance(event, Token))
+        await asyncio.sleep(0.1)
+    assert told == TEXT * 4
+    assert wakes < len(told) / 4 / 3
 
 
 async def test_the_request_carries_the_prompt_and_the_key(
