@@ -29,6 +29,7 @@ from chat.events import Finish, Notice, ProviderEvent, ToolResult
 from chat.keeper import Keeper
 from chat.live import Live
 from chat.models import Message, Status, ToolCall, User
+from chat.pace import Pace
 from chat.places import ITS_TURN, Place, Places
 from chat.providers import Pool, Prompt, ToolSchema, UnknownProviderError
 from chat.quotas import QuotaError
@@ -43,12 +44,6 @@ SETTLE_FOR = 30.0
 # A drain waits so long for MCP servers to take their leave; what hangs is ended with the process.
 LAST_WORDS = 0.5
 
-# To read what came and tell its readers costs about 0.3 ms, whether it is one token or twenty. So each live answer adds
-# this much to the pause between two reads of any of them, and all of them together leave half of the event loop to who
-# comes next. Text that comes later than this seems to stutter.
-PAUSE_FOR_EACH = 0.00075
-LONGEST_PAUSE = 0.25
-
 # How an upstream call ends that the answer goes on after.
 STEP = Verdict(Status.COMPLETE, "tool_calls")
 
@@ -61,6 +56,7 @@ class Runner:
         self.notices = notices.Notices(self._heard)
         self.draining = False
         self.places = Places(settings.CHAT_LIVE_ANSWERS, settings.CHAT_WAITING_ANSWERS)
+        self.pace = Pace(lambda: self.places.given)
         self._pool = Pool(settings.CHAT_PROVIDERS)
         self._tools = Toolbox(settings.CHAT_TOOLS, settings.CHAT_MCP)
         self._without_tools: set[str] = set()
@@ -349,8 +345,8 @@ class Runner:
                 span.ended(call.usage, finish_reason=reason, error=error, first_token_ms=call.first_token_ms)
 
     async def _read(self, live: Live, call: Call) -> Finish:
-        """Read one call to its end. Only content moves the deadline: a ping says that the connection lives, not the
-        answer."""
+        """Read one call to its end, at the pace of the process; the first word has no pause before it. Only content
+        moves the deadline: a ping says that the connection lives, not the answer."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(settings.CHAT_FIRST_TOKEN_TIMEOUT) as deadline:
@@ -360,18 +356,13 @@ class Runner:
                         if await self._take(live, call, batch):
                             deadline.reschedule(loop.time() + settings.CHAT_IDLE_TIMEOUT)
                             if call.finish is None:
-                                await asyncio.sleep(self._pause())
+                                await self.pace.rest()
         except TimeoutError as error:
             if call.finish is None:
                 raise SilenceError("timeout", f"{len(live.transcript.text)} characters had come") from error
         if call.finish is None:
             raise ChatError("upstream_error", "the stream ended without its end marker")
         return call.finish
-
-    def _pause(self) -> float:
-        """Seconds for which an answer is left to gather what comes: its readers are told at the pace at which it is
-        read. The first word has no pause before it."""
-        return min(LONGEST_PAUSE, max(settings.CHAT_FLUSH_MS / 1000, self.places.given * PAUSE_FOR_EACH))
 
     async def _take(self, live: Live, call: Call, batch: Sequence[ProviderEvent]) -> bool:
         """Text and its position change together, with no `await` between them; whether there was any."""

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.http import HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
 
-from chat import answers, generation, metrics
+from chat import answers, generation, metrics, pace
 from chat.answers import Kept
 from chat.background import detached, in_thread
 from chat.broker import Batch, NotLiveError
@@ -251,7 +251,7 @@ async def _page(answer_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
                 if batch.events and isinstance(batch.events[-1], Terminal):
                     reason = "done"
                 elif batch.events:
-                    await asyncio.sleep(min(generation.LONGEST_PAUSE, 10 * cost))
+                    await asyncio.sleep(min(pace.LONGEST, 10 * cost))
     yield sse(reason, event="done")
 
 

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpResponse
 from pytest_django import Settings
 
-from chat import generation, keeper
+from chat import generation, keeper, pace
 from chat.generation import runner
 from chat.models import Conversation, Message, ProviderCall, User
 from chat.places import OverloadedError, Place, Places
@@ -323,15 +323,15 @@ async def test_no_time_of_the_upstream_call_runs_while_it_waits(
 async def test_answers_in_progress_are_read_at_the_pace_of_those_in_progress(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "PAUSE_FOR_EACH", 0.01)
+    monkeypatch.setattr(pace, "FOR_EACH", 0.01)
     only(1, 5)
     provider.script = GATED
     await site.begin()
-    alone = runner()._pause()
+    alone = runner().pace.pause
     for _ in range(5):
         await site.begin()
     await is_waiting(5)
-    assert runner()._pause() == alone == 0.01
+    assert runner().pace.pause == alone == pytest.approx(0.01, abs=0.005)
 
 
 async def test_an_answer_keeps_its_place_over_all_its_steps(site: Site, provider: ProviderServer) -> None:
