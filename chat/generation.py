@@ -56,7 +56,7 @@ class Runner:
         self.notices = notices.Notices(self._heard)
         self.draining = False
         self.places = Places(settings.CHAT_LIVE_ANSWERS, settings.CHAT_WAITING_ANSWERS)
-        self.pace = Pace(lambda: self.places.given)
+        self.pace = Pace(settings.CHAT_FLUSH_MS / 1000, lambda: self.places.given)
         self._pool = Pool(settings.CHAT_PROVIDERS)
         self._tools = Toolbox(settings.CHAT_TOOLS, settings.CHAT_MCP)
         self._without_tools: set[str] = set()

@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from django.conf import settings
-
 # To read what came and tell its readers costs about 0.3 ms, whether it is one token or twenty. So each live answer adds
 # this much to the pause between two reads of any of them, and all of them together leave half of the event loop to who
 # comes next.
@@ -28,15 +26,16 @@ REMEMBERED = 32
 class Pace:
     """One for all answers of a process. Times are seconds."""
 
-    def __init__(self, live: Callable[[], int]) -> None:
+    def __init__(self, shortest: float, live: Callable[[], int]) -> None:
         """`live` counts the answers that are written now."""
+        self._shortest = shortest
         self._live = live
         self._lateness = 0.0
 
     @property
     def pause(self) -> float:
         """How long an answer rests now after it was read."""
-        wanted = min(LONGEST, max(settings.CHAT_FLUSH_MS / 1000, self._live() * FOR_EACH))
+        wanted = min(LONGEST, max(self._shortest, self._live() * FOR_EACH))
         return min(LONGEST_WHEN_LATE, wanted + FOR_LATENESS * self._lateness)
 
     async def rest(self) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom to the top; a module imports from its own layer and those below. The longest name that fits counts.
 LAYERS = (
     ("chat.events", "chat.errors"),
-    ("chat.transcript", "chat.tracing", "chat.structure", "chat.places"),
+    ("chat.transcript", "chat.tracing", "chat.structure", "chat.places", "chat.pace"),
     ("chat.known", "chat.providers", "chat.broker", "chat.rendering", "chat.tools", "chat.usage", "chat.charts"),
     ("chat.models",),
     ("chat.ledger", "chat.quotas", "chat.context", "chat.tools.conversations"),
@@ -40,6 +40,7 @@ PURE = (
     "chat.tracing",
     "chat.structure",
     "chat.places",
+    "chat.pace",
     "chat.providers",
     "chat.broker",
     "chat.rendering",

@@ -6,25 +6,21 @@ import asyncio
 import time
 
 import pytest
-from pytest_django import Settings
 
 from chat.pace import LONGEST, LONGEST_WHEN_LATE, Pace
 
 
 @pytest.mark.parametrize(("live", "pause"), [(1, 0.05), (50, 0.05), (200, 0.15), (300, 0.225), (500, LONGEST)])
-def test_it_grows_with_the_answers_that_are_written(live: int, pause: float, settings: Settings) -> None:
-    settings.CHAT_FLUSH_MS = 50
-    assert Pace(lambda: live).pause == pytest.approx(pause)
+def test_it_grows_with_the_answers_that_are_written(live: int, pause: float) -> None:
+    assert Pace(0.05, lambda: live).pause == pytest.approx(pause)
 
 
-def test_an_operator_may_want_it_longer(settings: Settings) -> None:
-    settings.CHAT_FLUSH_MS = 100
-    assert Pace(lambda: 1).pause == pytest.approx(0.1)
+def test_an_operator_may_want_it_longer() -> None:
+    assert Pace(0.1, lambda: 1).pause == pytest.approx(0.1)
 
 
-async def test_it_grows_while_the_event_loop_is_late_and_shrinks_again(settings: Settings) -> None:
-    settings.CHAT_FLUSH_MS = 1
-    pace = Pace(lambda: 1)
+async def test_it_grows_while_the_event_loop_is_late_and_shrinks_again() -> None:
+    pace = Pace(0.001, lambda: 1)
     rested = pace.pause
     for _ in range(40):
         asyncio.get_running_loop().call_later(pace.pause / 2, time.sleep, 0.03 + pace.pause / 2)
@@ -36,9 +32,8 @@ async def test_it_grows_while_the_event_loop_is_late_and_shrinks_again(settings:
     assert pace.pause < stretched / 4
 
 
-async def test_a_rest_is_as_long_as_the_pause(settings: Settings) -> None:
-    settings.CHAT_FLUSH_MS = 40
-    pace = Pace(lambda: 1)
+async def test_a_rest_is_as_long_as_the_pause() -> None:
+    pace = Pace(0.04, lambda: 1)
     began = time.monotonic()
     await pace.rest()
     assert time.monotonic() - began >= 0.039
