@@ -142,9 +142,10 @@ _conversation = Select(
 
 
 def _locked(user: User, conversation_id: uuid.UUID) -> Conversation:
-    for conversation in _conversation(user.pk, conversation_id):
-        return conversation
-    raise NoSuchConversationError
+    found = _conversation.first(user.pk, conversation_id)
+    if found is None:
+        raise NoSuchConversationError
+    return found
 
 
 def retry(user: User, answer: Message, model: str, turn: uuid.UUID, *, staff: User | None = None) -> Begun:
@@ -328,7 +329,7 @@ def _called(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | N
 
 _branch = Select(
     Message,
-    lambda end, most: Message.objects.only("parent", "role", "text", "outline").on_branch(end, most).order_by(),
+    lambda end, most: Message.objects.only("parent", "role", "text", "outline").on_branch(end, most),
     UUIDField(),
     IntegerField(),
 )

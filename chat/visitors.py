@@ -68,7 +68,7 @@ _with_token = Select(User, lambda digest: User.objects.filter(api_tokens__digest
 
 
 def user_of_token(token: str) -> User | None:
-    return next(iter(_with_token(ApiToken.digest_of(token))), None)
+    return _with_token.first(ApiToken.digest_of(token))
 
 
 def user_of_session(key: str) -> User | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -123,12 +122,12 @@ async def test_all_is_told_in_its_order_where_the_window_is_not_known(site: Site
 
 
 @contextmanager
-def loaded() -> Iterator[set[UUID]]:
-    """The keys of the messages that are read from the database meanwhile."""
-    messages: set[UUID] = set()
+def loaded() -> Iterator[list[Message]]:
+    """The messages that are read from the database meanwhile."""
+    messages: list[Message] = []
 
     def note(instance: Message, **_: Any) -> None:
-        messages.add(instance.pk)
+        messages.append(instance)
 
     post_init.connect(note, sender=Message)
     try:

@@ -26,6 +26,11 @@ of_user = Select(
     CharField(),
 )
 texts = Select(Message, lambda pk: Message.objects.only("text", "outline").filter(pk=pk), UUIDField())
+keys = Select(
+    Message,
+    lambda conversation: Message.objects.only("pk").filter(conversation=conversation),
+    UUIDField(),
+)
 rewrite = Update(
     Message,
     ("text", "outline", "finished_at", "response_schema"),
@@ -76,6 +81,17 @@ def test_rows_are_whole_models_of_what_was_asked_for(
         assert (found.pk, found.text, found.outline) == (written.pk, "one", [{"tool": "clock"}, 3])
     with django_assert_num_queries(1):
         assert found.fence == 3  # deferred
+
+
+def test_the_first_row_or_none(ada: User) -> None:
+    assert by_name.first("ada") == ada
+    assert by_name.first("bob") is None
+
+
+def test_keys_come_without_their_rows(ada: User) -> None:
+    written = message(ada)
+    assert keys.keys(written.conversation_id) == [written.pk]
+    assert keys.keys(uuid4()) == []
 
 
 def test_an_update_says_how_many_rows_it_changed(ada: User) -> None:

@@ -138,7 +138,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def branch(self, end: uuid.UUID | None, most: int) -> list[Message]:
         """The last messages, at most so many, of the branch that ends with the message `end`; in their order."""
-        return in_order(self.on_branch(end, most).order_by(), end)
+        return in_order(self.on_branch(end, most), end)
 
     def length_of_branch(self, end: uuid.UUID | None) -> int:
         """How many messages the branch that ends with the message `end` has."""
@@ -147,7 +147,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def on_branch(self, end: uuid.UUID | Place | None, most: int | Place) -> MessageQuerySet:
         """Those messages, in any order."""
         key = end if isinstance(end, Place) else Message._meta.pk.get_db_prep_value(end, connections[self.db])
-        return self.filter(pk__in=RawSQL(_BRANCH, (key, most)))  # noqa: S611 - the two values are parameters
+        return self.filter(pk__in=RawSQL(_BRANCH, (key, most))).order_by()  # noqa: S611 - the values are parameters
+
+    def attempts(self, parent: uuid.UUID | Place | None, role: str | Place) -> MessageQuerySet:
+        """What was said by one side after one message, oldest first."""
+        return self.filter(parent=parent, role=role).order_by("created_at", "pk")
 
 
 def in_order(messages: Iterable[Message], end: uuid.UUID | None) -> list[Message]:
@@ -302,15 +306,14 @@ class Message(models.Model):
     def attempts(self) -> MessageQuerySet:
         """This answer and its siblings, oldest first."""
         # By the parent alone: with the conversation's index SQLite would look through all of its messages.
-        siblings = Message.objects.filter(parent=self.parent_id)
-        if self.parent_id is None:
-            siblings = siblings.filter(conversation=self.conversation_id)
-        return siblings.filter(role=self.role).order_by("created_at", "pk")
+        siblings = Message.objects.attempts(self.parent_id, self.role)
+        return siblings if self.parent_id else siblings.filter(conversation=self.conversation_id)
 
     def attempt_ids(self) -> list[uuid.UUID]:
         """The keys of `attempts`, which a page asks for with each of its messages."""
-        found = _siblings(self.parent_id, self.role) if self.parent_id else _first_ones(self.conversation_id, self.role)
-        return [message.pk for message in found]
+        if self.parent_id is None:
+            return _first_ones.keys(self.conversation_id, self.role)
+        return _siblings.keys(self.parent_id, self.role)
 
     if TYPE_CHECKING:
         calls: RelatedManager[ProviderCall]
@@ -320,17 +323,13 @@ class Message(models.Model):
 
 _siblings = Select(
     Message,
-    lambda parent, role: Message.objects.only("pk").filter(parent=parent, role=role).order_by("created_at", "pk"),
+    lambda parent, role: Message.objects.only("pk").attempts(parent, role),
     models.UUIDField(),
     models.CharField(),
 )
 _first_ones = Select(
     Message,
-    lambda conversation, role: (
-        Message.objects.only("pk")
-        .filter(conversation=conversation, parent=None, role=role)
-        .order_by("created_at", "pk")
-    ),
+    lambda conversation, role: Message.objects.only("pk").filter(conversation=conversation).attempts(None, role),
     models.UUIDField(),
     models.CharField(),
 )

@@ -76,6 +76,17 @@ class Select(_Statement[M]):
         words = self._words(connection)
         return list(self._model._default_manager.raw(words.sql, words.bound(values, connection)))
 
+    def first(self, *values: Any) -> M | None:
+        return next(iter(self(*values)), None)
+
+    def keys(self, *values: Any) -> list[Any]:
+        """The primary keys alone, without a model around each; for rows of `only("pk")`."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        words = self._words(connection)
+        with connection.cursor() as cursor:
+            cursor.execute(words.sql, words.bound(values, connection))
+            return [self._model._meta.pk.to_python(key) for (key,) in cursor.fetchall()]
+
 
 class Update(_Statement[M]):
     """`Update(User, ("email",), lambda pk: User.objects.filter(pk=pk), IntegerField())`: call it with the values of the
