@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+# Tests wait for timers, sockets and other processes: three processes of them keep two cores busy.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .PHONY: setup run test test-postgres lint format faults bench lock clean
@@ -16,10 +18,13 @@ run: setup ## Serve on http://127.0.0.1:$(PORT)/
 	@exec $(BIN)/daphne --bind 127.0.0.1 --port $(PORT) --no-server-name --verbosity 0 chatsite.asgi:application
 
 test: .venv/.dev ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-postgres: .venv/.dev ## Run the tests of the database again, on a private PostgreSQL
-	$(BIN)/python -m tests.services postgres -- $(BIN)/python -m pytest -m database --reuse-db $(ARGS)
+	$(BIN)/python -m tests.services postgres -- $(BIN)/python -m pytest -m database --reuse-db $(PARALLEL) $(ARGS)
+
+# What shares a server stays together, and the order is kept: browser tests come last, see tests/conftest.py.
+PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/.dev ## Check style, types, templates and migrations
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 from django.conf import settings
+from django.db.models import UUIDField
 from django.http import HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
 
@@ -39,6 +40,7 @@ from chat.events import (
     with_text,
 )
 from chat.models import Message
+from chat.models.prepared import Select
 from chat.page import Change, Following
 from chat.structure import Fields
 from chat.transcript import positioned
@@ -298,9 +300,11 @@ class _Page:
         return [Change(f"#notice-{self._answer}", "innerHTML", "")]
 
 
+_answer = Select(Message, lambda pk: Message.objects.filter(pk=pk), UUIDField())
+
+
 def _shown(answer_id: UUID, template: str) -> str:
-    answer = Message.objects.select_related("conversation").get(pk=answer_id)
-    return render_to_string(template, {"answer": answer}).strip()
+    return render_to_string(template, {"answer": _answer.get(answer_id)}).strip()
 
 
 def position_of(request: HttpRequest) -> int | None:

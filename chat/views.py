@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db.models import IntegerField, UUIDField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -28,6 +29,7 @@ from chat.errors import RefusedError
 from chat.forms import ConversationForm, MessageForm
 from chat.generation import runner
 from chat.models import Conversation, Message, Role, User
+from chat.models.prepared import Select
 from chat.visitors import Visitor
 
 
@@ -180,6 +182,14 @@ def show(request: HtmxRequest, message_id: UUID) -> HttpResponse:
     return response
 
 
+_own_answer = Select(
+    Message,
+    lambda user, pk: Message.objects.only("pk").answers().owned_by(user).filter(pk=pk),
+    IntegerField(),
+    UUIDField(),
+)
+
+
 @require_GET
 async def answer_stream(request: HtmxRequest, answer_id: UUID) -> HttpResponseBase:
     """The changes that keep a page up with its answer."""
@@ -188,7 +198,7 @@ async def answer_stream(request: HtmxRequest, answer_id: UUID) -> HttpResponseBa
         after = streams.position_of(request) or 0
     except ValueError:
         return stream_over("gone")
-    if not await in_thread(Message.objects.answers().owned_by(user).filter(pk=answer_id).exists):
+    if not await in_thread(_own_answer.keys, user.pk, answer_id):
         return stream_over("gone")
     return streams.page_response(Visitor.of(request, user), answer_id, after)
 

@@ -7,16 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import httpx2
 
-from tests.services import create_database, free_port
+from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -72,12 +69,6 @@ class Server:
         return subprocess.run(
             command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True, timeout=START
         ).stdout.strip()
-
-    def prepare(self) -> str:
-        """Migrate the database and make the user `demo`; a bearer token of that user."""
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("demologin")
-        return self.manage("apitoken", "demo")
 
     def start(self) -> None:
         self.launch()
@@ -145,7 +136,7 @@ class Server:
 class Cluster:
     """Several servers on one database, as an operator runs them behind a proxy; there is no proxy here.
 
-    The database is prepared, `token` is what `Server.prepare` gave.
+    `token` is a bearer token of the database's user; see `tests.databases`.
     """
 
     def __init__(
@@ -182,22 +173,3 @@ class Cluster:
     def log(self) -> str:
         """What all of them logged."""
         return "".join(server.log.read_text() for server in self.servers if server.log.exists())
-
-
-@contextmanager
-def prepared(kind: str, directory: Path, **environment: str) -> Iterator[tuple[Server, str]]:
-    """A server with a migrated database and a user, and that user's bearer token.
-
-    The database is an SQLite file in `directory`, or a new one on the PostgreSQL that DATABASE_URL names.
-    """
-    server = Server(kind, database_in(directory), logs=directory, **environment)
-    token = server.prepare()
-    with server:
-        yield server, token
-
-
-def database_in(directory: Path) -> Path | str:
-    url = os.environ.get("DATABASE_URL", "")
-    if url.startswith("postgres"):
-        return create_database(url, f"site_{uuid4().hex}")
-    return directory / "site.sqlite3"

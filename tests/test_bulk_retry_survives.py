@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx2
 
+from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server, prepared
+from tests.server import Server
 
 # The lease runs out after 3 s; a loaded machine may need many times what the rest takes.
 LONG = 90.0

@@ -22,6 +22,7 @@ from chat import calls
 from chat.events import Usage
 from chat.models import Limit, ProviderCall, Reservation, User
 from chat.prompt_file import Results
+from tests import databases
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import Call, ProviderServer, Script
 from tests.server import ROOT, Server
@@ -281,8 +282,8 @@ def test_the_rows_of_a_run_that_was_killed_are_settled_by_the_next(complete: Com
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
     provider: ProviderServer, tmp_path: Path, how: signal.Signals
 ) -> None:
-    server = Server("daphne", tmp_path / "site.sqlite3", OPENAI_BASE_URL=provider.openai_url, OPENAI_API_KEY="sk-test")
-    server.manage("migrate", "--verbosity", "0")
+    database, _ = databases.new(tmp_path)
+    server = Server("daphne", database, OPENAI_BASE_URL=provider.openai_url, OPENAI_API_KEY="sk-test")
     write(tmp_path / "in.jsonl", *prompts(6))
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "manage.py", "complete_batch", str(tmp_path / "in.jsonl"), str(out)]

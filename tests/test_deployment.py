@@ -19,9 +19,10 @@ import pytest
 import yaml
 from pytest_django import Settings
 
+from tests.databases import prepared
 from tests.nginx import CONFIGURATION, HOST, Nginx
 from tests.provider_server import ProviderServer, Script
-from tests.server import ROOT, prepared
+from tests.server import ROOT
 from tests.services import free_port
 
 DEPLOY = ROOT / "deploy"

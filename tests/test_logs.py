@@ -19,8 +19,8 @@ from chat.providers import Prompt, Turn
 from chat.providers.failures import unquoted
 from chatsite.logs import JsonFormatter, LineFormatter, NamesFilter, password_of
 from tests.contracts.test_server_contract import Client
+from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import prepared
 from tests.site import Json, Site
 from tests.waiting import eventually
 

@@ -20,8 +20,8 @@ from chat.models import Conversation, Message, ProviderCall, User
 from chat.places import OverloadedError, Place, Places
 from chat.tools import Toolbox
 from tests.contracts.test_server_contract import Client
+from tests.databases import prepared
 from tests.provider_server import Call, ProviderServer, Script
-from tests.server import prepared
 from tests.site import Site
 from tests.test_limits import HTMX, error_of, send
 from tests.test_metrics import scrape

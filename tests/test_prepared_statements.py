@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import BigIntegerField, CharField, IntegerField, UUIDField
 from pytest_django import DjangoAssertNumQueries
 
@@ -55,6 +56,13 @@ def test_it_finds_what_its_queryset_finds_now(ada: User) -> None:
     assert by_name("bob") == []
     User.objects.filter(pk=ada.pk).update(is_active=False)
     assert by_name("ada") == []
+
+
+def test_the_first_row_is_that_or_none_and_the_one_that_there_must_be_is_missed(ada: User) -> None:
+    assert by_name.first("ada") == by_name.get("ada") == ada
+    assert by_name.first("bob") is None
+    with pytest.raises(ObjectDoesNotExist):
+        by_name.get("bob")
 
 
 def test_values_go_to_their_places_and_rows_come_in_order(ada: User) -> None:

@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from chat import monitoring
 from chat.generation import runner
+from tests import databases
 from tests.server import Server
 from tests.services import Postgres, Redis
 from tests.site import Json, Site
@@ -96,8 +97,8 @@ async def test_nothing_can_be_sent_to_it(site: Site, path: str) -> None:
 def test_services_that_go_away_and_come_back(tmp_path: Path) -> None:
     """A Redis that is away is told of; a database that hangs makes the process not ready, and no slower to say so."""
     with Postgres() as postgres, Redis() as redis:
-        server = Server("uvicorn", postgres.create_database(), logs=tmp_path, REDIS_URL=redis.url)
-        server.prepare()
+        database, _ = databases.new(tmp_path, postgres.url)
+        server = Server("uvicorn", database, logs=tmp_path, REDIS_URL=redis.url)
         with server:
             assert told(server) == (200, "ok", "ok")
             redis.stop()

@@ -11,8 +11,8 @@ from pytest_django import Settings
 
 from chat.models import ProviderCall, User
 from tests.contracts.test_server_contract import Client
+from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import prepared
 from tests.services import Redis
 from tests.test_lease import lost_answer
 

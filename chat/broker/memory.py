@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from chat.broker import LONGEST_BATCH, Batch, NotLiveError
 from chat.events import Event, Notice, Terminal, Usage
@@ -94,10 +94,10 @@ class Channel:
         self._changed = asyncio.Event()
 
     async def change(self, timeout: float) -> None:
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except TimeoutError:
-            return
+        # `wait_for` would make a task, for each reader and each read.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
 
 
 class ChannelFollowing:

@@ -133,7 +133,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def live(self) -> MessageQuerySet:
         return self.filter(role=Role.ASSISTANT, status__in=LIVE)
 
-    def owned_by(self, user: User) -> MessageQuerySet:
+    def owned_by(self, user: User | Place) -> MessageQuerySet:
         return self.filter(conversation__user=user)
 
     def branch(self, end: uuid.UUID | None, most: int) -> list[Message]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
@@ -78,6 +79,13 @@ class Select(_Statement[M]):
 
     def first(self, *values: Any) -> M | None:
         return next(iter(self(*values)), None)
+
+    def get(self, *values: Any) -> M:
+        """The row that there is. Raises `ObjectDoesNotExist`."""
+        found = self.first(*values)
+        if found is None:
+            raise ObjectDoesNotExist
+        return found
 
     def keys(self, *values: Any) -> list[Any]:
         """The primary keys alone, without a model around each; for rows of `only("pk")`."""

@@ -12,11 +12,17 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.login import log_in
 from tests.browser.relay import Relay, relay_to
+from tests.databases import prepared
 from tests.provider_server import ProviderServer
-from tests.server import Server, prepared
+from tests.server import Server
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What shares a server runs in one of the tests' processes."""
+    item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

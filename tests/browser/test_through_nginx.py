@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests import databases
 from tests.browser.login import log_in
 from tests.browser.test_chat_page import ask, foot, thread
 from tests.nginx import Nginx
@@ -44,12 +45,11 @@ def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactor
         "CHAT_MODELS": "openai:gpt-test",
         "CHAT_LEASE": "3",
     }
-    servers = [Server("daphne", directory / "site.sqlite3", logs=directory, **environment) for _ in range(2)]
+    database, _ = databases.new(directory)
+    servers = [Server("daphne", database, logs=directory, **environment) for _ in range(2)]
     nginx = Nginx(directory, [server.port for server in servers])
     for server in servers:
         server.environment["CSRF_TRUSTED_ORIGINS"] = nginx.url
-    servers[0].manage("migrate", "--verbosity", "0")
-    servers[0].manage("demologin")
     with ExitStack() as stack:
         for server in servers:
             stack.enter_context(server)

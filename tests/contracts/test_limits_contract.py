@@ -11,8 +11,11 @@ from itertools import cycle
 import httpx2
 import pytest
 
+from tests import databases
 from tests.provider_server import ProviderServer, Script
-from tests.server import Cluster, Server, database_in
+from tests.server import Cluster, Server
+
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("limits")]
 
 PARALLEL = 50
 
@@ -64,10 +67,9 @@ class Users:
 @pytest.fixture(scope="module")
 def users(provider_thread: ProviderServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
     directory = tmp_path_factory.mktemp("site")
-    database = database_in(directory)
+    database, token = databases.tested(directory)
     environment = {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "30"}
     server = Server("daphne", database, logs=directory, **environment)
-    token = server.prepare()
     tokens = json.loads(server.manage("shell", "--no-imports", "-c", USERS))
     with Cluster("daphne", database, token, size=3, logs=directory, **environment) as cluster:
         yield Users(cluster, tokens)

@@ -15,8 +15,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server, prepared
+from tests.server import Server
 
 pytestmark = pytest.mark.database
 

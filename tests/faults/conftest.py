@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests import databases
 from tests.faults import LONG, SEED, Place
 from tests.faults.load import Load
 from tests.provider_server import ProviderServer
-from tests.server import Cluster, Server
-from tests.services import Postgres, Redis, create_database
-
-_names = count(1)
+from tests.server import Cluster
+from tests.services import Postgres, Redis
 
 # The limits on one user are not what is tried here, nor is leaving.
 ENVIRONMENT = {
@@ -31,11 +26,10 @@ ENVIRONMENT = {
 }
 
 
-class Prepared(NamedTuple):
-    """A migrated database with a user, to be copied for each test."""
-
-    database: Path | str
-    token: str
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What shares a cluster runs in one of the tests' processes."""
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        item.add_marker(pytest.mark.xdist_group(str(item.callspec.params["place"])))
 
 
 @pytest.fixture(scope="session")
@@ -48,18 +42,6 @@ def postgres() -> Iterator[Postgres]:
 def redis() -> Iterator[Redis]:
     with Redis() as service:
         yield service
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    path = tmp_path_factory.mktemp("template") / "site.sqlite3"
-    return Prepared(path, Server("daphne", path).prepare())
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    url = create_database(postgres.url, "template_site")
-    return Prepared(url, Server("daphne", url, logs=tmp_path_factory.mktemp("template")).prepare())
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +89,8 @@ async def cluster(
     key = f"{place} {every}"
     if key not in clusters:
         directory = tmp_path_factory.mktemp(str(place))
-        database, token = copied(place, request, directory)
+        postgres: Postgres | None = request.getfixturevalue("postgres") if place.database == "postgres" else None
+        database, token = databases.new(directory, postgres.url if postgres else "")
         clusters[key] = Cluster(place.kind, database, token, size=place.size, logs=directory, **every)
     cluster = clusters[key]
     await asyncio.to_thread(cluster.start)
@@ -118,15 +101,6 @@ async def cluster(
     if LONG or request.session.testsfailed > failed:
         # What a test leaves behind in the long form, no other test meets; and a machine has only so much memory.
         await asyncio.to_thread(clusters.pop(key).kill)
-
-
-def copied(place: Place, request: pytest.FixtureRequest, directory: Path) -> Prepared:
-    """A database of a cluster's own."""
-    template: Prepared = request.getfixturevalue(f"{place.database}_template")
-    if isinstance(template.database, Path):
-        return Prepared(Path(shutil.copy(template.database, directory)), template.token)
-    postgres: Postgres = request.getfixturevalue("postgres")
-    return Prepared(create_database(postgres.url, f"site_{next(_names)}", template="template_site"), template.token)
 
 
 @pytest.fixture
