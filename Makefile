@@ -23,8 +23,8 @@ test: .venv/.dev ## Run every test
 test-postgres: .venv/.dev ## Run the tests of the database again, on a private PostgreSQL
 	$(BIN)/python -m tests.services postgres -- $(BIN)/python -m pytest -m database --reuse-db $(PARALLEL) $(ARGS)
 
-# What shares a server stays together, and the order is kept: browser tests come last, see tests/conftest.py.
-PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+# In their order: browser tests come last, see tests/conftest.py. Which tests stay together tests/distribution.py says.
+PARALLEL = -n $(WORKERS) --no-loadscope-reorder
 
 lint: .venv/.dev ## Check style, types, templates and migrations
 	$(BIN)/ruff check .

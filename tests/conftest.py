@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -13,6 +14,7 @@ from pytest_django import Settings
 from chat import known
 from chat.generation import runner
 from chat.models import User
+from tests.distribution import BySharedServers
 from tests.provider_server import ProviderServer
 from tests.raw import Raw
 from tests.site import Site
@@ -37,6 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests last: Playwright's loop runs in the main thread from its first test to the end of the session, and
     no test can have an event loop of its own beside it."""
     items.sort(key=lambda item: "browser" in item.path.parts)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedServers:
+    return BySharedServers(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

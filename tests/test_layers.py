@@ -18,7 +18,7 @@ LAYERS = (
     ("chat.ledger", "chat.quotas", "chat.context", "chat.tools.conversations"),
     ("chat.turns", "chat.background"),
     ("chat.metrics",),
-    ("chat.answers", "chat.access", "chat.notices", "chat.visitors", "chat.staff"),
+    ("chat.answers", "chat.access", "chat.notices", "chat.visitors", "chat.sessions", "chat.staff"),
     ("chat.calls",),
     ("chat.titles", "chat.live"),
     ("chat.keeper",),

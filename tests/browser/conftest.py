@@ -20,11 +20,6 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What shares a server runs in one of the tests' processes."""
-    item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The machine's Chromium; without one these tests fail, they are not skipped."""

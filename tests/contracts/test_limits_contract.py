@@ -15,7 +15,7 @@ from tests import databases
 from tests.provider_server import ProviderServer, Script
 from tests.server import Cluster, Server
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("limits")]
+pytestmark = pytest.mark.database
 
 PARALLEL = 50
 

@@ -26,12 +26,6 @@ ENVIRONMENT = {
 }
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What shares a cluster runs in one of the tests' processes."""
-    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        item.add_marker(pytest.mark.xdist_group(str(item.callspec.params["place"])))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with Postgres() as service:
