@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -208,7 +208,7 @@ def _name(kind: str) -> str:
 
 def payload(event: Event) -> dict[str, Any]:
     """The event as the public contract writes it, ready for JSON."""
-    return {"type": event_type(event), **asdict(event)}
+    return {"type": event_type(event), **{name: getattr(event, name) for name in _FIELDS[type(event)]}}
 
 
 def from_payload(fields: Mapping[str, Any]) -> Event:
@@ -218,4 +218,7 @@ def from_payload(fields: Mapping[str, Any]) -> Event:
     return event
 
 
+_FIELDS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in get_args(Event)
+}
 _EVENTS: dict[str, Any] = {_name(kind.__name__): kind for kind in get_args(Event)}

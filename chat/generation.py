@@ -354,7 +354,7 @@ class Runner:
                 async with aclosing(provider.stream(call.prompt)) as batches:
                     async for batch in batches:
                         if await self._take(live, call, batch):
-                            deadline.reschedule(loop.time() + settings.CHAT_IDLE_TIMEOUT)
+                            _move(deadline, loop.time(), settings.CHAT_IDLE_TIMEOUT)
                             if call.finish is None:
                                 await self.pace.rest()
         except TimeoutError as error:
@@ -430,6 +430,13 @@ class Runner:
                 if live.is_leased:
                     await self.broker.publish(live.key)
                 await asyncio.sleep(0.5)
+
+
+def _move(deadline: asyncio.Timeout, now: float, seconds: float) -> None:
+    """Let it pass so many seconds from now, or up to a twentieth later: most reads need no new timer then."""
+    due = deadline.when()
+    if due is None or not now + seconds <= due <= now + seconds * 1.05:
+        deadline.reschedule(now + seconds * 1.05)
 
 
 def _broker() -> Broker:

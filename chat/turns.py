@@ -23,7 +23,7 @@ from chat.errors import RefusedError
 from chat.events import Continued, Lasting, Token, ToolArguments
 from chat.events import ToolCall as ToolCalled
 from chat.models import TITLE_LENGTH, Conversation, Message, ProviderCall, Role, Status, ToolCall, User, in_order
-from chat.models.prepared import Select
+from chat.models.prepared import Select, Update
 from chat.providers import Called, Prompt, Turn
 from chat.transcript import Transcript
 from chat.usage import estimate_tokens
@@ -305,12 +305,28 @@ def _begin(
         lease_until=lease(),
     )
     if on_behalf is None:
-        conversation.leaf = answer  # which is inserted next: the database looks when the transaction ends
-        conversation.save(update_fields=None if conversation._state.adding else ("leaf", "title", "updated_at"))
+        _lead_to(conversation, answer)
     Message.objects.bulk_create([question, answer] if question._state.adding else [answer])
     if on_behalf and Conversation.objects.filter(pk=conversation.pk, leaf=on_behalf.answer).update(leaf=answer):
         conversation.leaf = answer
     return _called(user, answer, prompt, on_behalf)
+
+
+_go_on = Update(
+    Conversation,
+    ("leaf", "title", "updated_at"),
+    lambda pk: Conversation.objects.filter(pk=pk),
+    UUIDField(),
+)
+
+
+def _lead_to(conversation: Conversation, answer: Message) -> None:
+    """Show the branch that ends with an answer which is inserted next: the database looks when the transaction ends."""
+    conversation.leaf = answer
+    if conversation._state.adding:
+        conversation.save()
+    else:
+        _go_on(answer.pk, conversation.title, timezone.now(), conversation.pk)
 
 
 def _called(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | None = None) -> Begun:

@@ -33,10 +33,11 @@ class Place(Expression):
 
 
 class _Words(NamedTuple):
-    """SQL, and its parameters: values, and places for them."""
+    """SQL, its parameters (values, and places for them), and how the columns of its rows become fields."""
 
     sql: str
     parameters: tuple[Any, ...]
+    columns: tuple[_Column, ...] = ()
 
     def bound(self, values: Sequence[Any], connection: BaseDatabaseWrapper) -> list[Any]:
         return [
@@ -45,6 +46,19 @@ class _Words(NamedTuple):
             else parameter
             for parameter in self.parameters
         ]
+
+
+class _Column(NamedTuple):
+    """A column of the rows, as Django's compiler has it."""
+
+    field: str
+    expression: Any
+    converters: tuple[Callable[[Any, Any, BaseDatabaseWrapper], Any], ...]
+
+    def value(self, kept: Any, connection: BaseDatabaseWrapper) -> Any:
+        for convert in self.converters:
+            kept = convert(kept, self.expression, connection)
+        return kept
 
 
 class _Statement(Generic[M]):
@@ -57,9 +71,13 @@ class _Statement(Generic[M]):
     def _words(self, connection: BaseDatabaseWrapper) -> _Words:
         known = self._composed.get(connection.vendor)
         if known is None:
-            sql, parameters = self._query().get_compiler(connection.alias).as_sql()
-            known = self._composed[connection.vendor] = _Words(sql, tuple(parameters))
+            compiler = self._query().get_compiler(connection.alias)
+            sql, parameters = compiler.as_sql()
+            known = self._composed[connection.vendor] = _Words(sql, tuple(parameters), self._row(compiler))
         return known
+
+    def _row(self, compiler: Any) -> tuple[_Column, ...]:
+        return ()
 
     def _query(self) -> Any:
         return self._rows(*_places(self._kinds)).query
@@ -75,7 +93,8 @@ class Select(_Statement[M]):
     def __call__(self, *values: Any) -> list[M]:
         connection = connections[DEFAULT_DB_ALIAS]
         words = self._words(connection)
-        return list(self._model._default_manager.raw(words.sql, words.bound(values, connection)))
+        fields = [column.field for column in words.columns]
+        return [self._model.from_db(connection.alias, fields, row) for row in _found(words, values, connection)]
 
     def first(self, *values: Any) -> M | None:
         return next(iter(self(*values)), None)
@@ -91,9 +110,25 @@ class Select(_Statement[M]):
         """The primary keys alone, without a model around each; for rows of `only("pk")`."""
         connection = connections[DEFAULT_DB_ALIAS]
         words = self._words(connection)
-        with connection.cursor() as cursor:
-            cursor.execute(words.sql, words.bound(values, connection))
-            return [self._model._meta.pk.to_python(key) for (key,) in cursor.fetchall()]
+        return [key for (key,) in _found(words, values, connection)]
+
+    def _row(self, compiler: Any) -> tuple[_Column, ...]:
+        expressions = [expression for expression, _, _ in compiler.select]
+        converters = compiler.get_converters(expressions)
+        return tuple(
+            _Column(expression.target.attname, expression, tuple(converters.get(number, ((), None))[0]))
+            for number, expression in enumerate(expressions)
+        )
+
+
+def _found(words: _Words, values: Sequence[Any], connection: BaseDatabaseWrapper) -> list[list[Any]]:
+    """The rows that there are, with values as fields have them."""
+    with connection.cursor() as cursor:
+        cursor.execute(words.sql, words.bound(values, connection))
+        return [
+            [column.value(kept, connection) for column, kept in zip(words.columns, row, strict=True)]
+            for row in cursor.fetchall()
+        ]
 
 
 class Update(_Statement[M]):

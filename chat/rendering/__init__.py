@@ -332,7 +332,8 @@ class _Fold:
         """The line without what no one means and a parser pays for: quotes twenty deep, tables of a hundred columns."""
         if self._fence is not None:
             return line
-        line = _TOO_DEEP.sub(r"\1", line)
+        if ">" in line:
+            line = _TOO_DEEP.sub(r"\1", line)
         return line.replace("|", r"\|") if line.count("|") > COLUMNS else line
 
     def _goes_on(self, line: str) -> bool:

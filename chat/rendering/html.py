@@ -93,6 +93,9 @@ SANITISER = nh3.Cleaner(
     attribute_filter=lambda tag, name, value: _absolute(value) if name == "href" else value,
 )
 
+# One for all blocks: to make one takes 0.5 ms, for a style sheet that nobody uses.
+_FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
+
 _ABSOLUTE = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 
 
@@ -170,7 +173,7 @@ def coloured(text: str, info: str) -> str:
     lexer = _lexer(language_of(info).lower()) if len(text) <= HIGHLIGHT_CHARS else None
     if lexer is None:
         return html.escape(text, quote=False)
-    return highlight(text, lexer, HtmlFormatter(nowrap=True))
+    return highlight(text, lexer, _FORMATTER)
 
 
 @lru_cache(64)
