@@ -114,6 +114,11 @@ class Runner:
         """How many answers this process writes now; those that wait for a place are not among them."""
         return self.places.given
 
+    def writes_for(self, user: User, answer_id: UUID) -> bool:
+        """Whether this process writes the answer now, and for this user."""
+        live = self._live.get(answer_id)
+        return live is not None and live.context.user_id == user.pk
+
     def wake(self) -> None:
         """Run the keeper and the listener, if they do not run. Both go on for ever, with live answers or without."""
         self.keeper.wake()

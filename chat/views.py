@@ -198,7 +198,7 @@ async def answer_stream(request: HtmxRequest, answer_id: UUID) -> HttpResponseBa
         after = streams.position_of(request) or 0
     except ValueError:
         return stream_over("gone")
-    if not await in_thread(_own_answer.keys, user.pk, answer_id):
+    if not runner().writes_for(user, answer_id) and not await in_thread(_own_answer.keys, user.pk, answer_id):
         return stream_over("gone")
     return streams.page_response(Visitor.of(request, user), answer_id, after)
 

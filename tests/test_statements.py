@@ -55,6 +55,16 @@ async def test_a_question_costs_five_statements_before_its_upstream_call_and_its
     ], statements
 
 
+async def test_the_page_of_an_answer_that_is_written_here_costs_its_login_alone(
+    site: Site, provider: ProviderServer, statements: list[str]
+) -> None:
+    provider.script = Script(gate_after=0)
+    answer = await site.begin()
+    statements.clear()
+    await site.stream(f"/answers/{answer}/stream/?after=0")
+    assert [sql.partition(" FROM ")[2].split()[0] for sql in statements] == ['"django_session"', '"chat_user"']
+
+
 async def test_tokens_cost_none(site: Site, provider: ProviderServer, statements: list[str]) -> None:
     provider.script = Script(text="word " * 100, chunk_size=5, delay_between=0.002)
     answer = await site.begin()

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 
 from chat.models import ApiToken, Message, User
-from tests.provider_server import ProviderServer
+from tests.provider_server import ProviderServer, Script
 from tests.site import Site
 
 ROUTES = [
@@ -50,6 +50,16 @@ async def test_a_strangers_id_is_like_one_that_does_not_exist(
     assert mine["text"].encode() not in body
     assert status == 404 or body == b"event: done\ndata: gone\n\n"
     assert await Message.objects.acount() == 2
+
+
+@pytest.mark.parametrize("route", ["/answers/{answer}/stream/", "/api/answers/{answer}/events/"])
+async def test_so_is_one_that_is_written_now(site: Site, provider: ProviderServer, route: str) -> None:
+    provider.script = Script(gate_after=0)
+    live = await site.begin()
+    stranger = AsyncClient()
+    await stranger.aforce_login(await User.objects.acreate_user("stranger"))
+    found = await call(stranger, "GET", route.format(answer=live))
+    assert found == await call(stranger, "GET", route.format(answer=uuid.uuid4()))
 
 
 @pytest.mark.parametrize(("method", "route"), ROUTES)
