@@ -1,4 +1,5 @@
-"""What `deploy/` promises: nginx passes streams on and repeats no POST, and every way to run the site drains it."""
+"""What `deploy/` promises: nginx passes streams on and repeats no POST that may have been done; every way to run the
+site drains it."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ import pytest
 import yaml
 from pytest_django import Settings
 
+from tests import databases
 from tests.databases import prepared
 from tests.nginx import CONFIGURATION, HOST, Nginx
 from tests.provider_server import ProviderServer, Script
-from tests.server import ROOT
+from tests.server import ROOT, Cluster
 from tests.services import free_port
 
 DEPLOY = ROOT / "deploy"
@@ -67,15 +69,17 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - http.server's name
 
-    def answers(self, status: int = 200) -> None:
+    def answers(self, status: int = 200, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Type", self.server.content_type)
         self.send_header("Content-Length", str(len(PAGE)))
         self.end_headers()
         self.wfile.write(PAGE.encode())
 
     def drains(self) -> None:
-        self.answers(503)
+        self.answers(503, Retry_After="7")
 
     def hangs_up(self) -> None:
         """The request may have been done; there is no telling."""
@@ -273,12 +277,55 @@ def test_a_get_that_a_process_has_lost_is_sent_to_another(tmp_path: Path) -> Non
     assert broken.requests
 
 
-def test_a_refusal_of_a_process_that_drains_reaches_the_client_and_is_not_repeated(tmp_path: Path) -> None:
+QUESTIONS = ["/send/", "/answers/1/retry/", "/api/conversations/1/messages/"]
+
+
+@pytest.mark.parametrize("path", QUESTIONS)
+def test_a_question_that_a_process_refuses_is_taken_to_another(tmp_path: Path, path: str) -> None:
     draining, sound = Upstream("drains"), Upstream()
     with behind_nginx(tmp_path, [draining, sound]) as (_, client):
-        statuses = [client.post("/send/").status_code for _ in range(10)]
-    assert set(statuses) == {200, 503}
-    assert len(draining.requests) + len(sound.requests) == 10
+        responses = [client.post(path, content=b"What is a fjord?") for _ in range(10)]
+    assert {response.status_code for response in responses} == {200}
+    assert len(sound.requests) == 10
+    assert draining.requests
+    assert {(method, length) for method, _, _, length in sound.requests} == {("POST", 16)}
+
+
+@pytest.mark.parametrize("path", QUESTIONS)
+def test_where_all_refuse_it_the_client_hears_so_and_when_to_come_back(tmp_path: Path, path: str) -> None:
+    full = [Upstream("drains"), Upstream("drains")]
+    with behind_nginx(tmp_path, full) as (_, client):
+        response = client.post(path)
+    assert (response.status_code, response.text) == (503, PAGE)
+    assert response.headers["retry-after"] == "7"
+    assert sum(len(upstream.requests) for upstream in full) == 2
+
+
+def test_two_processes_with_room_for_one_answer_each_take_two(tmp_path: Path) -> None:
+    with ProviderServer.in_thread() as provider:
+        provider.script = Script(gate_after=0)
+        environment = {
+            "OPENAI_BASE_URL": provider.openai_url,
+            "CHAT_MODELS": "openai:gpt-test",
+            "CHAT_LIVE_ANSWERS": "1",
+            "CHAT_WAITING_ANSWERS": "0",
+        }
+        database, token = databases.tested(tmp_path)
+        with (
+            Cluster("daphne", database, token, size=2, logs=tmp_path, **environment) as cluster,
+            Nginx(tmp_path, [server.port for server in cluster.servers]) as nginx,
+            httpx2.Client(base_url=nginx.url, verify=nginx.tls, timeout=60) as client,
+        ):
+            client.headers = {"authorization": f"Bearer {token}", "prefer": "respond-async"}
+            conversations = [client.post("/api/conversations/").json()["id"] for _ in range(3)]
+            paths = [f"/api/conversations/{conversation}/messages/" for conversation in conversations]
+            responses = []
+            for path in paths:
+                responses.append(client.post(path, json={"content": "Hello"}))
+                client.get("/healthz")  # so that taking turns would bring the next question to the same process
+        assert [response.status_code for response in responses] == [202, 202, 503]
+        assert responses[2].json()["error"]["code"] == "overloaded"
+        assert int(responses[2].headers["retry-after"]) > 0
 
 
 def test_the_site_is_back_soon_after_all_its_processes_were_gone(tmp_path: Path) -> None:
