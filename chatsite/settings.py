@@ -163,10 +163,11 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 SERVESTATIC_USE_FINDERS = True  # no collectstatic between a clone and a page
 SERVESTATIC_AUTOREFRESH = DEBUG
 
-# A cookie over plain HTTP is right for localhost and wrong behind TLS, where CSRF_TRUSTED_ORIGINS names https.
-_BEHIND_TLS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_ENGINE = "chat.sessions"
 AUTHENTICATION_BACKENDS = ["chat.sessions.Backend", "django.contrib.auth.backends.ModelBackend"]
+
+# A cookie over plain HTTP is right for localhost and wrong behind TLS, where CSRF_TRUSTED_ORIGINS names https.
+_BEHIND_TLS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None
 SECURE_REFERRER_POLICY = "same-origin"

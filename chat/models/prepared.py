@@ -47,6 +47,15 @@ class _Words(NamedTuple):
             for parameter in self.parameters
         ]
 
+    def rows(self, values: Sequence[Any], connection: BaseDatabaseWrapper) -> list[list[Any]]:
+        """The rows that there are now, with values as fields have them."""
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, self.bound(values, connection))
+            return [
+                [column.value(kept, connection) for column, kept in zip(self.columns, row, strict=True)]
+                for row in cursor.fetchall()
+            ]
+
 
 class _Column(NamedTuple):
     """A column of the rows, as Django's compiler has it."""
@@ -94,7 +103,7 @@ class Select(_Statement[M]):
         connection = connections[DEFAULT_DB_ALIAS]
         words = self._words(connection)
         fields = [column.field for column in words.columns]
-        return [self._model.from_db(connection.alias, fields, row) for row in _found(words, values, connection)]
+        return [self._model.from_db(connection.alias, fields, row) for row in words.rows(values, connection)]
 
     def first(self, *values: Any) -> M | None:
         return next(iter(self(*values)), None)
@@ -109,8 +118,7 @@ class Select(_Statement[M]):
     def keys(self, *values: Any) -> list[Any]:
         """The primary keys alone, without a model around each; for rows of `only("pk")`."""
         connection = connections[DEFAULT_DB_ALIAS]
-        words = self._words(connection)
-        return [key for (key,) in _found(words, values, connection)]
+        return [key for (key,) in self._words(connection).rows(values, connection)]
 
     def _row(self, compiler: Any) -> tuple[_Column, ...]:
         expressions = [expression for expression, _, _ in compiler.select]
@@ -119,16 +127,6 @@ class Select(_Statement[M]):
             _Column(expression.target.attname, expression, tuple(converters.get(number, ((), None))[0]))
             for number, expression in enumerate(expressions)
         )
-
-
-def _found(words: _Words, values: Sequence[Any], connection: BaseDatabaseWrapper) -> list[list[Any]]:
-    """The rows that there are, with values as fields have them."""
-    with connection.cursor() as cursor:
-        cursor.execute(words.sql, words.bound(values, connection))
-        return [
-            [column.value(kept, connection) for column, kept in zip(words.columns, row, strict=True)]
-            for row in cursor.fetchall()
-        ]
 
 
 class Update(_Statement[M]):
