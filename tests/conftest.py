@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "browser" in item.path.parts)
 
 
+@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` is a way to run them too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedServers:
     return BySharedServers(config, log)
 
