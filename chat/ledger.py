@@ -251,8 +251,12 @@ def _tell_planner() -> None:
 
 
 def _lock_ledger() -> None:
-    """Keep settling out for the rest of the transaction; on SQLite its beginning has done so."""
+    """Keep settling and counting out for the rest of the transaction; on SQLite its beginning has done so.
+
+    No weaker mode: `count` begins with SELECT … FOR UPDATE, which only this one keeps out, and with it inside, the one
+    would wait for the other's sums and the other for the one's table.
+    """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             table = connection.ops.quote_name(ProviderCall._meta.db_table)
-            cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+            cursor.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")

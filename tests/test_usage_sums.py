@@ -245,9 +245,11 @@ def test_a_rebuild_beside_settling_calls_loses_none(transactional_db: None) -> N
 
     thread = threading.Thread(target=settle_all)
     thread.start()
-    for _ in range(5):
-        ledger.rebuild()
-    thread.join(120)
+    try:
+        for _ in range(5):
+            ledger.rebuild()
+    finally:
+        thread.join(120)
     assert faults == []
     assert days() == expected_days()
     assert UsageDay.objects.get().calls == 40
