@@ -312,7 +312,7 @@ def _begin(
     return _called(user, answer, prompt, on_behalf)
 
 
-_leads_to = Update(
+_show = Update(
     Conversation,
     ("leaf", "title", "updated_at"),
     lambda pk: Conversation.objects.filter(pk=pk),
@@ -326,7 +326,7 @@ def _lead_to(conversation: Conversation, answer: Message) -> None:
     if conversation._state.adding:
         conversation.save()
     else:
-        _leads_to(answer.pk, conversation.title, timezone.now(), conversation.pk)
+        _show(answer.pk, conversation.title, timezone.now(), conversation.pk)
 
 
 def _called(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | None = None) -> Begun:

@@ -58,13 +58,6 @@ def test_it_finds_what_its_queryset_finds_now(ada: User) -> None:
     assert by_name("ada") == []
 
 
-def test_the_first_row_is_that_or_none_and_the_one_that_there_must_be_is_missed(ada: User) -> None:
-    assert by_name.first("ada") == by_name.get("ada") == ada
-    assert by_name.first("bob") is None
-    with pytest.raises(ObjectDoesNotExist):
-        by_name.get("bob")
-
-
 def test_values_go_to_their_places_and_rows_come_in_order(ada: User) -> None:
     for title in ("c", "a", "b"):
         Conversation.objects.create(user=ada, title=title)
@@ -94,6 +87,12 @@ def test_rows_are_whole_models_of_what_was_asked_for(
 def test_the_first_row_or_none(ada: User) -> None:
     assert by_name.first("ada") == ada
     assert by_name.first("bob") is None
+
+
+def test_a_row_that_there_must_be_is_missed(ada: User) -> None:
+    assert by_name.get("ada") == ada
+    with pytest.raises(ObjectDoesNotExist):
+        by_name.get("bob")
 
 
 def test_keys_come_without_their_rows(ada: User) -> None:
