@@ -15,9 +15,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection, Port
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from chatsite.guard import Application, Message, Receive, Scope, Send
+
+_NOTHING = Headers()
 
 
 def is_serving() -> bool:
@@ -104,17 +107,21 @@ async def _respond(
 
     async def send_when_read(message: Message) -> None:
         nonlocal is_streaming, is_over
+        begins = False
         await flow.wait()
         is_connected = request.channel is not None and not request.finished
         if message["type"] == "http.response.body":
             is_over = not message.get("more_body", False)
             if is_connected and not is_streaming and not is_over:
-                is_streaming = True
+                is_streaming = begins = True
                 request.registerProducer(flow, True)
                 write_at_once(request.channel.transport)
             elif is_connected and is_streaming and is_over:
                 request.unregisterProducer()
         await send(message)
+        if begins:
+            # A stream lasts for minutes. Both heads have been read and written, and are 5 KiB.
+            request.requestHeaders, request.responseHeaders = _NOTHING, _NOTHING
 
     await application(scope, receive, send_when_read)
     if not is_over and request.channel is not None:

@@ -1,4 +1,5 @@
-"""The threads that requests do their sync work in: a few for all of them."""
+"""Django's handler, for responses that last for minutes: a few threads for all of them, and nothing held that a stream
+does not need."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
+from django.http import HttpRequest
 
 # Django gives every request a thread of its own and keeps it until the response ends, for a stream that is minutes:
 # 500 of them are 500 threads. Sync work here is queries of about a millisecond, so a few threads share it; one that an
@@ -18,7 +20,7 @@ WORKERS = 8
 
 
 class Handler(ASGIHandler):
-    """Django's handler, with a shared thread for each request's sync work."""
+    """Django's handler, with a shared thread for each request's sync work, that forgets the request of a stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +32,19 @@ class Handler(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         SyncToAsync.thread_sensitive_context.set(next(self._workers))
         await self.handle(scope, receive, send)
+
+    async def run_get_response(self, request: Any) -> Any:
+        response = await super().run_get_response(request)
+        if response.streaming:
+            _forget(request)
+        return response
+
+
+def _forget(request: HttpRequest) -> None:
+    """Let go of what the request was: its headers, three times, its body, session and match of a URL are 12 KiB, and
+    Django's handler holds it until its response ends. All that still looks at it asks whether it had files."""
+    request.scope["headers"].clear()  # type: ignore[attr-defined]  # an ASGI request has one
+    vars(request).clear()
 
 
 def django_application() -> Handler:

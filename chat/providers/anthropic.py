@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 
 from chat.events import FinishReason, ProviderEvent, Reasoning, Signature, Token, ToolCall, Usage, storable
 from chat.providers import Called, Prompt, Thinking, ToolSchema, Turn, failures, wire
+from chat.providers.body import Body, opened
 from chat.providers.tool_calls import CallIds, arguments_object, fitting_id
 
 _HOME = "https://api.anthropic.com"
@@ -60,23 +61,26 @@ class AnthropicProvider:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """See `chat.providers.Provider`."""
         with self._failures():
-            request = self._request(prompt) | wire.STREAMED
-            async with self._client.messages.with_streaming_response.create(**request) as response:
-                decoder = _Decoder(self._max_line_bytes, prompt)
-                async with aclosing(wire.follow(response.http_response, decoder)) as batches:
-                    async for batch in batches:
-                        yield batch
+            async with (
+                self._asked(prompt, **wire.STREAMED) as body,
+                aclosing(wire.follow(body, _Decoder(self._max_line_bytes, prompt))) as batches,
+            ):
+                async for batch in batches:
+                    yield batch
 
     async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
         """See `chat.providers.Provider`."""
         with self._failures():
-            async with self._client.messages.with_streaming_response.create(**self._request(prompt)) as response:
-                decoder = _Decoder(self._max_line_bytes, prompt)
-                return decoder.whole(await wire.body(response.http_response, self._max_line_bytes))
+            async with self._asked(prompt) as body:
+                return _Decoder(self._max_line_bytes, prompt).whole(await body.whole(self._max_line_bytes))
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
         await self._client.close()
+
+    def _asked(self, prompt: Prompt, **options: Any) -> AbstractAsyncContextManager[Body]:
+        create = self._client.messages.with_streaming_response.create
+        return opened(create(**self._request(prompt), **options))
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         request: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import openai
 from chat.errors import ChatError
 from chat.events import FinishReason, ProviderEvent, Reasoning, Signature, Token, Usage, storable
 from chat.providers import Called, Prompt, ToolSchema, Turn, failures, wire
+from chat.providers.body import Body, opened
 from chat.providers.tool_calls import Gatherer, Piece, arguments_text, as_text, fitting_id
 
 _HOME = "https://api.openai.com/v1"
@@ -42,24 +43,27 @@ class OpenAIProvider:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """See `chat.providers.Provider`."""
         with self._failures():
-            request = self._request(prompt) | wire.STREAMED | {"stream_options": {"include_usage": True}}
-            async with self._client.chat.completions.with_streaming_response.create(**request) as response:
-                decoder = _Decoder(self._max_line_bytes, prompt)
-                async with aclosing(wire.follow(response.http_response, decoder)) as batches:
-                    async for batch in batches:
-                        yield batch
+            options = wire.STREAMED | {"stream_options": {"include_usage": True}}
+            async with (
+                self._asked(prompt, **options) as body,
+                aclosing(wire.follow(body, _Decoder(self._max_line_bytes, prompt))) as batches,
+            ):
+                async for batch in batches:
+                    yield batch
 
     async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
         """See `chat.providers.Provider`."""
         with self._failures():
-            request = self._request(prompt)
-            async with self._client.chat.completions.with_streaming_response.create(**request) as response:
-                decoder = _Decoder(self._max_line_bytes, prompt)
-                return decoder.whole(await wire.body(response.http_response, self._max_line_bytes))
+            async with self._asked(prompt) as body:
+                return _Decoder(self._max_line_bytes, prompt).whole(await body.whole(self._max_line_bytes))
 
     async def aclose(self) -> None:
         """Close the HTTP client."""
         await self._client.close()
+
+    def _asked(self, prompt: Prompt, **options: Any) -> AbstractAsyncContextManager[Body]:
+        create = self._client.chat.completions.with_streaming_response.create
+        return opened(create(**self._request(prompt), **options))
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         body: dict[str, Any] = {"messages": [_message(turn) for turn in prompt.turns]}

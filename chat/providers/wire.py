@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 
 from chat.errors import ChatError
 from chat.events import Finish, FinishReason, ProviderEvent, Reasoning, Token, ToolArguments, storable
+from chat.providers.body import Body
 from chat.providers.failures import stream_failure
 
 MAX_LINE_BYTES = 8_000_000  # the longest honest line is one tool call's arguments, well under a megabyte
@@ -256,101 +257,43 @@ def _decoded_slowly(shape: type[_Shape], data: bytes) -> _Shape:
         raise ChatError("upstream_error", f"sent malformed JSON: {type(error).__name__}") from error
 
 
-async def follow(response: httpx2.Response, decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
-    """Yield a batch of events for each read that brought any; who opened the response closes it."""
-    async with aclosing(_reads(response)) as reads:
-        read: bytes | None = await _first_read(response, reads)
-        while not decoder.finished:
-            if read is None:
-                raise ChatError("upstream_error", "the stream ended without its end marker")
-            if events := decoder.feed(read):
-                yield events
-            if decoder.failure and not decoder.finished:
-                raise decoder.failure
-            if not decoder.finished:
-                read = await anext(reads, None)
-        async with aclosing(_after_finish(reads, decoder)) as rest:
-            async for events in rest:
-                yield events
+async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
+    """Yield a batch of events for each read that brought any; who opened the body closes it."""
+    read = await _first_read(body)
+    while not decoder.finished:
+        if not read:
+            raise ChatError("upstream_error", "the stream ended without its end marker")
+        if events := decoder.feed(read):
+            yield events
+        if decoder.failure and not decoder.finished:
+            raise decoder.failure
+        if not decoder.finished:
+            read = await body.read()
+    async with aclosing(_after_finish(body, decoder)) as rest:
+        async for events in rest:
+            yield events
 
 
-async def body(response: httpx2.Response, max_bytes: int) -> bytes:
-    """The whole body; raises `ChatError` when it is a web page or longer than `max_bytes`."""
-    if response.headers.get("content-type", "").startswith("text/html"):
-        raise ChatError("upstream_error", "answered with a web page")
-    pieces, size = [], 0
-    async for read in response.aiter_bytes():
-        pieces.append(read)
-        size += len(read)
-        if size > max_bytes:
-            raise ChatError("upstream_error", f"answered with more than {max_bytes} bytes")
-    return b"".join(pieces)
-
-
-async def _reads(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, and when the connection breaks, first what had come before that.
-
-    While a read is worked on, and the pause after it lasts, the socket is left alone: the kernel gathers what comes,
-    and the event loop wakes once for all of it, not once for each token.
-    """
-    try:
-        async for read in response.aiter_bytes():
-            socket = _socket(response)
-            if socket is not None:
-                socket.pause_reading()
-            try:
-                yield read
-            finally:
-                if socket is not None:
-                    socket.resume_reading()
-    except Exception:
-        if rest := _unread(response):
-            yield rest
-        raise
-
-
-def _transport_response(response: httpx2.Response) -> Any:
-    """aiohttp's own response, below the SDK's."""
-    stream: Any = response.stream
-    while hasattr(stream, "_stream"):
-        stream = stream._stream
-    return getattr(stream, "_aiohttp_response", None)
-
-
-def _socket(response: httpx2.Response) -> asyncio.Transport | None:
-    """The connection, until the body has ended."""
-    connection = getattr(_transport_response(response), "connection", None)
-    return None if connection is None else connection.transport
-
-
-def _unread(response: httpx2.Response) -> bytes:
-    """What lies in the transport's buffer. aiohttp raises a broken connection to the next reader before it gives out
-    what had arrived until then; text of the answer, and its end marker, would be lost."""
-    content = getattr(_transport_response(response), "content", None)
-    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
-
-
-async def _first_read(response: httpx2.Response, reads: AsyncIterator[bytes]) -> bytes:
+async def _first_read(body: Body) -> bytes:
     """What begins the stream; raises `ChatError` when it is no stream but a web page or a JSON object."""
-    if response.headers.get("content-type", "").startswith("text/html"):
-        raise ChatError("upstream_error", "answered with a web page")
+    body.refuse_page()
     head = b""
-    async for read in reads:
+    while read := await body.read():
         head += read
         text = head.removeprefix(_BOM).lstrip()
         if text.startswith((b"{", b"[", b"<")):
-            raise await _foreign_body(text, reads)
+            raise await _foreign_body(text, body)
         if text or len(head) > FOREIGN_BODY_BYTES:
             return head
     raise ChatError("upstream_error", "answered with an empty body")
 
 
-async def _foreign_body(head: bytes, reads: AsyncIterator[bytes]) -> ChatError:
-    body = b"".join([head, *[read async for read in _limited(reads)]])
+async def _foreign_body(head: bytes, body: Body) -> ChatError:
+    whole = b"".join([head, *[read async for read in _limited(body.read)]])
     try:
-        said = json.loads(body)
+        said = json.loads(whole)
     except (ValueError, RecursionError):
-        return ChatError("upstream_error", f"answered with no event stream: {body!r}")
+        return ChatError("upstream_error", f"answered with no event stream: {whole!r}")
     if isinstance(said, dict) and _is_error(said):
         return stream_failure(said)
     return ChatError("upstream_error", "answered with a JSON body, not with an event stream")
@@ -360,34 +303,38 @@ def _is_error(said: dict[str, Any]) -> bool:
     return bool(said.get("error")) or "error" in (said.get("object"), said.get("type"))
 
 
-async def _after_finish(reads: AsyncIterator[bytes], decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
+async def _after_finish(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
     """The usage that may follow. Nothing is raised any more: the answer has ended well."""
     deadline = asyncio.get_running_loop().time() + USAGE_WAIT
     while not decoder.ended and not decoder.failure:
         try:
             async with asyncio.timeout_at(deadline):
-                read = await anext(reads)
+                read = await body.read()
         except Exception:
+            return
+        if not read:
             return
         if events := decoder.feed(read):
             yield events
     with suppress(Exception):
         async with asyncio.timeout(REUSE_WAIT):
-            await anext(reads)
+            await body.read()
 
 
-async def _limited(reads: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _limited(read: Callable[[], Awaitable[bytes]]) -> AsyncGenerator[bytes, None]:
     """As much of a short body as comes in time; a failure ends it like its end."""
     deadline = asyncio.get_running_loop().time() + FOREIGN_BODY_WAIT
     taken = 0
     while taken < FOREIGN_BODY_BYTES:
         try:
             async with asyncio.timeout_at(deadline):
-                read = await anext(reads)
+                piece = await read()
         except Exception:
             return
-        taken += len(read)
-        yield read
+        if not piece:
+            return
+        taken += len(piece)
+        yield piece
 
 
 class _LimitedBody(httpx2.AsyncByteStream):
@@ -395,9 +342,10 @@ class _LimitedBody(httpx2.AsyncByteStream):
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(_limited(aiter(self._stream))) as reads:
-            async for read in reads:
-                yield read
+        pieces = aiter(self._stream)
+        async with aclosing(_limited(lambda: anext(pieces, b""))) as limited:
+            async for piece in limited:
+                yield piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()
