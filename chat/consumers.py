@@ -29,9 +29,10 @@ from chat.api import ApiError
 from chat.background import in_thread
 from chat.broker import Batch
 from chat.errors import RefusedError
-from chat.events import Start, payload
+from chat.events import payload
 from chat.generation import runner
-from chat.models import Message, User
+from chat.models import User
+from chat.streams import Followed
 from chat.views import owned_answer
 from chat.visitors import CHECK_EVERY, Visitor, bearer_token, user_of_token
 
@@ -102,7 +103,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 await self._ask(frame)
             case "follow":
                 answer = await in_thread(owned_answer, self.user, _id(frame, "answer"))
-                self._follow(answer, _after(frame), Start(str(answer.pk), answer.model))
+                self._follow(Followed.of(answer), _after(frame))
             case "stop":
                 answer = await in_thread(owned_answer, self.user, _id(frame, "answer"))
                 await runner().stop(answer.pk)
@@ -117,23 +118,23 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         def asked() -> turns.Begun:
             return turns.ask(self.user, conversation_id, api.question(frame, models_for(self.user)))
 
-        answer = (await runner().begin(self.user, asked)).answer
-        start = Start(str(answer.pk), answer.model)
-        await self._tell({**payload(start), "conversation": str(answer.conversation_id), "position": 0})
-        self._follow(answer, 0, None)
+        begun = (await runner().begin(self.user, asked)).answer
+        answer = Followed.of(begun)
+        await self._tell({**payload(answer.start), "conversation": str(begun.conversation_id), "position": 0})
+        self._follow(answer, 0)
 
-    def _follow(self, answer: Message, after: int | None, start: Start | None) -> None:
+    def _follow(self, answer: Followed, after: int | None) -> None:
         if len(self._tasks) > MOST_FOLLOWED:
             raise _TOO_MANY
-        self._begin(str(answer.pk), self._tell_events(answer, after, start))
+        self._begin(str(answer.id), self._tell_events(answer, after))
 
-    async def _tell_events(self, answer: Message, after: int | None, start: Start | None) -> None:
-        if after is None and start is not None:
-            await self._tell({**payload(start), "position": 0})
+    async def _tell_events(self, answer: Followed, after: int | None) -> None:
+        if after is None:
+            await self._tell({**payload(answer.start), "position": 0})
         with metrics.following("ws"):
             async with aclosing(streams.events_of(answer, after or 0)) as batches:
                 async for batch in batches:
-                    await self._tell_batch(str(answer.pk), batch)
+                    await self._tell_batch(str(answer.id), batch)
 
     async def _tell_batch(self, answer: str, batch: Batch) -> None:
         for position, event in streams.said(batch):

@@ -145,7 +145,7 @@ class Runner:
         live = self._live.get(answer_id)
         if live is not None:
             live.cut_off(BY_ITS_USER)
-            await live.ended.wait()
+            await asyncio.wait([live.ended])
             return
         await self.notices.tell_runners({"type": "stop", "answer": str(answer_id)})
         for _ in range(30):
@@ -176,9 +176,8 @@ class Runner:
     async def drain(self, seconds: float) -> None:
         """Let live answers finish for so long, interrupt the rest, and return when all of them are written."""
         self.draining = True
-        endings = [asyncio.ensure_future(live.ended.wait()) for live in self._live.values()]
-        if endings:
-            await asyncio.wait(endings, timeout=seconds)
+        if self._live:
+            await asyncio.wait([live.ended for live in self._live.values()], timeout=seconds)
         await self.interrupt_all("server_restart")
         await self.keeper.aclose()
         if self._listener is not None:
@@ -194,7 +193,8 @@ class Runner:
         cut = list(self._live.values())
         for live in cut:
             live.cut_off(interrupted(code))
-        await asyncio.gather(*(live.ended.wait() for live in cut))
+        if cut:
+            await asyncio.wait([live.ended for live in cut])
 
     # One answer
 
@@ -216,7 +216,7 @@ class Runner:
                 self._write_title(live, verdict)
             else:
                 await self.broker.give_up(live.key)
-            live.ended.set()
+            live.ended.set_result(None)
 
     def _write_title(self, live: Live, verdict: Verdict) -> None:
         if settings.CHAT_TITLE_MODEL and verdict.status == Status.COMPLETE and not self.draining:

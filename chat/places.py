@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 
 from chat.errors import RefusedError
@@ -46,19 +46,20 @@ class Place:
 
     user: int
     used_since: float | None = None
-    _given: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_given(self) -> bool:
-        """Whether the answer has it; otherwise it waits."""
-        return self._given.is_set()
+    is_given: bool = False
+    """Whether the answer has it; otherwise it waits."""
+    _waiting: asyncio.Future[None] | None = None
 
     def give(self) -> None:
-        self._given.set()
+        self.is_given = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def wait(self) -> None:
-        """Return when it is given."""
-        await self._given.wait()
+        """Return when it is given. The answer's task alone waits for it."""
+        if not self.is_given:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
 
     def use(self) -> None:
         """The answer begins now: how long it takes says when others may."""

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from typing import NamedTuple
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -170,16 +171,29 @@ def _checkpoints() -> _Checkpoints:
 # Responses
 
 
+class Followed(NamedTuple):
+    """What a stream has to know of its answer. It lasts for minutes, and the answer itself holds its conversation and
+    its question."""
+
+    id: UUID
+    start: Start
+    has_fields: bool
+
+    @classmethod
+    def of(cls, answer: Message) -> Followed:
+        return cls(answer.pk, Start(str(answer.pk), answer.model), answer.response_schema is not None)
+
+
 def events_response(visitor: Visitor, answer: Message, media_type: str, after: int | None) -> StreamingHttpResponse:
     """The answer as JSON events. Without a position the reader gets the `Start` too."""
-    return streaming_response(visitor, _encoded(answer, media_type, after), media_type)
+    return streaming_response(visitor, _encoded(Followed.of(answer), media_type, after), media_type)
 
 
-async def events_of(answer: Message, after: int) -> AsyncGenerator[Batch, None]:
+async def events_of(answer: Followed, after: int) -> AsyncGenerator[Batch, None]:
     """As `follow`, for programs: with the fields of an answer by a schema. They follow from the text, so a reader who
     comes back has the text before `after` read once more on its behalf."""
-    fields = Fields() if answer.response_schema is not None else None
-    async with aclosing(follow(answer.pk, after if fields is None else 0)) as batches:
+    fields = Fields() if answer.has_fields else None
+    async with aclosing(follow(answer.id, after if fields is None else 0)) as batches:
         async for batch in batches:
             told = batch if fields is None else _with_fields(batch, fields, after)
             if told.events or not batch.events:
@@ -204,10 +218,10 @@ def _with_fields(batch: Batch, fields: Fields, after: int) -> Batch:
     return Batch(max(batch.start, after), events)
 
 
-async def _encoded(answer: Message, media_type: str, after: int | None) -> AsyncGenerator[bytes, None]:
+async def _encoded(answer: Followed, media_type: str, after: int | None) -> AsyncGenerator[bytes, None]:
     encode = ENCODERS[media_type]
     if after is None:
-        yield encode(Batch(0, [Start(str(answer.pk), answer.model)]))
+        yield encode(Batch(0, [answer.start]))
     reader: metrics.Reader = "sse" if media_type == SSE else "ndjson"
     with metrics.following(reader):
         async with aclosing(events_of(answer, after or 0)) as batches:

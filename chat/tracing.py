@@ -96,14 +96,11 @@ def upstream_call(model: str) -> Iterator[Call]:
         "gen_ai.request.model": name,
         "gen_ai.request.stream": True,
     }
-    tracer = trace.get_tracer("chat")
-    with tracer.start_as_current_span(
-        f"chat {name}",
-        kind=trace.SpanKind.CLIENT,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
+    span = trace.get_tracer("chat").start_span(f"chat {name}", kind=trace.SpanKind.CLIENT, attributes=attributes)
+    if not span.is_recording():
+        yield _NO_SPAN
+        return
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         call = _Span(span)
         try:
             yield call

@@ -70,20 +70,22 @@ class _Flow:
     """Twisted says when its buffer is full (64 KiB) and when it is empty."""
 
     def __init__(self) -> None:
-        self._is_flowing = asyncio.Event()
-        self._is_flowing.set()
+        self._resumed: asyncio.Event | None = None  # while it is full
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        self._is_flowing.clear()
+        self._resumed = self._resumed or asyncio.Event()
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        self._is_flowing.set()
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        self._is_flowing.set()
+        self.resumeProducing()
 
     async def wait(self) -> None:
-        await self._is_flowing.wait()
+        while self._resumed is not None:
+            await self._resumed.wait()
 
 
 def with_backpressure(application: Application) -> Application:

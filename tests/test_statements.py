@@ -88,7 +88,7 @@ async def test_an_end_costs_three(site: Site, provider: ProviderServer, statemen
     statements.clear()
     provider.release()
     live = runner()._live[UUID(answer)]
-    await live.ended.wait()
+    await live.ended
     assert [sql.split()[:2] for sql in statements] == [
         ["UPDATE", '"chat_message"'],
         ["UPDATE", '"chat_conversation"'],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from chat.broker import LONGEST_BATCH, Batch, NotLiveError
 from chat.events import Event, Notice, Terminal, Usage
@@ -66,7 +66,7 @@ class Channel:
         self.notice: Notice | None = None
         self.ending: tuple[Usage, Terminal] | None = None
         self.is_lost = False
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     def show(self, position: int) -> None:
         """The transcript may be read up to here; nobody waits for the answer to go on any more."""
@@ -89,15 +89,29 @@ class Channel:
         self._wake()
 
     def _wake(self) -> None:
-        # A new event for those who wait next: setting and clearing one would let a slow reader miss the change.
-        self._changed.set()
-        self._changed = asyncio.Event()
+        # A new list for those who wait next: a slow reader must not miss the change.
+        waiting, self._waiting = self._waiting, []
+        for reader in waiting:
+            _let_go(reader)
 
     async def change(self, timeout: float) -> None:
-        # `wait_for` would make a task, for each reader and each read.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._changed.wait()
+        """Return when there is more to read, or after so many seconds. A future and a timer alone, as each reader waits
+        for each read: `wait_for` would make a task, an `Event` holds 0.7 KiB."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(waiting)
+        timer = loop.call_later(timeout, _let_go, waiting)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+
+def _let_go(reader: asyncio.Future[None]) -> None:
+    if not reader.done():
+        reader.set_result(None)
 
 
 class ChannelFollowing:

@@ -263,7 +263,8 @@ async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEv
     while not decoder.finished:
         if not read:
             raise ChatError("upstream_error", "the stream ended without its end marker")
-        if events := decoder.feed(read):
+        events, read = decoder.feed(read), b""  # which would wait with the answer for the next one
+        if events:
             yield events
         if decoder.failure and not decoder.finished:
             raise decoder.failure
