@@ -18,6 +18,7 @@ from chat.events import (
     Reasoning,
     Signature,
     TextEvent,
+    Thought,
     Token,
     ToolArguments,
     ToolCall,
@@ -27,6 +28,7 @@ from chat.events import (
 from chat.models import ProviderCall
 from chat.providers import Called, Prompt, Thinking, Turn
 from chat.tools import ToolOutcome
+from chat.transcript import Transcript
 from chat.turns import GO_ON
 from chat.usage import estimate_tokens
 
@@ -55,24 +57,30 @@ class SilenceError(ChatError):
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """`row` is its row on the ledger."""
+    """`row` is its row on the ledger. What it says goes to the end of `transcript`, which is its answer's, so that the
+    text is there once."""
 
     row: ProviderCall
     prompt: Prompt
+    transcript: Transcript = field(default_factory=Transcript)
     began: float = field(default_factory=time.monotonic)
     first_token_ms: int | None = None
     finish: Finish | None = None
     called: dict[str, tuple[str, list[str]]] = field(default_factory=dict)  # name and arguments by id
-    _text: list[str] = field(default_factory=list)
-    _reasoning: list[str] = field(default_factory=list)  # since the last signature
     _thinking: list[Thinking] = field(default_factory=list)
+    _start: int = field(init=False)  # where it begins in the transcript
+    _signed: int = field(init=False)  # how far its reasoning has been signed
     _usage: Usage | None = None
     _said: int = 0
     _thought: int = 0
     _is_refused: bool = False
 
-    def take(self, events: Iterable[ProviderEvent]) -> None:
+    def __post_init__(self) -> None:
+        self._start = self._signed = self.transcript.position
+
+    def take(self, events: Iterable[ProviderEvent | Thought]) -> None:
         for event in events:
+            self.transcript.append([event])
             if isinstance(event, Usage):
                 self._usage = event
             elif isinstance(event, Finish):
@@ -81,16 +89,12 @@ class Call:
                 self._count(event)
             self._remember(event)
 
-    def _remember(self, event: ProviderEvent) -> None:
+    def _remember(self, event: ProviderEvent | Thought) -> None:
         """What the next call has to be told of this one."""
         match event:
-            case Token(content):
-                self._text.append(content)
-            case Reasoning(content):
-                self._reasoning.append(content)
             case Signature(content):
-                self._thinking.append(Thinking("".join(self._reasoning), content))
-                self._reasoning.clear()
+                self._thinking.append(Thinking(self._since(self._signed, Reasoning), content))
+                self._signed = self.transcript.position
             case ToolCall(id_, name):
                 self.called[id_] = (name, [])
             case ToolArguments(id_, delta) if id_ in self.called:
@@ -148,7 +152,10 @@ class Call:
 
     @property
     def text(self) -> str:
-        return "".join(self._text)
+        return self._since(self._start, Token)
+
+    def _since(self, position: int, kind: type[Token | Reasoning]) -> str:
+        return "".join(text_of(event) for event in self.transcript.since(position) if isinstance(event, kind))
 
     @property
     def is_whole(self) -> bool:

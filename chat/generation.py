@@ -89,9 +89,10 @@ class Runner:
             return
         answer = begun.answer
         tools = () if begun.prompt.response_schema else self._tools_for(answer.model)
-        call = Call(begun.call, replace(begun.prompt, tools=tools))
+        transcript = answer.transcript()
+        call = Call(begun.call, replace(begun.prompt, tools=tools), transcript)
         context = Context(answer.conversation.user_id, str(answer.conversation_id))
-        transcript, asked_at = answer.transcript(), answer.created_at
+        asked_at = answer.created_at
         live = Live(answer.pk, answer.fence, answer.model, context, transcript, call.prompt, call, place, asked_at)
         self._live[answer.pk] = live
         await self.broker.open(live.key, live.transcript)
@@ -372,8 +373,7 @@ class Runner:
     async def _take(self, live: Live, call: Call, batch: Sequence[ProviderEvent]) -> bool:
         """Text and its position change together, with no `await` between them; whether there was any."""
         before = live.transcript.position
-        live.transcript.append(live.with_thoughts(batch))
-        call.take(batch)
+        call.take(live.with_thoughts(batch))
         if live.transcript.position == before:
             return False
         live.heard_at = time.monotonic()
@@ -414,7 +414,7 @@ class Runner:
         except QuotaError as error:
             raise ChatError("quota_exceeded", error.sentence) from error
         live.asked = prompt
-        return Call(row, prompt)
+        return Call(row, prompt, live.transcript)
 
     async def _settle(self, live: Live, verdict: Verdict, bill: Bill | None) -> bool:
         """Write the end, once; whether it is written. A database fault is waited out; a lost fence is final."""

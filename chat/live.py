@@ -14,7 +14,7 @@ from django.conf import settings
 from chat.answers import Bill, Row, Verdict
 from chat.calls import Call
 from chat.errors import ChatError
-from chat.events import Event, Lasting, ProviderEvent, Reasoning, Thought, Usage
+from chat.events import Lasting, ProviderEvent, Reasoning, Thought, Usage
 from chat.places import Place
 from chat.providers import Prompt
 from chat.providers.failures import unquoted
@@ -82,7 +82,7 @@ class Live:
     def row(self) -> Row:
         return Row.of(self.id, self.fence, self.transcript, self.first_token_at)
 
-    def with_thoughts(self, batch: Sequence[ProviderEvent]) -> Iterator[Event]:
+    def with_thoughts(self, batch: Sequence[ProviderEvent]) -> Iterator[ProviderEvent | Thought]:
         """The events, and after each stretch of reasoning how long it took."""
         for event in batch:
             if isinstance(event, Reasoning):
