@@ -54,7 +54,7 @@ class TextPart:
 
     def __init__(self, id_: str) -> None:
         self.id = id_
-        self._text: list[str] = []
+        self._text: list[str] = []  # until it is shown: from then on the page has it
         self._markdown: StreamingMarkdown | None = None
         self._is_at_line_start = True
         self._is_over = False
@@ -69,9 +69,10 @@ class TextPart:
             self._feed(_JOINT)
 
     def _feed(self, text: str) -> None:
-        self._text.append(text)
         self._is_at_line_start = text.endswith("\n")
-        if self._markdown is not None:
+        if self._markdown is None:
+            self._text.append(text)
+        else:
             self._markdown.feed(text)
 
     def end(self) -> None:

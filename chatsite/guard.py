@@ -102,7 +102,7 @@ class _Exchange:
         self._is_http = scope["type"] == "http"
         self._body_left = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if self._is_http else 0
         self._body_ended = not self._is_http
-        self._last: Message = {}
+        self._is_begun = self._is_ended = False
 
     def check_declared_length(self) -> None:
         declared = dict(self.scope["headers"]).get(b"content-length", b"0") if self._is_http else b"0"
@@ -126,7 +126,8 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        self._last = message
+        self._is_begun = True
+        self._is_ended = message["type"] == "http.response.body" and not message.get("more_body")
         try:
             async with asyncio.timeout(READER_PATIENCE):
                 await self._send(message)
@@ -134,7 +135,7 @@ class _Exchange:
             raise _SlowReaderError from error
 
     async def refuse(self, error: _RefusedError) -> None:
-        if self._last:
+        if self._is_begun:
             await self.end()
             return
         is_api = self.scope["path"].startswith("/api/")
@@ -153,8 +154,8 @@ class _Exchange:
         if not self._is_http:
             await self.send({"type": "websocket.close", "code": 1011})
             return
-        if not self._last:
+        if not self._is_begun:
             headers = [(b"content-type", b"text/plain")]
             await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-        if self._last.get("more_body") or self._last["type"] == "http.response.start":
+        if not self._is_ended:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
