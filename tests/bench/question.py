@@ -92,8 +92,8 @@ async def request(
     return received
 
 
-# What the bench's provider answers at once.
-QUESTION = json.dumps({"tokens": 1, "rate": 1000, "first": 0})
+# What the bench's provider answers after a moment: a page's stream is there before the answer's end, as in life.
+QUESTION = json.dumps({"tokens": 1, "rate": 1000, "first": 0.1})
 
 
 async def ask_as_program(application: Any, token: str, conversation: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic
 from typing import Any
 
+import httpx2
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
@@ -90,6 +93,15 @@ async def test_what_comes_while_the_reader_is_busy_is_read_in_one_go(
     assert wakes < len(told) / 4 / 3
 
 
+async def test_a_stream_does_not_hold_what_it_was_asked_with(provider: Provider, server: ProviderServer) -> None:
+    """It lasts for minutes, and the SDK's request and response are 12 KiB."""
+    server.script = Script(text=TEXT, gate_after=9)
+    async with aclosing(provider.stream(PROMPT)) as batches:
+        await anext(batches)
+        gc.collect()
+        assert not [held for held in gc.get_objects() if isinstance(held, httpx2.Request | httpx2.Response)]
+
+
 async def test_the_request_carries_the_prompt_and_the_key(
     name: str, provider: Provider, server: ProviderServer
 ) -> None:
@@ -170,6 +182,7 @@ async def test_text_is_exact_wherever_the_network_cuts_it(
         pytest.param({"crlf": True}, id="with CRLF"),
         pytest.param({"crlf": True, "split_bytes": 1, "chunk_size": 40}, id="with CRLF, cut small"),
         pytest.param({"one_write": True}, id="all at once"),
+        pytest.param({"packed": True}, id="packed"),
         pytest.param({"delay_between": 0.001, "pings": 0.0005}, id="with pings between"),
     ],
 )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from time import monotonic
@@ -146,18 +147,24 @@ class Connection(asyncio.Protocol):
 class ChunkedBody:
     """A response body whose length nobody knows, in HTTP chunks."""
 
-    def __init__(self, connection: Connection, *, split_bytes: int = 0, one_write: bool = False) -> None:
+    def __init__(
+        self, connection: Connection, *, split_bytes: int = 0, one_write: bool = False, packed: bool = False
+    ) -> None:
         self._connection = connection
         self._split_bytes = split_bytes
         self._one_write = one_write
         self._gathered = bytearray()
+        self._packer = zlib.compressobj(wbits=31) if packed else None  # 31: with gzip's head
 
     async def start(self, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
-        await self._connection.write(_head(200, {**headers, "transfer-encoding": "chunked"}))
+        packed = {"content-encoding": "gzip"} if self._packer else {}
+        await self._connection.write(_head(200, {**headers, **packed, "transfer-encoding": "chunked"}))
 
     async def write(self, data: bytes) -> None:
         """Send one HTTP chunk, or many when the stream is cut small."""
+        if self._packer:
+            data = self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
         if not self._split_bytes:
             await self._send(_chunk(data))
             return
@@ -180,7 +187,8 @@ class ChunkedBody:
 
     async def finish(self) -> None:
         """End the body as HTTP wants it."""
-        await self._send(b"0\r\n\r\n")
+        rest = _chunk(self._packer.flush()) if self._packer else b""
+        await self._send(rest + b"0\r\n\r\n")
         await self.flush()
 
     async def break_off(self, rest: bytes, *, reset: bool) -> None:

@@ -117,6 +117,8 @@ class Script:
     """Cut the bytes of the stream into HTTP chunks of this size, each a network write of its own."""
     one_write: bool = False
     """Gather what is sent without a pause into one network write."""
+    packed: bool = False
+    """Send the stream as gzip, as a proxy does that looks at no header."""
     crlf: bool = False
     stamped: bool = False
     """Instead of its text each delta says when it was sent (`time.monotonic`), in `STAMP_WIDTH` characters."""

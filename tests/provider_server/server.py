@@ -186,7 +186,9 @@ class ProviderServer:
         elif script.plain_json or not recorded.body.get("stream"):
             await self._complete(wire, recorded, connection)
         else:
-            body = ChunkedBody(connection, split_bytes=script.split_bytes, one_write=script.one_write)
+            body = ChunkedBody(
+                connection, split_bytes=script.split_bytes, one_write=script.one_write, packed=script.packed
+            )
             await body.start(_stream_headers())
             await Delivery(wire, body, recorded, self._bell, lambda: self._held).run()
 

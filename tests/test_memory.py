@@ -1,0 +1,76 @@
+"""What a stream holds: the text of its answer once, however many follow it, and nothing of what asked for it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from uuid import uuid4
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse
+
+from chat.calls import Call
+from chat.events import Reasoning, Token
+from chat.models import ProviderCall
+from chat.page import Following
+from chat.providers import Prompt
+from chat.transcript import Transcript
+from chatsite.workers import Handler
+
+LINES = 1_000
+LINE = 1_000  # characters
+
+
+@contextmanager
+def growth() -> Iterator[list[float]]:
+    """What memory has grown by, as a multiple of the text of all lines."""
+    found: list[float] = []
+    tracemalloc.start()
+    try:
+        yield found
+        found.append(tracemalloc.get_traced_memory()[0] / (LINES * LINE))
+    finally:
+        tracemalloc.stop()
+
+
+def line(number: int) -> str:
+    return f"{number} {'word ' * (LINE // 5)}"[: LINE - 2] + "\n\n"
+
+
+def test_an_answer_is_in_memory_once() -> None:
+    with growth() as found:
+        transcript = Transcript()
+        call = Call(ProviderCall(), Prompt("m", ()), transcript)
+        for number in range(LINES):
+            call.take([(Reasoning if number < LINES / 2 else Token)(line(number))])
+            if number % 10 == 0:
+                assert transcript.outline  # as a checkpoint does, which joins what came in pieces
+    assert found[0] < 1.5
+    assert len(call.text) == LINES / 2 * LINE
+
+
+def test_a_page_that_follows_keeps_no_copy() -> None:
+    following, shown = Following(uuid4(), 0), 0
+    with growth() as found:
+        for number in range(LINES):
+            following.take(Token(line(number)), (number + 1) * LINE)
+            shown += sum(len(change.html) for change in following.changes())
+    assert shown > LINES * LINE
+    assert found[0] < 0.1
+
+
+async def test_a_request_is_forgotten_when_it_has_its_response() -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.headers["x-marked"])
+
+    handler = Handler.__new__(Handler)
+    handler._middleware_chain = view  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
+    headers = [(b"x-marked", b"yes")]
+    request = ASGIRequest({"type": "http", "method": "GET", "path": "/", "headers": headers}, BytesIO())
+    response = await handler.run_get_response(request)
+    assert response.content == b"yes"
+    assert not vars(request)
+    assert not headers
+    response.close()
