@@ -47,7 +47,7 @@ class Body:
         while hasattr(stream, "_stream"):
             stream = stream._stream
         self._received = stream._aiohttp_response
-        self._received._request_info = None
+        self._received._request_info = None  # 3.5 KiB, of use to nobody
         is_packed = response.headers.get("content-encoding", "identity") != "identity"
         self._unpacked = response.aiter_bytes() if is_packed else None
 

@@ -15,8 +15,22 @@ _POSITION = re.compile(r'data-sourcepos="(\d+):\d+-(\d+):(\d+)"')
 _FENCE = re.compile(r" {0,3}(`{3,})([^`]*)|( {0,3})(~{3,})(.*)")
 _DEFINITION = re.compile(r" {0,3}\[[^\]]{1,200}\]:[ \t]*\S+")
 
-# A line whose first letter stands after nothing but markers is what it seems, however it goes on.
-_CERTAIN = re.compile(r" {0,3}(?:(?:[-+*]|\d{1,9}[.)]) {1,4}|#{1,6} +|> ?|\[[ xX]\] +)*[^\W\d_]")
+# What an unfinished line is, however it goes on: markers, then what can be nothing but text, or what begins an item.
+# `* **` may still become a rule, `- |` the second line of a table, `1` the number of an item, and what is in quotes or
+# parentheses the title of the definition before it, which is alone on its line.
+_MARKERS = r" {0,3}(?:(?:[-+*]|\d{1,9}[.)]) {1,4}|#{1,6} +|> ?|\[[ xX]\] +)*"
+_TEXT = (
+    r"[^\W\d_]",  # a letter
+    r"[^\s\w*_+#><=|:\[\]`~\\\"'(-]",  # a sign that marks nothing
+    r"\"[^\"\\]*\" *[^\s\"]|'[^'\\]*' *[^\s']|\([^()\\]*\) *[^\s)]",
+    r"\d+[^\s\d.)]|\d+ +[^\s|:-]|\d+[.)][^\s|:-]",
+    r"\*{1,3}[^\s*]",
+    r"_{1,3}[^\s_]",
+    r"`{1,2}[^\s`]",
+    r"~{1,2}[^\s~]",
+)
+_ITEM = r"(?:- {1,4}[^\s|:-]|\* {1,4}[^\s*]|(?:\+|\d{1,9}[.)]) {1,4}\S)"
+_CERTAIN = re.compile(f"{_MARKERS}(?:{'|'.join(_TEXT)})| {{0,3}}(?:> ?)*{_ITEM}")
 
 
 class Found(NamedTuple):

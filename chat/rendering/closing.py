@@ -15,6 +15,9 @@ _AUTOLINK = re.compile(r"<[a-z][\w+.-]*:?[^\s>]*$", re.IGNORECASE)
 _DELIMITERS = re.compile(r"\\.|(`+)|(\*{1,3}|_{1,3}|~~)|(\$\$?)|(!?\[)|(\])|(\\$)", re.DOTALL)
 _LINK_REST = re.compile(r"\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\"?)?\s*")
 
+# A price, not the beginning of a formula: what follows the number is a word.
+_PRICE = re.compile(r"\$\d[^\s\\^_{}=$]*[ \t]+(?:an?|at|in|is|of|on|or|to|[^\W\d_]{3,})\b")
+
 # A label or a formula longer than this is taken for text.
 LABEL = 60
 FORMULA = 400
@@ -74,6 +77,8 @@ def _inline(text: str) -> str:  # noqa: C901, PLR0912 - one pass over the delimi
         elif dollar:
             end = text.find(dollar, position)
             if end < 0:
+                if _PRICE.match(text, found.start()):
+                    continue
                 if (text[position : position + 1].strip() and len(text) - position < FORMULA) or position == len(text):
                     return _ended(text[: found.start()], stack)
                 continue
