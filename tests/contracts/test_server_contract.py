@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
 
@@ -96,6 +97,20 @@ def test_an_answer_streams_as_it_is_said(
             if text == "One two ":
                 provider_thread.release()
         assert text == "One two three four"
+
+
+def test_a_connection_is_kept_between_two_requests(kind: str, tmp_path: Path) -> None:
+    """Whoever reads an answer for a while asks the next question on the same connection."""
+    with prepared(kind, tmp_path) as (server, _):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.connect()
+        mine = connection.sock
+        for pause in (6, 0):
+            connection.request("GET", "/healthz")
+            assert b"ok" in connection.getresponse().read()
+            time.sleep(pause)
+        assert connection.sock is mine, "it was closed, and another one opened"
+        connection.close()
 
 
 def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
