@@ -12,7 +12,7 @@ import httpx2
 from chat.errors import ChatError
 
 
-class Called(Protocol):
+class SdkResponse(Protocol):
     """What either SDK's `with_streaming_response.create` gives."""
 
     @property
@@ -20,7 +20,7 @@ class Called(Protocol):
 
 
 @asynccontextmanager
-async def opened(calling: AbstractAsyncContextManager[Called]) -> AsyncGenerator[Body, None]:
+async def opened(calling: AbstractAsyncContextManager[SdkResponse]) -> AsyncGenerator[Body, None]:
     """Make a call and give its body. The connection serves the next call if the body was read to its end, and is closed
     otherwise.
 
