@@ -28,7 +28,7 @@ from chat.events import (
 from chat.models import ProviderCall
 from chat.providers import Called, Prompt, Thinking, Turn
 from chat.tools import ToolOutcome
-from chat.transcript import Transcript
+from chat.transcript import Transcript, text_in
 from chat.turns import GO_ON
 from chat.usage import estimate_tokens
 
@@ -155,7 +155,7 @@ class Call:
         return self._since(self._start, Token)
 
     def _since(self, position: int, kind: type[Token | Reasoning]) -> str:
-        return "".join(text_of(event) for event in self.transcript.since(position) if isinstance(event, kind))
+        return text_in(self.transcript.since(position), kind)
 
     @property
     def is_whole(self) -> bool:

@@ -92,8 +92,9 @@ class Runner:
         transcript = answer.transcript()
         call = Call(begun.call, replace(begun.prompt, tools=tools), transcript)
         context = Context(answer.conversation.user_id, str(answer.conversation_id))
-        asked_at = answer.created_at
-        live = Live(answer.pk, answer.fence, answer.model, context, transcript, call.prompt, call, place, asked_at)
+        live = Live(
+            answer.pk, answer.fence, answer.model, context, transcript, call.prompt, call, place, answer.created_at
+        )
         self._live[answer.pk] = live
         await self.broker.open(live.key, live.transcript)
         live.task = detached(self._run(live), tracing.context_of(live.key))

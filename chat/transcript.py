@@ -105,7 +105,7 @@ class Transcript:
         ]
 
     def _text_of(self, kind: type[Token | Reasoning]) -> str:
-        return "".join(text_of(event) for event in self._events() if isinstance(event, kind))
+        return text_in(self._events(), kind)
 
     def _events(self) -> list[Lasting]:
         """All events, neighbours joined: this is done for each checkpoint and not for each read, which would copy the
@@ -114,6 +114,11 @@ class Transcript:
         starts = accumulate(map(width, events), initial=self.start)
         self._pieces = [_Piece(start, event) for start, event in zip(starts, events, strict=False)]
         return events
+
+
+def text_in(events: Iterable[Lasting], kind: type[Token | Reasoning]) -> str:
+    """What is said in the events of one kind."""
+    return "".join(text_of(event) for event in events if isinstance(event, kind))
 
 
 def _start(piece: _Piece) -> int:

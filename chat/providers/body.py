@@ -104,9 +104,9 @@ class Body:
     def _rest(self) -> bytes:
         """What lies in aiohttp's buffer, once. It raises a broken connection to the next reader before it gives out
         what had arrived until then; text of the answer, and its end marker, would be lost."""
-        content = self._received.content
         if self._unpacked is not None:
             return b""
+        content = self._received.content
         rest = b"".join(content._buffer)[content._buffer_offset :]
         content._buffer.clear()
         return rest
