@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from importlib import import_module
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
@@ -53,7 +52,7 @@ class Visitor:
 async def user_of(request: HttpRequest) -> User | AnonymousUser:
     """The user of a request's session, left where `request.user` and `request.auser` look for it: each of them would go
     to a thread, and the second one twice."""
-    user = await sync_to_async(get_user)(request)  # the connection is the request's, which goes on
+    user = await in_thread(get_user, request)
     request._cached_user = request._acached_user = user  # type: ignore[attr-defined]
     return user
 

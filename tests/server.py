@@ -133,6 +133,15 @@ class Server:
                 raise AssertionError(f"{self.kind} still runs {timeout:g} s after signal {number}") from None
 
 
+def logged_in(server: Server) -> httpx2.Client:
+    """A browser of the demo user; its cookies are the session's."""
+    client = httpx2.Client(base_url=server.url, timeout=30)
+    client.get("/accounts/login/")
+    form = {"username": "demo", "password": "demo-password", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+    assert client.post("/accounts/login/", data=form).status_code == 302
+    return client
+
+
 class Cluster:
     """Several servers on one database, as an operator runs them behind a proxy; there is no proxy here.
 

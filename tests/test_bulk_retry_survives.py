@@ -10,7 +10,7 @@ import httpx2
 
 from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.server import logged_in
 
 # The lease runs out after 3 s; a loaded machine may need many times what the rest takes.
 LONG = 90.0
@@ -24,14 +24,6 @@ for number in range(12):
     Message.objects.create(conversation=conversation, parent=question, role="assistant", status="interrupted",
         error_code="upstream_error", model="openai:gpt-test")
 """
-
-
-def logged_in(server: Server) -> httpx2.Client:
-    client = httpx2.Client(base_url=server.url, timeout=30)
-    client.get("/accounts/login/")
-    form = {"username": "demo", "password": "demo-password", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    assert client.post("/accounts/login/", data=form).status_code == 302
-    return client
 
 
 def finished(client: httpx2.Client, batch: str) -> str:

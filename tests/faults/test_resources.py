@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
+import aiohttp
 import psycopg
 import pytest
 
 from tests.faults import ALONE, MANY, Place, places, short_or_long
 from tests.faults.load import Load
 from tests.faults.processes import Use, use
-from tests.server import Cluster
+from tests.server import Cluster, logged_in
 
 FOLLOWERS = 300
 CONNECTIONS_AT_MOST = 20
+
+# More than a process has threads for requests, and connections in its pool. Who finds none waits for one, 5 s.
+PAGES = 20
+WAIT_FOR_A_CONNECTION = 4
 
 ANSWERS = short_or_long(40, 1000)
 WARM_UP = short_or_long(60, 300)
@@ -40,6 +47,23 @@ async def test_followers_hold_no_database_connection(place: Place, load: Load, c
         reading = await following
         assert (reading.text, reading.status, reading.torn) == (asked[number % len(asked)].text, "complete", [])
     assert most <= CONNECTIONS_AT_MOST
+    assert load.failures == []
+
+
+@pytest.mark.parametrize("place", [place for place in places(MANY) if place.database == "postgres"], ids=str)
+async def test_pages_that_follow_leave_the_connections_to_others(place: Place, load: Load, cluster: Cluster) -> None:
+    server = cluster.servers[0]
+    asked = await load.ask(400, server, chunk_size=10, delay_between=0.2)  # 8 s
+    browser = await asyncio.to_thread(logged_in, server)
+    async with aiohttp.ClientSession(server.url, cookies=dict(browser.cookies)) as http, AsyncExitStack() as pages:
+        for _ in range(PAGES):
+            stream = await pages.enter_async_context(http.get(f"/answers/{asked.answer}/stream/"))
+            assert stream.status == 200
+            await stream.content.readline()
+        begun = time.monotonic()
+        await load.ask(10, server)
+        assert time.monotonic() - begun < WAIT_FOR_A_CONNECTION
+    browser.close()
     assert load.failures == []
 
 
