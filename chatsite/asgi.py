@@ -27,6 +27,7 @@ from chat.tools import Toolbox, ToolError  # noqa: E402
 from chatsite import daphne  # noqa: E402
 from chatsite.environment import refuse  # noqa: E402
 from chatsite.guard import Application, Guard, Receive, Scope, Send  # noqa: E402
+from chatsite.one_core import share_one_core  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def living(application: Application) -> Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 _keep_connections(receive)
-                generation.runner().prepare()
+                _prepare()
                 _drain_on_sigterm(before_stopping=False)
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -66,6 +67,12 @@ def living(application: Application) -> Application:
                 return
 
     return alive
+
+
+def _prepare() -> None:
+    generation.runner().prepare()
+    if settings.CHAT_ONE_CORE:
+        share_one_core()
 
 
 def _keep_connections(receive: Receive) -> None:
@@ -122,7 +129,7 @@ def _drain_on_sigterm(*, before_stopping: bool) -> None:
 
 def _on_daphne(application: Application) -> Application:
     def start() -> None:
-        generation.runner().prepare()
+        _prepare()
         _drain_on_sigterm(before_stopping=True)
 
     # Ctrl+C, and what else stops daphne, does not wait for answers; it writes what they have.
