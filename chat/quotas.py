@@ -27,6 +27,7 @@ from chat.errors import RefusedError
 from chat.events import Usage
 from chat.known import Known
 from chat.models import LIVE, Allowance, Limit, Outcome, ProviderCall, Reservation, User
+from chat.models.prepared import Insert
 from chat.usage import dollars
 
 MINUTE = timedelta(minutes=1)
@@ -117,6 +118,9 @@ def standing_of(user: User) -> Standing:
     return _standing(allowance, now)
 
 
+_insert = Insert(ProviderCall)
+
+
 def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
     """Put an upstream call on the ledger before it is made, so that a crash leaves a row to settle; or raise
     `QuotaError`, and leave nothing.
@@ -125,7 +129,7 @@ def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
     for; further calls count for tokens and cost only. A call that is nobody's, or that the site pays, is not limited.
     """
     with transaction.atomic(savepoint=False):
-        call.save(force_insert=True)
+        _insert(call)
         _reserve(call, is_request=is_request)
     return call
 

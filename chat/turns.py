@@ -23,7 +23,7 @@ from chat.errors import RefusedError
 from chat.events import Continued, Lasting, Token, ToolArguments
 from chat.events import ToolCall as ToolCalled
 from chat.models import TITLE_LENGTH, Conversation, Message, ProviderCall, Role, Status, ToolCall, User, in_order
-from chat.models.prepared import Select, Update
+from chat.models.prepared import Insert, Select, Update
 from chat.providers import Called, Prompt, Turn
 from chat.transcript import Transcript
 from chat.usage import estimate_tokens
@@ -306,12 +306,13 @@ def _begin(
     )
     if on_behalf is None:
         _lead_to(conversation, answer)
-    Message.objects.bulk_create([question, answer] if question._state.adding else [answer])
+    _insert(*([question, answer] if question._state.adding else [answer]))
     if on_behalf and Conversation.objects.filter(pk=conversation.pk, leaf=on_behalf.answer).update(leaf=answer):
         conversation.leaf = answer
     return _called(user, answer, prompt, on_behalf)
 
 
+_insert = Insert(Message)
 _show = Update(
     Conversation,
     ("leaf", "title", "updated_at"),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField, CharField, IntegerField, UUIDField
+from django.db.models.functions import Now
 from pytest_django import DjangoAssertNumQueries
 
-from chat.models import Conversation, Message, Role, Status, User
-from chat.models.prepared import Select, Update
+from chat.models import Conversation, Message, ProviderCall, Role, Status, User
+from chat.models.prepared import Insert, Select, Update
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -39,6 +41,8 @@ rewrite = Update(
     UUIDField(),
     IntegerField(),
 )
+insert_messages = Insert(Message)
+insert_call = Insert(ProviderCall)
 
 
 @pytest.fixture
@@ -150,3 +154,57 @@ def test_a_composed_statement_is_not_composed_again(ada: User, monkeypatch: pyte
     by_name("ada")
     monkeypatch.setattr(User.objects, "filter", None)
     assert by_name("ada") == [ada]
+
+
+def test_new_rows_are_as_django_would_insert_them(ada: User, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    conversation = Conversation.objects.create(user=ada)
+    question = Message(conversation=conversation, role=Role.USER, text="%s 'why'")
+    answer = Message(conversation=conversation, parent=question, role=Role.ASSISTANT, outline=[{"tool": "clock"}, 3])
+    with django_assert_num_queries(1):
+        insert_messages(question, answer)
+    assert not question._state.adding
+    assert question._state.db == "default"
+    for made in (question, answer):
+        found = Message.objects.get(pk=made.pk)
+        assert {name: value for name, value in vars(found).items() if name != "_state"} == {
+            field.attname: getattr(made, field.attname) for field in Message._meta.concrete_fields
+        }
+
+
+def test_a_row_has_the_key_that_the_database_made(ada: User) -> None:
+    calls = [ProviderCall(user_id=ada.pk, model="openai:m", input_tokens=number) for number in range(3)]
+    for call in calls:
+        insert_call(call)
+    assert [ProviderCall.objects.get(pk=call.pk).input_tokens for call in calls] == [0, 1, 2]
+
+
+def test_an_expression_among_the_values_is_the_databases_to_work_out(ada: User) -> None:
+    conversation = Conversation.objects.create(user=ada)
+    now = Message.objects.annotate(now=Now()).values_list("now", flat=True)
+    for seconds in (10, 3600, 10):
+        until = Now() + timedelta(seconds=seconds)
+        made = Message(conversation=conversation, role=Role.ASSISTANT, lease_until=until, text=f"{seconds}")
+        insert_messages(made)
+        [clock] = now.filter(pk=made.pk)
+        kept = Message.objects.get(pk=made.pk)
+        assert kept.lease_until is not None
+        assert abs((kept.lease_until - clock).total_seconds() - seconds) < 5
+        assert kept.text == f"{seconds}"
+
+
+def test_an_expression_that_comes_again_composes_nothing_anew(ada: User) -> None:
+    insert: Insert[Message] = Insert(Message)
+    conversation = Conversation.objects.create(user=ada)
+    for _ in range(3):
+        insert(Message(conversation=conversation, role=Role.ASSISTANT, lease_until=Now() + timedelta(seconds=10)))
+    assert len(insert._composed) == 1
+
+
+def test_a_row_that_is_there_is_refused(ada: User) -> None:
+    conversation = Conversation.objects.create(user=ada)
+    made = Message(conversation=conversation, role=Role.USER)
+    insert_messages(made)
+    again = Message(pk=made.pk, conversation=conversation, role=Role.USER)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_messages(again)
+    assert again._state.adding

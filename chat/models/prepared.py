@@ -7,6 +7,7 @@ SQL each time, but for its values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -14,7 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
 from django.db.models.expressions import Expression
-from django.db.models.sql import UpdateQuery
+from django.db.models.sql import InsertQuery, UpdateQuery
 
 M = TypeVar("M", bound=Model)
 Kind: TypeAlias = "Field[Any, Any]"
@@ -158,6 +159,64 @@ class Update(_Statement[M]):
         query: Any = self._rows(*_places(self._kinds, len(set_to))).query.chain(UpdateQuery)
         query.add_update_values(dict(zip(self._columns, set_to, strict=True)))
         return query
+
+
+class Insert(Generic[M]):
+    """`Insert(User)`: call it with new objects, which are rows of one statement then and have their primary keys. An
+    expression among their values is part of the statement, so it had better be the same one each time."""
+
+    def __init__(self, model: type[M]) -> None:
+        self._model = model
+        self._composed: dict[tuple[Any, ...], _Words] = {}
+
+    def __call__(self, *objects: M) -> None:
+        connection = connections[DEFAULT_DB_ALIAS]
+        values = [field.pre_save(new, True) for new in objects for field in self._fields]
+        words = self._words(connection, values)
+        with connection.cursor() as cursor:
+            cursor.execute(words.sql, words.bound(values, connection))
+            made = cursor.fetchall() if self._made else [()] * len(objects)
+        for new, columns in zip(objects, made, strict=True):
+            new._state.adding, new._state.db = False, connection.alias
+            for field, value in zip(self._made, columns, strict=True):
+                setattr(new, field.attname, value)
+
+    @cached_property
+    def _made(self) -> list[Kind]:
+        """The fields whose values the database makes."""
+        return list(self._model._meta.db_returning_fields)
+
+    @cached_property
+    def _fields(self) -> list[Kind]:
+        return [field for field in self._model._meta.local_concrete_fields if field not in self._made]
+
+    def _words(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> _Words:
+        expressions = tuple((number, value) for number, value in enumerate(values) if _is_expression(value))
+        key = connection.vendor, len(values), expressions
+        known = self._composed.get(key)
+        if known is None:
+            known = self._composed[key] = self._compose(connection, values)
+        return known
+
+    def _compose(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> _Words:
+        set_to = iter(
+            value if _is_expression(value) else Place(number, self._fields[number % len(self._fields)])
+            for number, value in enumerate(values)
+        )
+        names = [field.attname for field in self._fields]
+        rows: list[Model] = [
+            self._model(**dict(zip(names, row, strict=True))) for row in zip(*[set_to] * len(self._fields), strict=True)
+        ]
+        query = InsertQuery(self._model)
+        query.insert_values(self._fields, rows, raw=True)
+        compiler: Any = query.get_compiler(connection.alias)
+        compiler.returning_fields = self._made
+        [(sql, parameters)] = compiler.as_sql()
+        return _Words(sql, tuple(parameters))
+
+
+def _is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")
 
 
 def _places(kinds: Sequence[Kind], first: int = 0) -> list[Place]:
