@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from pytest_django import Settings
 
-from chat import known
+from chat import background, known
 from chat.generation import runner
 from chat.models import User
 from tests.distribution import BySharedServers
@@ -55,6 +55,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 known.KNOWN_FOR = 0  # what a test changes counts at once
+
+
+def close_old_connections(**signal: Any) -> None:
+    """Django's, but for the connection of a test that is one transaction; its own client does without too."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+background.close_old_connections = close_old_connections  # type: ignore[attr-defined]  # it imports it
 
 
 @pytest.fixture
