@@ -58,7 +58,7 @@ def living(application: Application) -> Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 _keep_connections(receive)
-                _prepare()
+                prepare()
                 _drain_on_sigterm(before_stopping=False)
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -69,7 +69,8 @@ def living(application: Application) -> Application:
     return alive
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """What a server does before its first request, on its event loop."""
     generation.runner().prepare()
     if settings.CHAT_ONE_CORE:
         share_one_core()
@@ -129,7 +130,7 @@ def _drain_on_sigterm(*, before_stopping: bool) -> None:
 
 def _on_daphne(application: Application) -> Application:
     def start() -> None:
-        _prepare()
+        prepare()
         _drain_on_sigterm(before_stopping=True)
 
     # Ctrl+C, and what else stops daphne, does not wait for answers; it writes what they have.

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from chatsite.one_core import share_one_core
 from tests.databases import prepared
+from tests.waiting import eventually
 
 CORES = os.sched_getaffinity(0)
 
@@ -37,15 +37,6 @@ def allowed(pid: int) -> list[set[int]]:
     return found
 
 
-def comes_true(what: Callable[[], bool]) -> bool:
-    end = time.monotonic() + LONG
-    while time.monotonic() < end:
-        if what():
-            return True
-        time.sleep(0.005)
-    return False
-
-
 def is_together(pid: int) -> bool:
     threads = allowed(pid)
     return len(threads) > 2 and len(set(map(frozenset, threads))) == len(threads[0]) == 1
@@ -55,11 +46,11 @@ def is_free(pid: int) -> bool:
     return all(cores == CORES for cores in allowed(pid))
 
 
-def test_all_threads_are_on_one_core_and_free_for_a_moment_each_second(kind: str, tmp_path: Path) -> None:
+async def test_all_threads_are_on_one_core_and_free_for_a_moment_each_second(kind: str, tmp_path: Path) -> None:
     with prepared(kind, tmp_path) as (server, _):
-        assert comes_true(lambda: is_together(server.pid))
-        assert comes_true(lambda: is_free(server.pid))
-        assert comes_true(lambda: is_together(server.pid))
+        await eventually(lambda: is_together(server.pid), LONG)
+        await eventually(lambda: is_free(server.pid), LONG)
+        await eventually(lambda: is_together(server.pid), LONG)
 
 
 def test_an_operator_may_have_every_core_used(kind: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import cycle
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -200,12 +201,12 @@ class Insert(Generic[M]):
 
     def _compose(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> _Words:
         set_to = iter(
-            value if _is_expression(value) else Place(number, self._fields[number % len(self._fields)])
-            for number, value in enumerate(values)
+            value if _is_expression(value) else Place(number, field)
+            for number, (value, field) in enumerate(zip(values, cycle(self._fields), strict=False))
         )
-        names = [field.attname for field in self._fields]
         rows: list[Model] = [
-            self._model(**dict(zip(names, row, strict=True))) for row in zip(*[set_to] * len(self._fields), strict=True)
+            self._model(**{field.attname: next(set_to) for field in self._fields})
+            for _ in range(len(values) // len(self._fields))
         ]
         query = InsertQuery(self._model)
         query.insert_values(self._fields, rows, raw=True)

@@ -146,15 +146,13 @@ def counting() -> Iterator[Counter[str]]:
 
 async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str, conversations: list[str]) -> None:
     from chat.generation import runner  # noqa: PLC0415 - after the settings are chosen
-    from chatsite.asgi import application  # noqa: PLC0415
-    from chatsite.one_core import share_one_core  # noqa: PLC0415
+    from chatsite.asgi import application, prepare  # noqa: PLC0415
 
     async def ask_in(asked: list[str]) -> None:
         for start in range(0, len(asked), AT_ONCE):
             await asyncio.gather(*(ask(application, known_as, one) for one in asked[start : start + AT_ONCE]))
 
-    runner().prepare()
-    share_one_core()
+    prepare()
     await ask_in(conversations[:WARMING])
     half = len(conversations[WARMING:]) // 2
     cpu = time.process_time()

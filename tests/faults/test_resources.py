@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import aiohttp
@@ -19,6 +19,8 @@ from tests.server import Cluster, logged_in
 FOLLOWERS = 300
 CONNECTIONS_AT_MOST = 20
 
+ON_POSTGRES = [place for place in places(MANY) if place.database == "postgres"]
+
 # More than a process has threads for requests, and connections in its pool. Who finds none waits for one, 5 s.
 PAGES = 20
 WAIT_FOR_A_CONNECTION = 4
@@ -32,7 +34,7 @@ FILES_MORE = 4
 BYTES_MORE = short_or_long(8, 16) * 1024 * 1024
 
 
-@pytest.mark.parametrize("place", [place for place in places(MANY) if place.database == "postgres"], ids=str)
+@pytest.mark.parametrize("place", ON_POSTGRES, ids=str)
 async def test_followers_hold_no_database_connection(place: Place, load: Load, cluster: Cluster) -> None:
     asked = [
         await load.ask(400, chunk_size=10, delay_between=0.12)  # 5 s
@@ -50,12 +52,13 @@ async def test_followers_hold_no_database_connection(place: Place, load: Load, c
     assert load.failures == []
 
 
-@pytest.mark.parametrize("place", [place for place in places(MANY) if place.database == "postgres"], ids=str)
+@pytest.mark.parametrize("place", ON_POSTGRES, ids=str)
 async def test_pages_that_follow_leave_the_connections_to_others(place: Place, load: Load, cluster: Cluster) -> None:
     server = cluster.servers[0]
     asked = await load.ask(400, server, chunk_size=10, delay_between=0.2)  # 8 s
-    browser = await asyncio.to_thread(logged_in, server)
-    async with aiohttp.ClientSession(server.url, cookies=dict(browser.cookies)) as http, AsyncExitStack() as pages:
+    with closing(await asyncio.to_thread(logged_in, server)) as browser:
+        cookies = dict(browser.cookies)
+    async with aiohttp.ClientSession(server.url, cookies=cookies) as http, AsyncExitStack() as pages:
         for _ in range(PAGES):
             stream = await pages.enter_async_context(http.get(f"/answers/{asked.answer}/stream/"))
             assert stream.status == 200
@@ -63,7 +66,6 @@ async def test_pages_that_follow_leave_the_connections_to_others(place: Place, l
         begun = time.monotonic()
         await load.ask(10, server)
         assert time.monotonic() - begun < WAIT_FOR_A_CONNECTION
-    browser.close()
     assert load.failures == []
 
 
