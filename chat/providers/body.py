@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 
 from chat.errors import ChatError
 
 
-class SdkResponse(Protocol):
-    """What either SDK's `with_streaming_response.create` gives."""
-
-    @property
-    def http_response(self) -> httpx2.Response: ...
-
-
 @asynccontextmanager
-async def opened(calling: AbstractAsyncContextManager[SdkResponse]) -> AsyncGenerator[Body, None]:
-    """Make a call and give its body. The connection serves the next call if the body was read to its end, and is closed
-    otherwise.
+async def opened(calling: Awaitable[Any]) -> AsyncGenerator[Body, None]:
+    """Wait for the response to a call, an `httpx2.Response` whatever the SDK's types say, and give its body. The
+    connection serves the next call if the body was read to its end, and is closed otherwise.
 
     A stream lasts for minutes, and what it was asked with, the SDK's request and the head of the response, would last
     as long: 12 KiB.
     """
-    body = Body((await calling.__aenter__()).http_response)
+    body = Body(await calling)
     del calling
     try:
         yield body

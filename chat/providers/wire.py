@@ -370,4 +370,4 @@ def http_options() -> dict[str, Any]:
 
 
 # Compression would make the sender, or a proxy, gather tokens before it sends them.
-STREAMED = {"stream": True, "extra_headers": {"Accept-Encoding": "identity"}}
+NOT_COMPRESSED: Any = {"headers": {"Accept-Encoding": "identity"}}
