@@ -1,6 +1,7 @@
 """What processes tell each other, and a user's open pages: Stop, an answer that was reaped, a new turn, a title.
 
-It is told by the channel layer, which may lose it: whoever needs to be sure asks the database.
+Other processes are told by the channel layer, which may lose it: whoever needs to be sure asks the database. A process
+without Redis is alone and has no layer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from channels.layers import BaseChannelLayer, get_channel_layer
+
+from chat.background import detached
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +39,21 @@ class Notices:
         self._id = secrets.token_hex(8)
         self._pages: dict[int, set[asyncio.Queue[Notice]]] = defaultdict(set)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other process to be told anything, nor to hear from."""
+        return get_channel_layer() is None
+
     async def tell_runners(self, notice: Notice) -> None:
         """Tell every other process."""
-        await self._send({"notice": notice, "user": None})
+        if not self.is_alone:
+            await self._send({"notice": notice, "user": None})
 
-    async def tell_user(self, user: int, notice: Notice) -> None:
-        """Tell the open pages of a user, here and elsewhere."""
+    def tell_user(self, user: int, notice: Notice) -> None:
+        """Tell the open pages of a user: here now, elsewhere soon."""
         self._show(user, notice)
-        await self._send({"notice": notice, "user": user})
+        if not self.is_alone:
+            detached(self._send({"notice": notice, "user": user}))
 
     @contextmanager
     def read(self, user: int) -> Iterator[asyncio.Queue[Notice]]:

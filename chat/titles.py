@@ -52,7 +52,7 @@ async def write_title(answer_id: str, pool: Pool, notices: Notices) -> None:
     if title:
         conversation = wanted.conversation
         notice = {"type": "title", "conversation": str(conversation.pk), "title": title}
-        await notices.tell_user(conversation.user_id, notice)
+        notices.tell_user(conversation.user_id, notice)
 
 
 async def _ask(wanted: Wanted, pool: Pool) -> Verdict:
