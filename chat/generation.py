@@ -35,6 +35,7 @@ from chat.providers import Pool, Prompt, ToolSchema, UnknownProviderError
 from chat.quotas import QuotaError
 from chat.tools import Context, Toolbox, ToolOutcome
 from chat.turns import Begun, DrainingError
+from chat.visitors import Visitor
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,9 @@ class Runner:
         self.keeper = Keeper(self._live, self._watchers, self.broker, self.notices, self.places)
         self._listener: asyncio.Task[None] | None = None
 
-    async def begin(self, user: User, turn: Callable[[], Begun]) -> Begun:
-        """Keep a user's turn, in a thread, and begin its answer: `turn` is one of `chat.turns` with its arguments.
+    async def begin(self, user: User, turn: Callable[[], Begun], by: Visitor | None = None) -> Begun:
+        """Keep a user's turn, in a thread, and begin its answer: `turn` is one of `chat.turns` with its arguments. `by`
+        is who asks for it here and now.
 
         Raises `RefusedError` when that may not be now, and whatever else `turn` raises. Who is refused because the
         process drains or is full is refused before `turn`.
@@ -79,10 +81,10 @@ class Runner:
         finally:
             if begun is None or not begun.is_new:
                 self.places.leave(place)
-        await self._start(begun, place)
+        await self._start(begun, place, by)
         return begun
 
-    async def _start(self, begun: Begun, place: Place) -> None:
+    async def _start(self, begun: Begun, place: Place, by: Visitor | None) -> None:
         """Begin the upstream call of a new answer, or its waiting for one; nothing is awaited that touches the
         database."""
         if begun.prompt is None or begun.call is None:
@@ -93,7 +95,7 @@ class Runner:
         call = Call(begun.call, replace(begun.prompt, tools=tools), transcript)
         context = Context(answer.conversation.user_id, str(answer.conversation_id))
         live = Live(
-            answer.pk, answer.fence, answer.model, context, transcript, call.prompt, call, place, answer.created_at
+            answer.pk, answer.fence, answer.model, context, transcript, call.prompt, call, place, answer.created_at, by
         )
         self._live[answer.pk] = live
         await self.broker.open(live.key, live.transcript)
@@ -109,7 +111,7 @@ class Runner:
             "shown": answer.conversation.leaf_id == answer.pk,
             "continues": answer.position > 0,
         }
-        detached(self.notices.tell_user(answer.conversation.user_id, notice))
+        self.notices.tell_user(answer.conversation.user_id, notice)
 
     @property
     def live_answers(self) -> int:
@@ -121,10 +123,16 @@ class Runner:
         live = self._live.get(answer_id)
         return live is not None and live.context.user_id == user.pk
 
+    def asker(self, answer_id: UUID, session: str | None) -> Visitor | None:
+        """Who asked for the answer that this process writes now, if this session did and a moment ago."""
+        live = self._live.get(answer_id)
+        return live.asked_by.again(session) if live is not None and live.asked_by is not None else None
+
     def wake(self) -> None:
-        """Run the keeper and the listener, if they do not run. Both go on for ever, with live answers or without."""
+        """Run the keeper and the listener, if they do not run. Both go on for ever, with live answers or without; a
+        process that is alone has nobody to listen to."""
         self.keeper.wake()
-        if self._listener is None or self._listener.done():
+        if not self.notices.is_alone and (self._listener is None or self._listener.done()):
             self._listener = detached(self.notices.listen())
 
     def prepare(self) -> None:

@@ -20,6 +20,7 @@ from chat.providers import Prompt
 from chat.providers.failures import unquoted
 from chat.tools import Context
 from chat.transcript import Transcript
+from chat.visitors import Visitor
 
 
 @dataclass(eq=False, slots=True)
@@ -35,6 +36,7 @@ class Live:
     call: Call | None  # the one under way; None between two of them
     place: Place
     asked_at: datetime
+    asked_by: Visitor | None  # nobody, when the staff retries
     usage: Usage = field(default_factory=lambda: Usage(0, 0))  # of the calls that have ended
     begun: float | None = None  # when it had its place
     first_token: float | None = None

@@ -13,9 +13,11 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db.models import IntegerField, UUIDField
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.utils.html import escape
@@ -30,7 +32,7 @@ from chat.forms import ConversationForm, MessageForm
 from chat.generation import runner
 from chat.models import Conversation, Message, Role, User
 from chat.models.prepared import Select
-from chat.visitors import Visitor
+from chat.visitors import Visitor, user_of
 
 
 class HtmxRequest(HttpRequest):
@@ -124,15 +126,11 @@ def conversations(request: HtmxRequest) -> HttpResponse:
 @require_POST
 async def send(request: HtmxRequest) -> HttpResponse:
     user = await signed_in(request)
-    form = MessageForm(request.POST, models=await in_thread(models_for, user))
-    if not form.is_valid():
-        return await in_thread(refused, request, user, form, form.sentence(), 422)
-    conversation_id: UUID | None = form.cleaned_data["conversation"]
     try:
-        begun = await runner().begin(user, partial(turns.ask, user, conversation_id, form.question()))
+        begun = await runner().begin(user, partial(asked, user, request.POST), Visitor.of(request, user))
     except RefusedError as error:
-        return later(await in_thread(refused, request, user, form, error.sentence, error.status), error)
-    return await in_thread(sent, request, user, begun.answer, is_first=conversation_id is None)
+        return later(await in_thread(refused, request, user, error), error)
+    return await in_thread(sent, request, user, begun.answer)
 
 
 @require_POST
@@ -151,7 +149,8 @@ async def stop(request: HtmxRequest) -> HttpResponse:
 async def retry(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
     user = await signed_in(request)
     try:
-        begun = await runner().begin(user, partial(again, user, answer_id, request.POST.get("model"), turn_of(request)))
+        turn = partial(again, user, answer_id, request.POST.get("model"), turn_of(request))
+        begun = await runner().begin(user, turn, Visitor.of(request, user))
     except RefusedError as error:
         return later(complaint(error.sentence, error.status), error)
     return await in_thread(shown_answer, request, begun.answer)
@@ -161,7 +160,7 @@ async def retry(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
 async def continue_(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
     user = await signed_in(request)
     try:
-        begun = await runner().begin(user, partial(further, user, answer_id))
+        begun = await runner().begin(user, partial(further, user, answer_id), Visitor.of(request, user))
     except RefusedError as error:
         return later(complaint(error.sentence, error.status), error)
     return await in_thread(shown_answer, request, begun.answer)
@@ -190,17 +189,22 @@ _own_answer = Select(
 )
 
 
+@login_not_required  # who asks follows at once, and has been let in a moment ago
 @require_GET
 async def answer_stream(request: HtmxRequest, answer_id: UUID) -> HttpResponseBase:
     """The changes that keep a page up with its answer."""
-    user = await signed_in(request)
+    visitor = runner().asker(answer_id, request.session.session_key)
+    if visitor is None:
+        user = await user_of(request)
+        if not isinstance(user, User):
+            return no_user(request) or redirect_to_login(request.get_full_path())
+        if not runner().writes_for(user, answer_id) and not await in_thread(_own_answer.keys, user.pk, answer_id):
+            return stream_over("gone")
+        visitor = Visitor.of(request, user)
     try:
-        after = streams.position_of(request) or 0
+        return streams.page_response(visitor, answer_id, streams.position_of(request) or 0)
     except ValueError:
         return stream_over("gone")
-    if not runner().writes_for(user, answer_id) and not await in_thread(_own_answer.keys, user.pk, answer_id):
-        return stream_over("gone")
-    return streams.page_response(Visitor.of(request, user), answer_id, after)
 
 
 def stream_over(reason: Literal["gone", "login"]) -> HttpResponse:
@@ -255,6 +259,24 @@ def owned_conversation(user: User, conversation_id: UUID) -> Conversation:
 def owned_answer(user: User, answer_id: UUID) -> Message:
     answers = Message.objects.answers().owned_by(user).select_related("conversation")
     return get_object_or_404(answers, pk=answer_id)
+
+
+def asked(user: User, fields: QueryDict) -> turns.Begun:
+    """What a form asks, with a model that the user may use. Raises `UnusableError`."""
+    form = MessageForm(fields, models=models_for(user))
+    if not form.is_valid():
+        raise UnusableError(form.sentence())
+    return turns.ask(user, form.cleaned_data["conversation"], form.question())
+
+
+class UnusableError(RefusedError):
+    """The form cannot be taken as it is."""
+
+    status, code = 422, "bad_request"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 def again(user: User, answer_id: UUID, chosen: object, turn: UUID) -> turns.Begun:
@@ -353,9 +375,9 @@ def reloaded(request: HtmxRequest, conversation: Conversation) -> HttpResponse:
     return HttpResponse(headers={"HX-Redirect": conversation.get_absolute_url()})
 
 
-def sent(request: HtmxRequest, user: User, answer: Message, *, is_first: bool) -> HttpResponse:
+def sent(request: HtmxRequest, user: User, answer: Message) -> HttpResponse:
     """The new turn, and a composer that belongs to the conversation from now on."""
-    conversation = answer.conversation
+    conversation, is_first = answer.conversation, not request.POST.get("conversation")
     if request.POST.get("edits"):
         return reloaded(request, conversation)
     if not request.htmx:
@@ -380,13 +402,16 @@ def shown_answer(request: HtmxRequest, answer: Message) -> HttpResponse:
     return render(request, "chat/_answer.html", {"answer": answer})
 
 
-def refused(request: HtmxRequest, user: User, form: MessageForm, sentence: str, status: int) -> HttpResponse:
+def refused(request: HtmxRequest, user: User, error: RefusedError) -> HttpResponse:
     """Say why, and leave the text where it was typed."""
     if request.htmx:
-        return complaint(sentence, status)
-    asked: UUID | None = form.cleaned_data.get("conversation")
-    conversation = Conversation.objects.owned_by(user).filter(pk=asked).first() if asked else None
-    return render(request, "chat/page.html", {**page(user, conversation, form), "errors": [sentence]}, status=status)
+        return complaint(error.sentence, error.status)
+    form = MessageForm(request.POST, models=models_for(user))
+    form.is_valid()
+    current: UUID | None = form.cleaned_data.get("conversation")
+    conversation = Conversation.objects.owned_by(user).filter(pk=current).first() if current else None
+    context = {**page(user, conversation, form), "errors": [error.sentence]}
+    return render(request, "chat/page.html", context, status=error.status)
 
 
 def complaint(sentence: str, status: int) -> HttpResponse:

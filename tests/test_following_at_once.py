@@ -1,0 +1,90 @@
+"""Who asks on a page follows the answer at once: its login was looked up a moment ago, and is not looked up again."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db.backends.utils import CursorWrapper
+from django.test import AsyncClient
+from pytest_django import Settings
+
+from chat import visitors
+from chat.models import Message, User
+from chat.visitors import Visitor
+from tests.provider_server import ProviderServer, Script
+from tests.site import SSE, Site
+
+GONE, LOGIN = b"event: done\ndata: gone\n\n", b"event: done\ndata: login\n\n"
+
+
+@pytest.fixture
+async def stream(site: Site, provider: ProviderServer) -> str:
+    """The stream of an answer that was asked for on a page and has not begun."""
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=0)
+    await site.client.post("/send/", {"content": "Hello"}, headers={"hx-request": "true"})
+    return f"/answers/{(await Message.objects.live().aget()).pk}/stream/"
+
+
+async def read(client: AsyncClient, stream: str) -> Any:
+    return await client.get(stream, headers={"accept": SSE})
+
+
+async def test_the_database_is_not_asked(site: Site, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    execute = CursorWrapper.execute
+
+    def heard(self: CursorWrapper, sql: Any, params: Any = None) -> Any:
+        asked.append(str(sql))
+        return execute(self, sql, params)
+
+    monkeypatch.setattr(CursorWrapper, "execute", heard)
+    response = await read(site.client, stream)
+    assert response.streaming
+    assert not [sql for sql in asked if "django_session" in sql or "chat_user" in sql]
+
+
+async def test_in_another_session_it_is(site: Site, stream: str) -> None:
+    elsewhere = AsyncClient()
+    await elsewhere.aforce_login(site.user)
+    assert (await read(elsewhere, stream)).streaming
+    await elsewhere.alogout()
+    assert (await read(elsewhere, stream)).content == LOGIN
+
+
+async def test_a_stranger_gets_what_does_not_exist(stream: str) -> None:
+    stranger = AsyncClient()
+    assert (await read(stranger, stream)).content == LOGIN
+    await stranger.aforce_login(await User.objects.acreate_user("stranger"))
+    assert (await read(stranger, stream)).content == GONE
+
+
+async def test_a_login_that_ended_longer_ago_is_not_let_in(
+    site: Site, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sync_to_async(site.client.session.flush)()
+    assert (await read(site.client, stream)).streaming
+    monkeypatch.setattr(visitors, "CHECK_EVERY", 0)
+    assert (await read(site.client, stream)).content == LOGIN
+
+
+async def test_and_is_cut_off(
+    site: Site, stream: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, provider: ProviderServer
+) -> None:
+    settings.CHAT_HEARTBEAT = 0.05
+    response = await read(site.client, stream)
+    await sync_to_async(site.client.session.flush)()
+    monkeypatch.setattr(visitors, "CHECK_EVERY", 0.05)
+    chunks = [chunk async for chunk in response]
+    assert b"One" not in b"".join(chunks)
+
+
+async def test_each_reader_is_looked_up_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asker = Visitor(1, session="key")
+    readers = [asker.again("key"), asker.again("key")]
+    now = time.monotonic()
+    monkeypatch.setattr(Visitor, "is_let_in", lambda _: False)
+    monkeypatch.setattr(time, "monotonic", lambda: now + visitors.CHECK_EVERY)
+    assert [reader is not None and await reader.is_welcome() for reader in readers] == [False, False]
