@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import time
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -19,6 +21,7 @@ _pages = django_application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402 - Django has to be set up first
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.template.loader import get_template  # noqa: E402
 
 from chat import generation  # noqa: E402
 from chat.background import detached  # noqa: E402
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 # Seconds for which a connection is kept between two requests; the second as nginx and browsers do.
 UVICORNS_DEFAULT = 5
 KEPT_FOR = 75
+
+FIRST_SHOWN = ("chat/page.html", "chat/_sent.html", "chat/_answer_foot.html")
 
 # A drain waits so long for the last bytes of responses, after their answers have ended.
 LAST_BYTES = 0.7
@@ -74,6 +79,13 @@ def prepare() -> None:
     generation.runner().prepare()
     if settings.CHAT_ONE_CORE:
         share_one_core()
+    # The first question would wait for these: 0.1 s.
+    import_module(settings.ROOT_URLCONF)
+    for name in FIRST_SHOWN:
+        get_template(name)
+    # All this stays. To look through it for garbage would hold the event loop for 0.1 s, each time.
+    gc.collect()
+    gc.freeze()
 
 
 def _keep_connections(receive: Receive) -> None:
