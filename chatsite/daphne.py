@@ -88,6 +88,26 @@ class _Flow:
             await self._resumed.wait()
 
 
+class _Inbox:
+    """What daphne tells the application of a request: its body, and that the client has gone. The queue of asyncio's
+    that daphne makes for that holds 3 KiB for as long as the stream lasts."""
+
+    def __init__(self, queue: asyncio.Queue[Message]) -> None:
+        self._messages = [queue.get_nowait() for _ in range(queue.qsize())]
+        self._waiting: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: Message) -> None:
+        self._messages.append(message)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def get(self) -> Message:
+        while not self._messages:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._messages.pop(0)
+
+
 def with_backpressure(application: Application) -> Application:
     """Wait with what is sent until what was sent before has been read."""
 
@@ -95,6 +115,8 @@ def with_backpressure(application: Application) -> Application:
         assert isinstance(send, partial)  # noqa: S101 - daphne.server.Server.create_application makes it
         protocol, flow = send.args[0], _Flow()
         if scope["type"] == "http":
+            protocol.application_queue = inbox = _Inbox(protocol.application_queue)
+            receive = inbox.get
             await _respond(application, scope, receive, send, protocol, flow)
         else:
             await _converse(application, scope, receive, send, protocol, flow)

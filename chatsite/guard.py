@@ -95,6 +95,18 @@ class Guard:
 class _Exchange:
     """One request and its response."""
 
+    __slots__ = (
+        "_body_ended",
+        "_body_left",
+        "_is_begun",
+        "_is_ended",
+        "_is_http",
+        "_receive",
+        "_receiving",
+        "_send",
+        "scope",
+    )
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, receiving: set[asyncio.Task[Any]]) -> None:
         self.scope = scope
         self._receive, self._send = receive, send

@@ -94,11 +94,12 @@ TEMPLATES = [
 ]
 
 # SQLite loses writers under load unless the journal is a WAL, transactions take the lock at once (a deferred one that
-# turns into a writer fails without waiting) and the wait is longer than the longest write.
+# turns into a writer fails without waiting) and the wait is longer than the longest write. Each of nine threads has a
+# connection, and each of those would gather 2 MB of pages, which the kernel has too.
 SQLITE_OPTIONS: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-256;",
 }
 
 

@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
 from django.http import HttpRequest
+from django.http.response import ResponseHeaders
 
 # Django gives every request a thread of its own and keeps it until the response ends, for a stream that is minutes:
 # 500 of them are 500 threads. Sync work here is queries of about a millisecond, so a few threads share it; one that an
@@ -37,6 +38,15 @@ class Handler(ASGIHandler):
         response = await super().run_get_response(request)
         _forget(request)
         return response
+
+    async def send_response(self, response: Any, send: Any) -> None:
+        async def send_on(message: dict[str, Any]) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":  # the head, which is held in two forms, 3 KiB
+                message["headers"].clear()
+                response.headers = ResponseHeaders({})
+
+        await super().send_response(response, send_on)
 
 
 def _forget(request: HttpRequest) -> None:

@@ -1,7 +1,8 @@
-"""What daphne is given: uvicorn's event loop, and writes that do not wait for it."""
+"""What daphne is given: uvicorn's event loop, writes that do not wait for it, and an inbox that is no queue."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
 
-from chatsite.daphne import write_at_once
+from chatsite.daphne import _Inbox, write_at_once
+from chatsite.guard import Message
 from tests.server import ROOT
 
 
@@ -106,3 +108,26 @@ print(type(reactor._asyncioEventloop).__module__)
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "uvloop"
+
+
+async def test_an_application_is_told_of_the_body_and_then_of_the_end() -> None:
+    queue: asyncio.Queue[Message] = asyncio.Queue()
+    body: list[Message] = [{"type": "http.request", "body": piece} for piece in (b"one", b"two")]
+    for message in body:
+        queue.put_nowait(message)
+    inbox = _Inbox(queue)
+    assert [await inbox.get() for _ in body] == body
+    waiting = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    inbox.put_nowait({"type": "http.disconnect"})
+    assert await waiting == {"type": "http.disconnect"}
+
+
+async def test_it_may_give_up_waiting_and_ask_again() -> None:
+    inbox = _Inbox(asyncio.Queue())
+    waiting = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    inbox.put_nowait({"type": "http.disconnect"})
+    assert await inbox.get() == {"type": "http.disconnect"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 from uuid import uuid4
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from chat.calls import Call
 from chat.events import Reasoning, Token
@@ -74,3 +75,23 @@ async def test_a_request_is_forgotten_when_it_has_its_response() -> None:
     assert not vars(request)
     assert not headers
     response.close()
+
+
+async def test_the_head_of_a_response_is_forgotten_when_it_was_sent() -> None:
+    heads: list[list[tuple[bytes, bytes]]] = []
+    written: list[dict[bytes, bytes]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            heads.append(message["headers"])
+            written.append(dict(message["headers"]))
+
+    async def body() -> AsyncIterator[bytes]:
+        held.append((list(heads[0]), dict(response.headers)))
+        yield b"text"
+
+    held: list[tuple[list[tuple[bytes, bytes]], dict[str, str]]] = []
+    response = StreamingHttpResponse(body(), headers={"x-marked": "yes"})
+    await Handler.__new__(Handler).send_response(response, send)
+    assert written[0][b"x-marked"] == b"yes"
+    assert held == [([], {})]
