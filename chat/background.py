@@ -28,12 +28,16 @@ def detached(work: Coroutine[Any, Any, T], context: contextvars.Context | None =
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run database work in the context's thread and give the connection back: no task or stream may keep one."""
-    return await sync_to_async(_and_close)(partial(function, *args, **kwargs))
+    result: T = await _in_thread(partial(function, *args, **kwargs))
+    return result
 
 
-def _and_close(work: Callable[[], T]) -> T:
+def _and_close(work: Callable[[], Any]) -> Any:
     close_old_connections()
     try:
         return work()
     finally:
         close_old_connections()
+
+
+_in_thread = sync_to_async(_and_close)

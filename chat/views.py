@@ -107,7 +107,7 @@ def turn(request: HtmxRequest, conversation_id: UUID, question_id: UUID) -> Http
         return HttpResponse(status=409)
     context = {
         "turn": Shown(question, question.children.order_by("-created_at").first()),
-        "form": blank_form(request.user, conversation),
+        "next_turn": turns.new_turn(),
         "conversation": conversation,
     }
     return render(request, "chat/_sent.html", context)
@@ -385,7 +385,7 @@ def sent(request: HtmxRequest, user: User, answer: Message) -> HttpResponse:
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
     context = {
         "turn": Shown(answer.parent, answer),
-        "form": blank_form(user, conversation),
+        "next_turn": turns.new_turn(),
         "conversation": conversation,
         "current": str(conversation.pk),
         "conversations": Conversation.objects.owned_by(user)[:LISTED] if is_first else None,

@@ -40,10 +40,14 @@ def run_on_uvloop() -> None:
 
 def limit_bodies(most: int) -> None:
     """Cut a request off when its body grows beyond `most` bytes. daphne calls the application when it has the whole
-    body, in a temporary file, so there it is too late."""
+    body, in a temporary file, so there it is too late. Twisted is kept from reading the forms in bodies, which it does
+    for nobody here."""
 
     class LimitedRequest(WebRequest):  # type: ignore[misc]  # daphne has no types
         received = 0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
 
         def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
             super().gotLength(length)

@@ -40,7 +40,7 @@ class Handler(ASGIHandler):
         return response
 
     async def send_response(self, response: Any, send: Any) -> None:
-        async def send_on(message: dict[str, Any]) -> None:
+        async def send_on(message: Any) -> None:
             await send(message)
             if message["type"] == "http.response.start":  # the head, which is held in two forms, 3 KiB
                 message["headers"].clear()
