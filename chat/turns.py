@@ -323,7 +323,7 @@ _show = Update(
 
 def _lead_to(conversation: Conversation, answer: Message) -> None:
     """Show the branch that ends with an answer which is inserted next: the database looks when the transaction ends."""
-    conversation.leaf = answer
+    conversation.leaf_id = answer.pk  # not the answer, which holds its conversation
     if conversation._state.adding:
         conversation.save()
     else:

@@ -390,7 +390,7 @@ def sent(request: HtmxRequest, user: User, answer: Message) -> HttpResponse:
         "current": str(conversation.pk),
         "conversations": Conversation.objects.owned_by(user)[:LISTED] if is_first else None,
     }
-    response = HttpResponse(render_to_string("chat/_sent.html", context, request))
+    response = HttpResponse(render_to_string("chat/_sent.html", context))
     if is_first:
         response.headers["HX-Push-Url"] = conversation.get_absolute_url()
     return response

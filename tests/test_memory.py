@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -9,16 +10,21 @@ from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test.client import MULTIPART_CONTENT
 
 from chat.calls import Call
 from chat.events import Reasoning, Token
-from chat.models import ProviderCall
+from chat.forms import MessageForm
+from chat.models import Conversation, Message, ProviderCall
 from chat.page import Following
 from chat.providers import Prompt
 from chat.transcript import Transcript
 from chatsite.workers import Handler
+from tests.provider_server import ProviderServer, Script
+from tests.site import Site
 
 LINES = 1_000
 LINE = 1_000  # characters
@@ -95,3 +101,30 @@ async def test_the_head_of_a_response_is_forgotten_when_it_was_sent() -> None:
     await Handler.__new__(Handler).send_response(response, send)
     assert written[0][b"x-marked"] == b"yes"
     assert held == [([], {})]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/send/", MULTIPART_CONTENT), ("/api/conversations/{conversation}/messages/", "application/json")],
+)
+async def test_a_question_leaves_nothing_to_the_garbage_collector(
+    site: Site, provider: ProviderServer, path: str, kind: str
+) -> None:
+    """What holds each other waits for it: 15 KiB for each question, until some hundred have been asked."""
+    conversation = await site.conversation()
+    question = {"content": "Hello", "conversation": conversation}
+    provider.script = Script(text="Yes.")
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        response: Any = await site.client.post(path.format(conversation=conversation), question, kind)
+        assert response.status_code in {200, 302}
+        del response
+        gc.collect()
+        left = {type(found) for found in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left & {MessageForm, Message, Conversation}
