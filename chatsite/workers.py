@@ -39,6 +39,13 @@ class Handler(ASGIHandler):
         _forget(request)
         return response
 
+    if django.VERSION < (6,):  # from then on it is the raising that ends the response
+
+        async def listen_for_disconnect(self, receive: Any) -> None:
+            """Return when the client has gone. Django's own raises, and what is raised and the request hold each other,
+            10 KiB until the garbage collector comes."""
+            await receive()
+
     async def send_response(self, response: Any, send: Any) -> None:
         async def send_on(message: Any) -> None:
             await send(message)
