@@ -23,7 +23,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.template.loader import get_template  # noqa: E402
 
-from chat import generation  # noqa: E402
+from chat import generation, rendering  # noqa: E402
 from chat.background import detached  # noqa: E402
 from chat.consumers import sockets  # noqa: E402
 from chat.tools import Toolbox, ToolError  # noqa: E402
@@ -79,8 +79,9 @@ def prepare() -> None:
     generation.runner().prepare()
     if settings.CHAT_ONE_CORE:
         share_one_core()
-    # The first question would wait for these: 0.1 s.
+    # The first question would wait for these, 0.1 s, and somebody's answer for the lexers.
     import_module(settings.ROOT_URLCONF)
+    rendering.prepare()
     for name in FIRST_SHOWN:
         get_template(name)
     # All this stays. To look through it for garbage would hold the event loop for 0.1 s, each time.

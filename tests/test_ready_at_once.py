@@ -43,7 +43,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("needed", ["chat.urls", "chat.templatetags.chat", "chat.providers.openai", "aiohttp"])
+@pytest.mark.parametrize(
+    "needed", ["chat.urls", "chat.templatetags.chat", "chat.providers.openai", "aiohttp", "pygments.lexers.python"]
+)
 def test_what_the_first_question_needs_is_loaded(started: dict[str, Any], needed: str) -> None:
     assert needed in started["modules"]
 

@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 
 from chat.rendering.blocks import Fence, Found, blocks_of, fence_of, is_certain, is_definition
 from chat.rendering.closing import closed, closed_row
-from chat.rendering.html import CODE_END, CODE_ON, HIGHLIGHT_CHARS, code_block, code_start, to_html
+from chat.rendering.html import CODE_END, CODE_ON, HIGHLIGHT_CHARS, code_block, code_start, prepare, to_html
 
-__all__ = ["StreamingMarkdown", "Swap", "render", "snapshot"]
+__all__ = ["StreamingMarkdown", "Swap", "prepare", "render", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
