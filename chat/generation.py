@@ -68,7 +68,7 @@ class Runner:
 
     async def begin(self, user: User, turn: Callable[[], Begun], by: Visitor | None = None) -> Begun:
         """Keep a user's turn, in a thread, and begin its answer: `turn` is one of `chat.turns` with its arguments. `by`
-        is who asks for it here and now.
+        is who asks for it on a page, and will follow it there.
 
         Raises `RefusedError` when that may not be now, and whatever else `turn` raises. Who is refused because the
         process drains or is full is refused before `turn`.
@@ -124,9 +124,13 @@ class Runner:
         return live is not None and live.context.user_id == user.pk
 
     def asker(self, answer_id: UUID, session: str | None) -> Visitor | None:
-        """Who asked for the answer that this process writes now, if this session did and a moment ago."""
+        """Who asked for the answer that this process writes now, if this session did, and a moment ago. Told once: who
+        comes back may have been logged out meanwhile."""
         live = self._live.get(answer_id)
-        return live.asked_by.again(session) if live is not None and live.asked_by is not None else None
+        if live is None or live.asked_by is None or not live.asked_by.is_known(session):
+            return None
+        visitor, live.asked_by = live.asked_by, None
+        return visitor
 
     def wake(self) -> None:
         """Run the keeper and the listener, if they do not run. Both go on for ever, with live answers or without; a

@@ -36,7 +36,7 @@ class Live:
     call: Call | None  # the one under way; None between two of them
     place: Place
     asked_at: datetime
-    asked_by: Visitor | None  # nobody, when the staff retries
+    asked_by: Visitor | None  # on a page, until it follows
     usage: Usage = field(default_factory=lambda: Usage(0, 0))  # of the calls that have ended
     begun: float | None = None  # when it had its place
     first_token: float | None = None

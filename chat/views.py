@@ -189,7 +189,7 @@ _own_answer = Select(
 )
 
 
-@login_not_required  # who asks follows at once, and has been let in a moment ago
+@login_not_required  # who asked a moment ago has been let in, and follows at once
 @require_GET
 async def answer_stream(request: HtmxRequest, answer_id: UUID) -> HttpResponseBase:
     """The changes that keep a page up with its answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from django.conf import settings
@@ -36,17 +36,17 @@ class Visitor:
             return cls(user.pk, token=token)
         return cls(user.pk, session=request.session.session_key or "")
 
-    def again(self, session: str | None) -> Visitor | None:
-        """The same visitor with one more request of this session, if it is theirs and needs no look at the database."""
-        return replace(self) if session and session == self.session and self._is_known else None
+    def is_known(self, session: str | None) -> bool:
+        """Whether one more request of this session is theirs, and needs no look at the database."""
+        return bool(session) and session == self.session and self._was_checked
 
     @property
-    def _is_known(self) -> bool:
+    def _was_checked(self) -> bool:
         return time.monotonic() - self._checked < CHECK_EVERY
 
     async def is_welcome(self) -> bool:
         """Whether they may go on; asks the database once in `CHECK_EVERY` seconds."""
-        if self._is_known:
+        if self._was_checked:
             return True
         self._checked = time.monotonic()
         return await in_thread(self.is_let_in)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from pytest_django import Settings
 
 from chat import visitors
 from chat.models import Message, User
-from chat.visitors import Visitor
 from tests.provider_server import ProviderServer, Script
 from tests.site import SSE, Site
 
@@ -61,17 +59,21 @@ async def test_a_stranger_gets_what_does_not_exist(stream: str) -> None:
     assert (await read(stranger, stream)).content == GONE
 
 
-async def test_a_login_that_ended_longer_ago_is_not_let_in(
-    site: Site, stream: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await sync_to_async(site.client.session.flush)()
+async def test_who_comes_back_is_looked_up(site: Site, stream: str) -> None:
     assert (await read(site.client, stream)).streaming
-    monkeypatch.setattr(visitors, "CHECK_EVERY", 0)
+    assert (await read(site.client, stream)).streaming
+    await sync_to_async(site.client.session.flush)()
     assert (await read(site.client, stream)).content == LOGIN
 
 
-async def test_and_is_cut_off(
-    site: Site, stream: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, provider: ProviderServer
+async def test_and_who_comes_late(site: Site, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "CHECK_EVERY", 0)
+    await sync_to_async(site.client.session.flush)()
+    assert (await read(site.client, stream)).content == LOGIN
+
+
+async def test_a_login_that_ends_meanwhile_cuts_the_stream_off(
+    site: Site, stream: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CHAT_HEARTBEAT = 0.05
     response = await read(site.client, stream)
@@ -79,12 +81,3 @@ async def test_and_is_cut_off(
     monkeypatch.setattr(visitors, "CHECK_EVERY", 0.05)
     chunks = [chunk async for chunk in response]
     assert b"One" not in b"".join(chunks)
-
-
-async def test_each_reader_is_looked_up_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    asker = Visitor(1, session="key")
-    readers = [asker.again("key"), asker.again("key")]
-    now = time.monotonic()
-    monkeypatch.setattr(Visitor, "is_let_in", lambda _: False)
-    monkeypatch.setattr(time, "monotonic", lambda: now + visitors.CHECK_EVERY)
-    assert [reader is not None and await reader.is_welcome() for reader in readers] == [False, False]
