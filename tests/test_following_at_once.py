@@ -1,4 +1,5 @@
-"""Who asks on a page follows the answer at once: its login was looked up a moment ago, and is not looked up again."""
+"""Who asks on a page follows the answer at once: its login was looked up a moment ago, and is not looked up again (that
+this costs no statement is in test_statements.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db.backends.utils import CursorWrapper
 from django.test import AsyncClient
 from pytest_django import Settings
 
@@ -30,21 +30,7 @@ async def read(client: AsyncClient, stream: str) -> Any:
     return await client.get(stream, headers={"accept": SSE})
 
 
-async def test_the_database_is_not_asked(site: Site, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    execute = CursorWrapper.execute
-
-    def heard(self: CursorWrapper, sql: Any, params: Any = None) -> Any:
-        asked.append(str(sql))
-        return execute(self, sql, params)
-
-    monkeypatch.setattr(CursorWrapper, "execute", heard)
-    response = await read(site.client, stream)
-    assert response.streaming
-    assert not [sql for sql in asked if "django_session" in sql or "chat_user" in sql]
-
-
-async def test_in_another_session_it_is(site: Site, stream: str) -> None:
+async def test_in_another_session_it_is_looked_up(site: Site, stream: str) -> None:
     elsewhere = AsyncClient()
     await elsewhere.aforce_login(site.user)
     assert (await read(elsewhere, stream)).streaming

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server import ROOT
+from tests.server import ROOT, Server
 
 # Gets ready as a server does, and tells what is loaded and what the garbage collector looks at.
 GETS_READY = """
@@ -28,15 +26,8 @@ asyncio.run(start())
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    database: Path = tmp_path_factory.mktemp("ready") / "site.sqlite3"
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "chatsite.settings",
-        "DATABASE_URL": f"sqlite:///{database}",
-        "SECRET_KEY": "no secret, and long enough for one " * 2,
-        "OPENAI_API_KEY": "sk-test",
-        "CHAT_MODELS": "openai:m",
-    }
+    database = tmp_path_factory.mktemp("ready") / "site.sqlite3"
+    environment = Server("daphne", database, OPENAI_API_KEY="sk-test", CHAT_MODELS="openai:m").environment
     command = [sys.executable, "-c", GETS_READY]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

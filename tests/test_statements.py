@@ -11,8 +11,9 @@ from django.db.backends.utils import CursorWrapper
 from pytest_django import Settings
 
 from chat.generation import runner
+from chat.models import Message
 from tests.provider_server import ProviderServer, Script
-from tests.site import Site, text_of
+from tests.site import SSE, Site, text_of
 
 # Known for some seconds, so that few questions ask for it; here nothing is.
 KNOWN = ("chat_limit", "chat_modelaccess", "chat_modelprice")
@@ -63,6 +64,15 @@ async def test_the_page_of_an_answer_that_is_written_here_costs_its_login_alone(
     statements.clear()
     await site.stream(f"/answers/{answer}/stream/?after=0")
     assert [sql.partition(" FROM ")[2].split()[0] for sql in statements] == ['"django_session"', '"chat_user"']
+
+
+async def test_and_nothing_for_who_asked_on_it(site: Site, provider: ProviderServer, statements: list[str]) -> None:
+    provider.script = Script(gate_after=0)
+    await site.client.post("/send/", {"content": "Hello"}, headers={"hx-request": "true"})
+    answer = await Message.objects.live().aget()
+    statements.clear()
+    await site.stream(f"/answers/{answer.pk}/stream/", accept=SSE)
+    assert statements == []
 
 
 async def test_tokens_cost_none(site: Site, provider: ProviderServer, statements: list[str]) -> None:

@@ -367,7 +367,3 @@ def http_options() -> dict[str, Any]:
         "limits": httpx2.Limits(max_connections=10_000, keepalive_expiry=60),
         "event_hooks": {"response": [_limit_error_body]},
     }
-
-
-# Compression would make the sender, or a proxy, gather tokens before it sends them.
-NOT_COMPRESSED: Any = {"headers": {"Accept-Encoding": "identity"}}
