@@ -1,0 +1,1 @@
+"""The chat: one Django app, in packages by concern."""

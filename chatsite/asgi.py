@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 import time
 from importlib import import_module
 from types import FrameType
@@ -14,23 +15,29 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
 
-from chatsite.workers import django_application
+from chatsite.servers.handler import make_application
 
-_pages = django_application()
+_pages = make_application()
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402 - Django has to be set up first
-from channels.routing import ProtocolTypeRouter  # noqa: E402
+from channels.routing import ProtocolTypeRouter  # noqa: E402 - Django has to be set up first
 from django.conf import settings  # noqa: E402
 from django.template.loader import get_template  # noqa: E402
 
-from chat import generation, rendering  # noqa: E402
-from chat.background import detached  # noqa: E402
-from chat.consumers import sockets  # noqa: E402
-from chat.tools import Toolbox, ToolError  # noqa: E402
-from chatsite import daphne  # noqa: E402
-from chatsite.environment import refuse  # noqa: E402
-from chatsite.guard import Application, Guard, Receive, Scope, Send  # noqa: E402
-from chatsite.one_core import share_one_core  # noqa: E402
+from chat.accounts.model_registry import describe_models  # noqa: E402
+from chat.api.websocket import serve_socket  # noqa: E402
+from chat.conversations.exchange.worker import get_exchange_worker  # noqa: E402
+from chat.generation.process import get_runner  # noqa: E402
+from chat.rendering import highlight  # noqa: E402
+from chat.search import index as search_index  # noqa: E402
+from chat.staff.bulk_retry import get_retrier  # noqa: E402
+from chat.tasks import start_detached  # noqa: E402
+from chat.web import probes  # noqa: E402
+from chatsite.apps import refuse_bad_tools  # noqa: E402
+from chatsite.servers import daphne, uvicorn  # noqa: E402
+from chatsite.servers.cpu_affinity import share_one_core  # noqa: E402
+from chatsite.servers.request_guard import Application, Guard, Receive, Scope, Send  # noqa: E402
+from chatsite.socket_logins import add_login  # noqa: E402
+from chatsite.static_files import find_version  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +47,33 @@ KEPT_FOR = 75
 
 FIRST_SHOWN = ("chat/page.html", "chat/_sent.html", "chat/_answer_foot.html")
 
-# A drain waits so long for the last bytes of responses, after their answers have ended.
+# Behind a proxy a process lives on for so many seconds after SIGTERM. It tells the proxy to close each connection that
+# is used meanwhile, and the proxy closes the others after 0.5 s (`keepalive_timeout` in deploy/nginx.conf): so none is
+# left on which a question may be under way when the process ends. Without a proxy it waits for the requests of who has
+# just connected.
+LINGER = 1.2
+JUST_CONNECTED = 0.1
+
+# uvicorn begins to listen when the application is ready, and says nothing of it to the application.
+LISTENS_AFTER = 0.2
+
+# From SIGTERM to the exit it takes `CHAT_DRAIN` and 2 s at most, whatever hangs. Of these 2 s so many are for writing
+# the ends of answers, and so many, after that, for the last bytes of responses. `EXIT_AFTER` the drain's own time the
+# process ends, whatever still keeps it: a thread that waits for a database, for example.
+SETTLE_FOR = 0.8
 LAST_BYTES = 0.7
+EXIT_AFTER = 1.85
 
-try:
-    Toolbox(settings.CHAT_TOOLS, settings.CHAT_MCP).check()
-except ToolError as error:
-    refuse("CHAT_TOOLS", f"or CHAT_MCP cannot be used: {error}")
+refuse_bad_tools()
 
-_guard = Guard(ProtocolTypeRouter({"http": _pages, "websocket": AuthMiddlewareStack(sockets)}))
+_guard = Guard(ProtocolTypeRouter({"http": _pages, "websocket": add_login(serve_socket)}))
 _draining: asyncio.Task[None] | None = None
 
 
-def living(application: Application) -> Application:
+def answer_lifespan(application: Application) -> Application:
     """Answer the lifespan protocol, which uvicorn speaks and daphne and Django do not."""
 
-    async def alive(scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await application(scope, receive, send)
             return
@@ -65,23 +83,27 @@ def living(application: Application) -> Application:
                 _keep_connections(receive)
                 prepare()
                 _drain_on_sigterm(before_stopping=False)
+                asyncio.get_running_loop().call_later(LISTENS_AFTER, _log_listening, _find_uvicorn_address(receive))
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await drain(0)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    return alive
+    return respond
 
 
 def prepare() -> None:
-    """What a server does before its first request, on its event loop."""
-    generation.runner().prepare()
+    """Prepare the process for its first request, on its event loop."""
+    probes.look_at_database()
+    get_runner().supervisor.sweeps += [get_retrier().sweep, search_index.sweep, get_exchange_worker().sweep]
+    get_runner().prepare()
     if settings.CHAT_ONE_CORE:
         share_one_core()
     # The first question would wait for these, 0.1 s, and somebody's answer for the lexers.
     import_module(settings.ROOT_URLCONF)
-    rendering.prepare()
+    highlight.prepare_lexers()
+    find_version()
     for name in FIRST_SHOWN:
         get_template(name)
     # All this stays. To look through it for garbage would hold the event loop for 0.1 s, each time.
@@ -90,69 +112,124 @@ def prepare() -> None:
 
 
 def _keep_connections(receive: Receive) -> None:
-    """Have uvicorn keep idle connections for longer than its default of 5 s, unless its operator wants something else.
-    An event loop that is so much behind takes one for idle whose next question waits in its socket, and resets it."""
+    """Have uvicorn close half-sent requests, and keep idle connections longer than its default of 5 s.
+
+    An operator's own figure stays. An event loop that is so much behind takes one for idle whose next question waits in
+    its socket, and resets it.
+    """
     config: Any = getattr(getattr(receive, "__self__", None), "config", None)
+    if config is not None:
+        uvicorn.close_half_sent(config)
     if getattr(config, "timeout_keep_alive", None) == UVICORNS_DEFAULT:
         config.timeout_keep_alive = KEPT_FOR
 
 
 async def drain(seconds: float) -> None:
-    """Let answers end within so many seconds, and let those who follow them hear of it. Done once: who asks again waits
-    for the drain that is under way."""
+    """Let answers end within so many seconds, and their followers read the end.
+
+    This is done once: a second call waits for the drain that is under way.
+    """
     global _draining  # noqa: PLW0603 - a process ends once
     if _draining is None:
-        _draining = detached(_drain(seconds))
+        _draining = start_detached(_drain(seconds))
     await asyncio.shield(_draining)
 
 
+def _find_uvicorn_address(receive: Receive) -> str:
+    config: Any = getattr(getattr(receive, "__self__", None), "config", None)
+    if uds := getattr(config, "uds", None):
+        return f"unix:{uds}"
+    return f"{getattr(config, 'host', '?')}:{getattr(config, 'port', '?')}"
+
+
+def _log_listening(addresses: str) -> None:
+    log.info("listening on %s, process %d, answers from %s", addresses, os.getpid(), describe_models())
+
+
 async def _drain(seconds: float) -> None:
-    await generation.runner().drain(seconds)
+    log.info("draining: no new questions, %d answers have %g s", get_runner().live_answers, seconds)
+    leaving = start_detached(get_exchange_worker().leave())
+    finished, interrupted = await get_runner().drain(seconds, SETTLE_FOR)
+    await leaving
+    log.info("drained: %d finished, %d interrupted", finished, interrupted)
     _guard.hang_up()
-    end = time.monotonic() + LAST_BYTES
+    await _let_responses_end(LAST_BYTES)
+
+
+async def _let_responses_end(seconds: float) -> None:
+    end = time.monotonic() + seconds
     while _guard.open and time.monotonic() < end:  # noqa: ASYNC110 - there is nothing to be woken by
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.05)  # what has been sent is still on its way to the socket
 
 
 def _drain_on_sigterm(*, before_stopping: bool) -> None:
-    """Drain when the signal comes. uvicorn stops listening at once, and asks the application to shut down only after
-    all connections have ended: streams would wait for answers that wait for the shutdown. daphne cuts all connections
-    at once, so it hears of the signal only when the drain is over."""
+    """Drain when the signal comes.
+
+    uvicorn asks the application to shut down only after all connections have ended:
+    streams would wait for answers that wait for the shutdown. daphne cuts all connections at once, so it hears of the
+    signal only when the drain is over.
+    """
     loop = asyncio.get_running_loop()
     server_handler = signal.getsignal(signal.SIGTERM)
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def pass_signal_on(number: int, frame: FrameType | None) -> None:
         if callable(server_handler):
             server_handler(number, frame)
 
     async def drain_and_stop() -> None:
+        _guard.is_closing = True
+        end = time.monotonic() + settings.CHAT_DRAIN + SETTLE_FOR + LAST_BYTES
+        lingering = asyncio.ensure_future(asyncio.sleep(LINGER if _guard.is_behind_proxy else JUST_CONNECTED))
+        draining = asyncio.ensure_future(drain(settings.CHAT_DRAIN))
         if before_stopping:
-            daphne.stop_listening()
-        await drain(settings.CHAT_DRAIN)
-        if before_stopping:
-            hand_on(signal.SIGTERM, None)
+            await daphne.stop_listening()
+            await draining
+            await lingering
+            await _let_responses_end(end - time.monotonic())
+        else:
+            await uvicorn.stop_listening(server_handler)
+            await lingering
+        pass_signal_on(signal.SIGTERM, None)
+        await draining
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(lambda: detached(drain_and_stop()))
-        if not before_stopping:
-            hand_on(number, frame)
+        _exit_within(settings.CHAT_DRAIN + EXIT_AFTER)
+        loop.call_soon_threadsafe(lambda: start_detached(drain_and_stop()))
 
     signal.signal(signal.SIGTERM, handle)
 
 
-def _on_daphne(application: Application) -> Application:
+def _exit_within(seconds: float) -> None:
+    """End the process after so many seconds, unless it has ended by itself.
+
+    Nothing is lost by that: what could be written has been, and leases see to the rest.
+    """
+
+    def end() -> None:
+        log.warning("exiting: something hangs, and was waited for long enough")
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _run_on_daphne(application: Application) -> Application:
     def start() -> None:
+        daphne.let_many_connect()
         prepare()
         _drain_on_sigterm(before_stopping=True)
+        _log_listening(daphne.list_addresses())
 
     # Ctrl+C, and what else stops daphne, does not wait for answers; it writes what they have.
-    daphne.when_running(start, lambda: drain(0))
-    daphne.limit_bodies(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-    return daphne.with_backpressure(application)
+    daphne.run_while_serving(start, lambda: drain(0))
+    daphne.limit_bodies()
+    return daphne.add_backpressure(application)
 
 
-application: Application = living(_guard)
+application: Application = answer_lifespan(_guard)
 if daphne.is_serving():
     daphne.run_on_uvloop()
-    application = _on_daphne(application)
+    application = _run_on_daphne(application)

@@ -1,10 +1,9 @@
-"""What every request gets: an id that the log and the response share, headers that keep a page at home, a user."""
+"""Middleware for every request: an id that the log and the response share, headers that keep a page at home, a user."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import random
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,21 +11,37 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import middleware as auth
+from django.contrib.messages import get_messages
 from django.contrib.messages import middleware as messages
+from django.contrib.messages.storage.base import BaseStorage
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest, HttpResponseBase
+from django.core.exceptions import DisallowedHost
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotFound,
+    HttpResponsePermanentRedirect,
+)
+from django.http.multipartparser import MultiPartParserError
 from django.middleware import clickjacking, common, csrf, security
+from django.utils.cache import patch_cache_control
 from django.utils.decorators import async_only_middleware
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import escape_leading_slashes
+from django.utils.log import log_response
 
-from chat import monitoring, views
-from chat.tracing import request_id
-from chat.visitors import user_of
+from chat.accounts.visitors import find_known_user, find_session_user, read_bearer_token
+from chat.core.errors import COME_BACK_AFTER
+from chat.http import errors
+from chat.http.bodies import NO_JSON
+from chat.observability.outages import FAULTS
+from chat.observability.tracing import choose_request_id, request_id
+from chat.web import probes
+from chatsite import outages
 
+log = logging.getLogger(__name__)
 access = logging.getLogger("chatsite.access")
-
-# A proxy's id is kept when it is harmless in a log line.
-_HARMLESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # A page needs no other origin and runs no script but the site's files. `data:` is for the icons inside the style sheet.
 CONTENT_SECURITY_POLICY = (
@@ -36,57 +51,113 @@ CONTENT_SECURITY_POLICY = (
 
 
 class OnLoop(MiddlewareMixin):
-    """A middleware of Django's that works on the event loop. Django hands each of them over to a thread, once for the
-    request and once for the response, 0.2 ms of CPU time each; those below read headers and write headers."""
+    """A middleware of Django's that works on the event loop.
+
+    Django hands each of them over to a thread, once for the request and once for the response, 0.2 ms of CPU time each;
+    those below read headers and write headers.
+    """
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         before = getattr(self, "process_request", None)
         response: HttpResponseBase | None = before(request) if before else None
         response = response or await self.get_response(request)  # type: ignore[misc]  # which is async here
         after = getattr(self, "process_response", None)
-        if after and self.waits(request):
-            response = await sync_to_async(after)(request, response)
-        elif after:
-            response = after(request, response)
+        try:
+            if after and self.needs_database(request):
+                response = await sync_to_async(after)(request, response)
+            elif after:
+                response = after(request, response)
+        except FAULTS as error:  # a session that cannot be kept
+            if (told := outages.respond_to_outage(request, error)) is None:
+                raise
+            return told
         return response
 
-    def waits(self, request: HttpRequest) -> bool:
-        """Whether the end of this request's response has to go to the database."""
+    def needs_database(self, request: HttpRequest) -> bool:
+        """Return whether the end of this request's response has to go to the database."""
         return False
 
 
-class SecurityMiddleware(OnLoop, security.SecurityMiddleware): ...
+class SecurityMiddleware(OnLoop, security.SecurityMiddleware):
+    """Django's, on the event loop."""
 
 
 class SessionMiddleware(OnLoop, sessions.SessionMiddleware):
-    def waits(self, request: HttpRequest) -> bool:
+    """Django's, on the event loop unless the session has to be written."""
+
+    def needs_database(self, request: HttpRequest) -> bool:
         return request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST
 
 
-class CommonMiddleware(OnLoop, common.CommonMiddleware): ...
+class KeptRedirect(HttpResponsePermanentRedirect):
+    """A permanent redirect that keeps method and body: by a 301 a POST comes again as a GET (RFC 9110, 15.4.9)."""
+
+    status_code = 308
+
+
+class CommonMiddleware(OnLoop, common.CommonMiddleware):
+    """Django's, on the event loop, with one log line for a foreign host, and 308 where a slash is missing."""
+
+    response_redirect_class = KeptRedirect
+
+    def get_full_path_with_slash(self, request: HttpRequest) -> str:
+        """Return the path with its slash. Django's raises for a POST with DEBUG, whose body this redirect keeps."""
+        return escape_leading_slashes(request.get_full_path(force_append_slash=True))
+
+    def process_request(  # type: ignore[override]  # any response will do, not only a redirect
+        self, request: HttpRequest
+    ) -> HttpResponseBase | None:
+        """Refuse a host that is not the site's, with one line in the log.
+
+        Django's own has a traceback, and scanners ask a hundred times a minute.
+        """
+        try:
+            return super().process_request(request)
+        except DisallowedHost as error:
+            response = errors.refuse_host(request)
+            # Django's, because it adds a line of its own to every refusal that was not logged by it.
+            log_response("%s %s refused: %s", request.method, request.path, error, response=response, logger=log)
+            return response
 
 
 class CsrfViewMiddleware(OnLoop, csrf.CsrfViewMiddleware):
+    """Django's, on the event loop; a program without a login gets its 401 first."""
+
     async def process_view(  # type: ignore[override]  # Django takes either
         self, request: HttpRequest, callback: Callable[..., Any], callback_args: Any, callback_kwargs: Any
     ) -> HttpResponseBase | None:
-        return super().process_view(request, callback, callback_args, callback_kwargs)
+        if request.method == "POST" and request.content_type == "multipart/form-data":
+            # Django reads the form for its token. One with a file of 100 MB would hold the event loop for a second.
+            try:
+                await asyncio.to_thread(getattr, request, "POST")
+            except MultiPartParserError:
+                if not errors.is_api(request):
+                    raise
+                return errors.render_json_refusal(NO_JSON)
+        refusal = super().process_view(request, callback, callback_args, callback_kwargs)
+        if refusal is not None and errors.is_api(request) and not (await find_session_user(request)).is_authenticated:
+            return errors.render_json_refusal(errors.UNAUTHORIZED)  # there is no session that a token would belong to
+        return refusal
 
 
-class AuthenticationMiddleware(OnLoop, auth.AuthenticationMiddleware): ...
+class AuthenticationMiddleware(OnLoop, auth.AuthenticationMiddleware):
+    """Django's, on the event loop."""
 
 
 class MessageMiddleware(OnLoop, messages.MessageMiddleware):
-    def waits(self, request: HttpRequest) -> bool:
-        kept = request._messages  # type: ignore[attr-defined]  # the middleware's own
-        return bool(kept.used or kept.added_new)
+    """Django's, on the event loop unless there are messages to keep."""
+
+    def needs_database(self, request: HttpRequest) -> bool:
+        kept = get_messages(request)
+        return isinstance(kept, BaseStorage) and (kept.used or kept.added_new)
 
 
-class XFrameOptionsMiddleware(OnLoop, clickjacking.XFrameOptionsMiddleware): ...
+class XFrameOptionsMiddleware(OnLoop, clickjacking.XFrameOptionsMiddleware):
+    """Django's, on the event loop."""
 
 
 class LoginMiddleware(auth.LoginRequiredMiddleware):
-    """Every view is for users only, unless it says otherwise; see `chat.views.no_user` for those who are not.
+    """Every view is for users only, unless it says otherwise; the others get `chat.http.errors.refuse_without_login`.
 
     Session and user are looked up in one go, and left where sync and async views look for them.
     """
@@ -96,7 +167,14 @@ class LoginMiddleware(auth.LoginRequiredMiddleware):
     ) -> HttpResponseBase | None:
         if not getattr(view_func, "login_required", True):
             return None
-        user = await user_of(request)
+        if getattr(view_func, "is_login_confirmed_later", False) and find_known_user(request) is not None:
+            return None
+        try:
+            user = await find_session_user(request)
+        except FAULTS as error:
+            if (response := outages.respond_to_outage(request, error)) is None:
+                raise
+            return response
         if not user.is_authenticated:
             return await sync_to_async(self.handle_no_permission)(request, view_func)
         return None
@@ -104,21 +182,26 @@ class LoginMiddleware(auth.LoginRequiredMiddleware):
     def handle_no_permission(  # type: ignore[override]  # any response will do, not only a redirect
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseBase:
-        return views.no_user(request) or super().handle_no_permission(request, view_func)
+        return errors.refuse_without_login(request) or super().handle_no_permission(request, view_func)
 
 
 @async_only_middleware
 def RequestMiddleware(  # noqa: N802 - named as Django names middleware
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Give each request an id, each response the site's policy, and the access log a line."""
+
     async def middleware(request: HttpRequest) -> HttpResponseBase:
-        given = request.headers.get("X-Request-ID", "")
-        request_id.set(given if _HARMLESS.fullmatch(given) else f"{random.getrandbits(48):012x}")
-        if request.headers.get("Authorization", "").startswith("Bearer "):
-            # No browser sends a bearer token by itself, so there is nothing to forge; see chat.api.
+        request_id.set(choose_request_id(request.headers.get("X-Request-ID", "")))
+        if read_bearer_token(request.headers.get("Authorization", "")):
+            # No browser sends a bearer token by itself, so there is nothing to forge; see chat.api.views.
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
         begun = time.monotonic()
         response = await get_response(request)
+        if response.streaming and request.method == "HEAD":
+            response = _drop_content(response)
+        if response.status_code == 503:
+            response.headers.setdefault("Retry-After", str(COME_BACK_AFTER))
         _log_access(request, response, time.monotonic() - begun)
         response.headers["X-Request-ID"] = request_id.get()
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
@@ -127,9 +210,19 @@ def RequestMiddleware(  # noqa: N802 - named as Django names middleware
     return middleware
 
 
+def _drop_content(response: HttpResponseBase) -> HttpResponse:
+    """Return the head of a stream: the server leaves the content out, and would wait for its end."""
+    response.close()
+    head = HttpResponse(status=response.status_code, headers=dict(response.headers))
+    head.cookies = response.cookies
+    return head
+
+
 def _log_access(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
-    """One line for a request: until its response begins, because a stream lasts as long as its answer. No query: people
-    search for what they said."""
+    """Write one line for a request, with the time until its response began: a stream lasts as long as its answer.
+
+    It has no query: people search for what they said.
+    """
     if not settings.CHAT_ACCESS_LOG or request.path.startswith(settings.STATIC_URL):
         return
     line = {
@@ -142,14 +235,45 @@ def _log_access(request: HttpRequest, response: HttpResponseBase, seconds: float
 
 
 @async_only_middleware
+def PrivacyMiddleware(  # noqa: N802 - named as Django names middleware
+    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
+) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Keep every response out of caches, a browser's own included: each of them may hold what somebody said.
+
+    Static files and the addresses for monitors are answered before this middleware and keep their own headers.
+    """
+
+    async def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = await get_response(request)
+        patch_cache_control(response, private=True, no_store=True)
+        return response
+
+    return middleware
+
+
+def _is_our_host(request: HttpRequest) -> bool:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
+
+
+@async_only_middleware
 def MonitoringMiddleware(  # noqa: N802 - named as Django names middleware
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Answer monitors before anything looks at the host, the session or the user. Who may not see what is there goes on
-    to where there is nothing."""
+    """Answer monitors before anything looks at the host, the session or the user.
+
+    A client that may not see their addresses gets the site's 404.
+    """
 
     async def middleware(request: HttpRequest) -> HttpResponseBase:
-        view = monitoring.VIEWS.get(request.path_info) if request.method in {"GET", "HEAD"} else None
-        return (view and await view(request)) or await get_response(request)
+        view = probes.VIEWS.get(request.path_info) if request.method in {"GET", "HEAD"} else None
+        answer = await view(request) if view else None
+        if view and answer is None and not _is_our_host(request):
+            return HttpResponseNotFound()
+        answer = answer or await probes.refuse_unmigrated(request)
+        return answer or await get_response(request)
 
     return middleware

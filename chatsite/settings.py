@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
+import django_stubs_ext
 from django.core.management.utils import get_random_secret_key
 
-from chat.usage import Price
-from chatsite import environment as env
-from chatsite.logs import password_of
+from chat.core.prices import HIGHEST_PRICE, Price
+from chat.providers.capabilities import EFFORTS
+from chat.providers.model_families import DEFAULT_MODELS
+from chat.providers.model_options import ModelOptionError, read_options
+from chatsite import addresses, env, network
+from chatsite.logs import find_password
+
+# Generic classes of Django's, such as `ModelAdmin[User]`, can be subclassed at run time too.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-def _secret_key() -> str:
-    """The key given, or one made at the first start and kept beside the database, so that logins survive restarts."""
-    if given := env.text("SECRET_KEY"):
+def _find_secret_key() -> str:
+    """Return the key given, or one made at the first start and kept in the checkout: logins survive restarts."""
+    if given := env.read_text("SECRET_KEY"):
         return given
     path = BASE_DIR / ".secret_key"
+    try:
+        return _keep_secret_key(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds no key"
+        env.refuse("SECRET_KEY", f"is not set, and the site cannot keep one in {path} ({reason}): set it")
+
+
+def _keep_secret_key(path: Path) -> str:
+    """Return the key in a file, which is made if it is not there. Raise ValueError for a file without a key."""
     if not path.exists():
         draft = path.with_name(f".secret_key.{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(get_random_secret_key())
-        # A link appears whole or not at all, and only the first of two processes that start at once makes it.
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_text()
+        try:
+            draft.touch(mode=0o600)
+            draft.write_text(get_random_secret_key())
+            # A link appears whole or not at all, and only the first of two processes that start at once makes it.
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    if not (key := path.read_text().strip()):
+        raise ValueError(path)
+    return key
 
 
-SECRET_KEY = _secret_key()
-DEBUG = env.boolean("DEBUG", default=False)
-ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+SECRET_KEY = _find_secret_key()
+SECRET_KEY_FALLBACKS = env.read_items("SECRET_KEY_FALLBACKS")
+DEBUG = env.read_switch("DEBUG", default=False)
+ALLOWED_HOSTS = addresses.read_hosts("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = addresses.read_origins("CSRF_TRUSTED_ORIGINS")
+CHAT_API_ORIGINS = addresses.read_api_origins("CHAT_API_ORIGINS")
 
 INSTALLED_APPS = [
     "daphne",  # first: it makes runserver an ASGI server
     "servestatic.runserver_nostatic",
-    "django.contrib.admin",
+    "chatsite.admin_site.SiteAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -53,6 +75,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "channels",
     "chat",
+    "chatsite",
 ]
 
 # All of these run on the event loop or hop through the request's own thread; a sync-only middleware would move
@@ -60,7 +83,9 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "chatsite.middleware.MonitoringMiddleware",
     "chatsite.middleware.RequestMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "chatsite.static_files.StaticMiddleware",
+    "chatsite.middleware.PrivacyMiddleware",
+    "chatsite.api_middleware.ApiMiddleware",
     "chatsite.middleware.SecurityMiddleware",
     "chatsite.middleware.SessionMiddleware",
     "chatsite.middleware.CommonMiddleware",
@@ -70,6 +95,8 @@ MIDDLEWARE = [
     "chatsite.middleware.MessageMiddleware",
     "chatsite.middleware.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "chatsite.outages.OutageMiddleware",
+    "chatsite.passwords.PasswordMiddleware",
 ]
 
 # `check --deploy` looks for these three by Django's own names; ours are their subclasses.
@@ -95,20 +122,18 @@ TEMPLATES = [
 
 # SQLite loses writers under load unless the journal is a WAL, transactions take the lock at once (a deferred one that
 # turns into a writer fails without waiting) and the wait is longer than the longest write. Each of nine threads has a
-# connection, and each of those would gather 2 MB of pages, which the kernel has too.
+# connection, and each of those would gather 2 MB of pages, which the kernel has too. What is deleted is overwritten
+# with zeros, so that the file does not keep a conversation that its user has deleted.
 SQLITE_OPTIONS: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-256;",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-256; "
+    "PRAGMA secure_delete=ON;",
 }
 
 
-def _database() -> dict[str, Any]:
-    url = env.text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
-    try:
-        database: dict[str, Any] = dict(dj_database_url.parse(url))
-    except (ValueError, KeyError):
-        env.refuse("DATABASE_URL", "is not a URL such as postgres://user:password@host:5432/name")
+def _read_database() -> dict[str, Any]:
+    database = addresses.read_database("DATABASE_URL", BASE_DIR / "db.sqlite3")
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
         database["CONN_MAX_AGE"] = None  # a file, and a few threads: opening it costs more than a query
@@ -125,13 +150,11 @@ def _database() -> dict[str, Any]:
     return database
 
 
-DATABASES = {"default": _database()}
+DATABASES = {"default": _read_database()}
 
-REDIS_URL = env.text("REDIS_URL")
-if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    env.refuse("REDIS_URL", "is not a URL such as redis://host:6379/0")
+REDIS_URL = addresses.read_redis_url("REDIS_URL")
 
-# By which processes tell each other something; see chat.notices. One without Redis is alone.
+# By which processes tell each other something; see chat.generation.notifications. One without Redis is alone.
 CHANNEL_LAYERS: dict[str, Any] = {}
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
@@ -161,62 +184,98 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "chatsite.static_files.VersionedStorage"},
+}
 SERVESTATIC_USE_FINDERS = True  # no collectstatic between a clone and a page
 SERVESTATIC_AUTOREFRESH = DEBUG
 
-SESSION_ENGINE = "chat.sessions"
+# What the database says of prices, limits and access counts for so many seconds in each process: a question would pay a
+# query for each of them. No session is kept here: one that has ended has to have ended in every process.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "TIMEOUT": 5,
+        "OPTIONS": {"MAX_ENTRIES": 20_000},  # a few for each user of those seconds
+    }
+}
+
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
 AUTHENTICATION_BACKENDS = ["chat.sessions.Backend", "django.contrib.auth.backends.ModelBackend"]
 
 # A cookie over plain HTTP is right for localhost and wrong behind TLS, where CSRF_TRUSTED_ORIGINS names https.
 _BEHIND_TLS = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _BEHIND_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _BEHIND_TLS else None
+
+# A day by default: a browser that has seen the header refuses plain HTTP, and a certificate that ran out, for so long.
+SECURE_HSTS_SECONDS = env.read_integer("SECURE_HSTS_SECONDS", env.DAY if _BEHIND_TLS else 0)
+if SECURE_HSTS_SECONDS and not _BEHIND_TLS:
+    env.refuse(
+        "SECURE_HSTS_SECONDS", "needs an https origin in CSRF_TRUSTED_ORIGINS: plain HTTP cannot send the header"
+    )
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "chat.views.csrf_failure"
+CSRF_FAILURE_VIEW = "chat.http.errors.refuse_forged_form"
 
-OPENAI_API_KEY = env.text("OPENAI_API_KEY")
-OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
-ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
-ANTHROPIC_BASE_URL = env.text("ANTHROPIC_BASE_URL")
+OPENAI_API_KEY = env.read_secret("OPENAI_API_KEY")
+OPENAI_BASE_URL = addresses.read_base_url("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")
+OPENAI_API = env.read_choice("OPENAI_API", "auto", ("auto", "responses", "chat"))
+OPENAI_BACKGROUND = env.read_switch("OPENAI_BACKGROUND", default=False)
+if OPENAI_BACKGROUND and OPENAI_API == "chat":
+    env.refuse("OPENAI_BACKGROUND", "needs the Responses API, and OPENAI_API says chat")
+ANTHROPIC_API_KEY = env.read_secret("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = addresses.read_base_url("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+network.refuse_bad_network()
 
-CHAT_METRICS_TOKEN = env.text("CHAT_METRICS_TOKEN")
-CHAT_READY_LAG = env.number("CHAT_READY_LAG", 1, least=0.05)
+CHAT_METRICS_TOKEN = env.read_secret("CHAT_METRICS_TOKEN")
+CHAT_READY_LAG = env.read_number("CHAT_READY_LAG", 1, least=0.05, most=3600)
 
 
-def _metrics_networks() -> list[IPv4Network | IPv6Network]:
+def _read_networks(name: str, items: list[str]) -> list[IPv4Network | IPv6Network]:
     networks: list[IPv4Network | IPv6Network] = []
-    for item in env.items("CHAT_METRICS_NETWORKS", "127.0.0.0/8,::1/128"):
-        if item == "none":
-            continue
+    for item in items if items != ["none"] else ():
         try:
             networks.append(ip_network(item))
         except ValueError:
-            env.refuse("CHAT_METRICS_NETWORKS", f"must list networks such as 10.0.0.0/8, or say none, not {item!r}")
+            env.refuse(name, f"must list networks such as 10.0.0.0/8, or say none, not {env.quote(item)}")
     return networks
 
 
-CHAT_METRICS_NETWORKS = _metrics_networks()
+CHAT_METRICS_NETWORKS = _read_networks(
+    "CHAT_METRICS_NETWORKS", env.read_items("CHAT_METRICS_NETWORKS", "127.0.0.0/8,::1/128")
+)
 
-CHAT_LOG_FORMAT = env.text("CHAT_LOG_FORMAT", "line")
-if CHAT_LOG_FORMAT not in {"line", "json"}:
-    env.refuse("CHAT_LOG_FORMAT", f"must be line or json, not {CHAT_LOG_FORMAT!r}")
-CHAT_ACCESS_LOG = env.boolean("CHAT_ACCESS_LOG", default=CHAT_LOG_FORMAT == "json")
+# Whose X-Forwarded-For is believed.
+CHAT_TRUSTED_PROXIES = _read_networks(
+    "CHAT_TRUSTED_PROXIES", env.read_items("CHAT_TRUSTED_PROXIES", "127.0.0.0/8,::1/128")
+)
+CHAT_LOGIN_TRIES = env.read_integer("CHAT_LOGIN_TRIES", 5, most=1_000_000)
+CHAT_LOGIN_ADDRESS_TRIES = env.read_integer("CHAT_LOGIN_ADDRESS_TRIES", 20, least=1, most=1_000_000)
+
+CHAT_LOG_FORMAT = env.read_choice("CHAT_LOG_FORMAT", "line", ("line", "json"))
+CHAT_ACCESS_LOG = env.read_switch("CHAT_ACCESS_LOG", default=CHAT_LOG_FORMAT == "json")
 
 # What no log line may hold, wherever an error message picked it up.
 _SECRETS = [
     SECRET_KEY,
+    *SECRET_KEY_FALLBACKS,
     OPENAI_API_KEY,
     ANTHROPIC_API_KEY,
     CHAT_METRICS_TOKEN,
-    password_of(env.text("DATABASE_URL")),
-    password_of(REDIS_URL),
+    find_password(env.read_text("DATABASE_URL")),
+    find_password(REDIS_URL),
+    find_password(OPENAI_BASE_URL),
+    find_password(ANTHROPIC_BASE_URL),
+    find_password(env.read_text("CHAT_MAIL_URL")),
+    env.read_text("CHAT_ALERT_SECRET"),
 ]
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"names": {"()": "chatsite.logs.NamesFilter"}},
+    "filters": {"names": {"()": "chatsite.logs.NamesFilter"}, "denials": {"()": "chatsite.logs.DenialFilter"}},
     "formatters": {
         "line": {"()": "chatsite.logs.LineFormatter", "secrets": _SECRETS},
         "json": {"()": "chatsite.logs.JsonFormatter", "secrets": _SECRETS},
@@ -228,97 +287,255 @@ LOGGING = {
     "loggers": {
         "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         # Handlers of their own would write lines of another form.
-        **{name: {"handlers": [], "propagate": True} for name in ("django", "uvicorn", "uvicorn.error")},
+        **{name: {"handlers": [], "propagate": True} for name in ("django", "uvicorn")},
+        "uvicorn.error": {"handlers": [], "propagate": True, "filters": ["denials"]},
         # Its lines hold queries, and people search for what they said; see CHAT_ACCESS_LOG.
         "uvicorn.access": {"handlers": [], "propagate": False},
         # The SDKs and their transport log a line for every request, with its address.
         **{name: {"level": "WARNING"} for name in ("httpx2", "httpx", "openai", "anthropic", "daphne", "asyncio")},
+        # A lost PostgreSQL is a line of each request that met it; the pool would log five a second.
+        "psycopg.pool": {"level": "CRITICAL"},
         # A lost Redis is a line of chat.broker's; the layer would print a traceback every second.
         "channels_redis": {"level": "CRITICAL"},
     },
 }
 
-# What each provider is made with, by its name in `chat.providers.PROVIDERS`.
+# The least that Anthropic lets a model think with, and more than any model can.
+LEAST_THINKING, MOST_THINKING = 1024, 1_000_000
+
+
+def _read_thinking_tokens() -> int:
+    tokens = env.read_integer("ANTHROPIC_THINKING_TOKENS", 0, most=MOST_THINKING)
+    if 0 < tokens < LEAST_THINKING:
+        env.refuse("ANTHROPIC_THINKING_TOKENS", f"must be 0 or at least {LEAST_THINKING}, not {tokens}")
+    return tokens
+
+
+# What each provider is made with, by its name in `chat.providers.registry.PROVIDERS`.
 CHAT_PROVIDERS: dict[str, dict[str, Any]] = {
-    "openai": {"api_key": OPENAI_API_KEY, "base_url": OPENAI_BASE_URL or None},
+    "openai": {
+        "api_key": OPENAI_API_KEY,
+        "base_url": OPENAI_BASE_URL or None,
+        "api": OPENAI_API,
+        "background": OPENAI_BACKGROUND,
+    },
     "anthropic": {
         "api_key": ANTHROPIC_API_KEY,
         "base_url": ANTHROPIC_BASE_URL or None,
-        "thinking_tokens": env.integer("ANTHROPIC_THINKING_TOKENS", 0),
+        "thinking_tokens": _read_thinking_tokens(),
     },
     "demo": {},
 }
 
+# As long as the database's columns that hold one.
+LONGEST_MODEL = 200
 
-def _models() -> list[str]:
-    """`provider:model` names, the default first; without CHAT_MODELS, what the given keys can answer with."""
-    usable = []
-    if OPENAI_API_KEY or OPENAI_BASE_URL:
-        usable.append("openai:gpt-4o")
-    if ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL:
-        usable.append("anthropic:claude-sonnet-4-5")
-    models = env.items("CHAT_MODELS", ",".join(usable) or "demo:tour")
+
+def _is_model(name: str) -> bool:
+    """Return whether it is `provider:model` with a provider of the site's."""
+    provider, _, model = name.partition(":")
+    is_name = re.fullmatch(r"[^\s=]+", model) is not None and model.isprintable()
+    return provider in CHAT_PROVIDERS and is_name and len(name) <= LONGEST_MODEL
+
+
+def _check_model(setting: str, model: str, form: str) -> None:
+    """Refuse what is no model, and a model whose provider cannot be asked."""
+    if not _is_model(model):
+        env.refuse(setting, f"{form} with a provider of {', '.join(CHAT_PROVIDERS)}, not {env.quote(model)}")
+    provider = model.partition(":")[0]
+    fields = CHAT_PROVIDERS[provider]
+    if fields and not (fields["api_key"] or fields["base_url"]):
+        key, url = f"{provider.upper()}_API_KEY", f"{provider.upper()}_BASE_URL"
+        env.refuse(setting, f"names {env.quote(model)}, and neither {key} nor {url} is set")
+
+
+def _is_usable(provider: dict[str, Any]) -> bool:
+    """Return whether a provider has a key or an address of its own."""
+    return bool(provider["api_key"] or provider["base_url"])
+
+
+def _read_models() -> list[str]:
+    """Return `provider:model` names, the default first; without CHAT_MODELS, what the given keys can answer with."""
+    usable = [f"{name}:{DEFAULT_MODELS[name]}" for name in ("openai", "anthropic") if _is_usable(CHAT_PROVIDERS[name])]
+    models = env.read_items("CHAT_MODELS", ",".join(usable) or "demo:tour")
     for model in models:
-        provider, _, name = model.partition(":")
-        if provider not in CHAT_PROVIDERS or not name:
-            env.refuse(
-                "CHAT_MODELS",
-                f"must list provider:model with a provider of {', '.join(CHAT_PROVIDERS)}, not {model!r}",
-            )
+        _check_model("CHAT_MODELS", model, "must list provider:model")
     return list(dict.fromkeys(models))
 
 
-CHAT_MODELS = _models()
+CHAT_MODELS = _read_models()
+
+# The default models whose provider is another server: what that lists takes their place, when it has told.
+CHAT_LISTED_MODELS = {
+    name: f"{name}:{model}"
+    for name, model in DEFAULT_MODELS.items()
+    if CHAT_PROVIDERS[name]["base_url"] and not env.read_text("CHAT_MODELS")
+}
+
+# More tokens than any model reads.
+MOST_TOKENS = 100_000_000
 
 
-def _per_model(name: str, items: list[str]) -> dict[str, int]:
-    """`provider:model=tokens`, as a comma list."""
-    figures = {}
+def _read_per_model(name: str, items: list[str]) -> dict[str, int]:
+    """Return the figures of `provider:model=tokens`, as a comma list."""
+    figures: dict[str, int] = {}
     for item in items:
-        model, _, tokens = item.partition("=")
-        if ":" not in model or not tokens.isdecimal() or not int(tokens):
-            env.refuse(name, f"must list provider:model=tokens, not {item!r}")
+        model, _, tokens = item.rpartition("=")
+        is_figure = re.fullmatch(r"\d{1,9}", tokens, re.ASCII) and 0 < int(tokens) <= MOST_TOKENS
+        if not _is_model(model) or not is_figure:
+            env.refuse(name, f"must list provider:model=tokens, of 1 to {MOST_TOKENS:,}, not {env.quote(item)}")
+        if model in figures:
+            env.refuse(name, f"has two figures for {model}")
         figures[model] = int(tokens)
     return figures
 
 
-CHAT_TITLE_MODEL = env.text("CHAT_TITLE_MODEL")
-if CHAT_TITLE_MODEL and CHAT_TITLE_MODEL.partition(":")[0] not in CHAT_PROVIDERS:
-    env.refuse("CHAT_TITLE_MODEL", f"must be provider:model with a provider of {', '.join(CHAT_PROVIDERS)}")
-CHAT_SYSTEM_PROMPT = env.text("CHAT_SYSTEM_PROMPT")
-CHAT_CONTEXT_WINDOWS = _per_model("CHAT_CONTEXT_WINDOWS", env.items("CHAT_CONTEXT_WINDOWS"))
-CHAT_MAX_TOKENS = _per_model("CHAT_MAX_TOKENS", env.items("CHAT_MAX_TOKENS"))
+CHAT_TITLE_MODEL = env.read_text("CHAT_TITLE_MODEL")
+if CHAT_TITLE_MODEL:
+    _check_model("CHAT_TITLE_MODEL", CHAT_TITLE_MODEL, "must be provider:model")
+CHAT_SYSTEM_PROMPT = env.read_text("CHAT_SYSTEM_PROMPT")
+CHAT_CONTEXT_WINDOWS = _read_per_model("CHAT_CONTEXT_WINDOWS", env.read_items("CHAT_CONTEXT_WINDOWS"))
+CHAT_MAX_TOKENS = _read_per_model("CHAT_MAX_TOKENS", env.read_items("CHAT_MAX_TOKENS"))
+
+
+def _read_model_options() -> dict[str, dict[str, Any]]:
+    """Return what the operator knows better about a `provider:model`, checked and with values of the right kind."""
+    options: dict[str, dict[str, Any]] = {}
+    for model, said in env.read_mapping("CHAT_MODEL_OPTIONS").items():
+        if not _is_model(model):
+            env.refuse("CHAT_MODEL_OPTIONS", f"must have provider:model as its names, not {env.quote(model)}")
+        try:
+            options[model] = read_options(model.partition(":")[0], said)
+        except ModelOptionError as error:
+            env.refuse("CHAT_MODEL_OPTIONS", f"of {env.quote(model)}: {str(error)[:180]}")
+    return options
+
+
+CHAT_MODEL_OPTIONS = _read_model_options()
+
+
+def _read_efforts() -> dict[str, str]:
+    """Read the effort of each model in CHAT_EFFORT, in the provider's own word."""
+    efforts: dict[str, str] = {}
+    for item in env.read_items("CHAT_EFFORT"):
+        model, _, effort = item.rpartition("=")
+        if not _is_model(model) or effort not in EFFORTS:
+            env.refuse(
+                "CHAT_EFFORT",
+                f"must list provider:model=effort, one of {', '.join(EFFORTS)}, not {env.quote(item)}",
+            )
+        if model in efforts:
+            env.refuse("CHAT_EFFORT", f"has two efforts for {model}")
+        efforts[model] = effort
+    return efforts
+
+
+CHAT_EFFORT = _read_efforts()
+
+
+def _read_fallbacks() -> dict[str, list[str]]:
+    """Read the chains of CHAT_FALLBACKS: the models that are asked where another one is not available."""
+    chains: dict[str, list[str]] = {}
+    for item in env.read_items("CHAT_FALLBACKS"):
+        model, *chain = item.replace("=", ">", 1).split(">")
+        if "=" not in item or not all(map(_is_model, (model, *chain))):
+            env.refuse("CHAT_FALLBACKS", f"must list provider:model=provider:model>…, not {env.quote(item)}")
+        for name in (model, *chain):
+            # Titles may be written by a model that nobody is offered; it too may not be available.
+            is_known = name in CHAT_MODELS or (name == model == CHAT_TITLE_MODEL)
+            if not is_known and not CHAT_LISTED_MODELS:
+                env.refuse("CHAT_FALLBACKS", f"names {env.quote(name)}, which CHAT_MODELS does not")
+        if model in chains:
+            env.refuse("CHAT_FALLBACKS", f"has two chains for {model}")
+        if model in chain or len(set(chain)) < len(chain):
+            env.refuse("CHAT_FALLBACKS", f"names a model twice in {env.quote(item)}")
+        chains[model] = chain
+    return chains
+
+
+CHAT_FALLBACKS = _read_fallbacks()
 _OWN_TOOLS = ("calculator.calculator", "clock.current_time", "conversations.search_conversations")
 CHAT_TOOLS = [
-    path for path in env.items("CHAT_TOOLS", ",".join(f"chat.tools.{name}" for name in _OWN_TOOLS)) if path != "none"
+    path
+    for path in env.read_items("CHAT_TOOLS", ",".join(f"chat.tools.{name}" for name in _OWN_TOOLS))
+    if path != "none"
 ]
-CHAT_TOOL_STEPS = env.integer("CHAT_TOOL_STEPS", 8, least=1)
-CHAT_TOOL_TIMEOUT = env.number("CHAT_TOOL_TIMEOUT", 20, least=0.1)
-CHAT_MCP = env.mapping("CHAT_MCP")
-CHAT_FIRST_TOKEN_TIMEOUT = env.number("CHAT_FIRST_TOKEN_TIMEOUT", 30, least=0.1)
-CHAT_IDLE_NOTICE = env.number("CHAT_IDLE_NOTICE", 5, least=0.1)
-CHAT_IDLE_TIMEOUT = env.number("CHAT_IDLE_TIMEOUT", 60, least=0.1)
-CHAT_TOTAL_TIMEOUT = env.number("CHAT_TOTAL_TIMEOUT", 600, least=0.1)
-CHAT_LIVE_ANSWERS = env.integer("CHAT_LIVE_ANSWERS", 500, least=1)
-CHAT_WAITING_ANSWERS = env.integer("CHAT_WAITING_ANSWERS", 500)
-CHAT_ABANDON_AFTER = env.number("CHAT_ABANDON_AFTER", 60)
-CHAT_LEASE = env.number("CHAT_LEASE", 10, least=1)
-CHAT_CHECKPOINT = env.number("CHAT_CHECKPOINT", 0.5, least=0.05)
-CHAT_FLUSH_MS = env.integer("CHAT_FLUSH_MS", 50)
-CHAT_ONE_CORE = env.boolean("CHAT_ONE_CORE", default=True)
-CHAT_DRAIN = env.number("CHAT_DRAIN", 8)
-CHAT_HEARTBEAT = env.number("CHAT_HEARTBEAT", 15, least=0.1, most=15)
-CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 400_000, least=1)
-CHAT_MAX_RETRIES = env.integer("CHAT_MAX_RETRIES", 2)
-CHAT_STAFF_RETRIES = env.integer("CHAT_STAFF_RETRIES", 4, least=1)
-CHAT_MAX_PROMPT_CHARS = env.integer("CHAT_MAX_PROMPT_CHARS", 100_000, least=1)
+for path in CHAT_TOOLS:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
+        env.refuse("CHAT_TOOLS", f"must list dotted paths such as chat.tools.clock.current_time, not {env.quote(path)}")
+CHAT_TOOL_STEPS = env.read_integer("CHAT_TOOL_STEPS", 8, least=1, most=1000)
+CHAT_TOOL_TIMEOUT = env.read_number("CHAT_TOOL_TIMEOUT", 20, least=0.1, most=env.DAY)
+CHAT_MCP = env.read_mapping("CHAT_MCP")
+CHAT_FIRST_TOKEN_TIMEOUT = env.read_number("CHAT_FIRST_TOKEN_TIMEOUT", 30, least=0.1, most=env.DAY)
+CHAT_IDLE_NOTICE = env.read_number("CHAT_IDLE_NOTICE", 5, least=0.1, most=env.DAY)
+CHAT_IDLE_TIMEOUT = env.read_number("CHAT_IDLE_TIMEOUT", 60, least=0.1, most=env.DAY)
+CHAT_THINKING_TIMEOUT = env.read_number("CHAT_THINKING_TIMEOUT", 600, least=0.1, most=env.DAY)
+CHAT_TOTAL_TIMEOUT = env.read_number("CHAT_TOTAL_TIMEOUT", 1800, least=0.1, most=env.DAY)
+CHAT_LIVE_ANSWERS = env.read_integer("CHAT_LIVE_ANSWERS", 500, least=1, most=100_000)
+CHAT_WAITING_ANSWERS = env.read_integer("CHAT_WAITING_ANSWERS", 500, most=1_000_000)
+CHAT_ABANDON_AFTER = env.read_number("CHAT_ABANDON_AFTER", 60, most=env.DAY)
+CHAT_LEASE = env.read_number("CHAT_LEASE", 10, least=1, most=3600)
+CHAT_CHECKPOINT = env.read_number("CHAT_CHECKPOINT", 0.5, least=0.05, most=60)
+CHAT_FLUSH_MS = env.read_integer("CHAT_FLUSH_MS", 50, most=10_000)
+CHAT_ONE_CORE = env.read_switch("CHAT_ONE_CORE", default=True)
+CHAT_DRAIN = env.read_number("CHAT_DRAIN", 8, most=env.DAY)
+CHAT_FINISH_LOST = env.read_integer("CHAT_FINISH_LOST", 1, most=100)
+# Beside an SQLite database, which one machine has. Processes at a PostgreSQL may be on several, and so is no default.
+CHAT_JOURNAL = env.read_directory(
+    "CHAT_JOURNAL",
+    f"{DATABASES['default']['NAME']}-answers" if DATABASES["default"]["ENGINE"].endswith("sqlite3") else "",
+)
+# Archives that users take away, and those that they bring. Processes on several machines need one that all of them see.
+CHAT_EXCHANGE_DIRECTORY = env.read_directory(
+    "CHAT_EXCHANGE_DIRECTORY",
+    f"{DATABASES['default']['NAME']}-exchange"
+    if DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    else str(BASE_DIR / "exchange"),
+)
+CHAT_IMPORT_MB = env.read_integer("CHAT_IMPORT_MB", 200, least=1, most=2000)
+CHAT_USER_EXCHANGES = env.read_integer("CHAT_USER_EXCHANGES", 2, least=1, most=100)
+CHAT_FINISH_BROKEN = env.read_integer("CHAT_FINISH_BROKEN", 0, most=100)
+# Seconds for the head of a request, and for its body.
+CHAT_HEAD_TIMEOUT = env.read_number("CHAT_HEAD_TIMEOUT", 15, least=0.1)
+CHAT_BODY_TIMEOUT = env.read_number("CHAT_BODY_TIMEOUT", 30, least=0.1)
 
-# What one user may; 0 = no limit. The admin has other limits for groups and users, see chat.quotas.
-CHAT_USER_REQUESTS_PER_MINUTE = env.integer("CHAT_USER_REQUESTS_PER_MINUTE", 0)
-CHAT_USER_STREAMS = env.integer("CHAT_USER_STREAMS", 0)
-CHAT_USER_TOKENS_PER_DAY = env.integer("CHAT_USER_TOKENS_PER_DAY", 0)
-CHAT_USER_COST_PER_MONTH = env.decimal("CHAT_USER_COST_PER_MONTH", "0")
-CHAT_RESERVE_OUTPUT = env.integer("CHAT_RESERVE_OUTPUT", 1000)
+CHAT_HEARTBEAT = env.read_number("CHAT_HEARTBEAT", 15, least=0.1, most=15)
+CHAT_MAX_ANSWER_CHARS = env.read_integer("CHAT_MAX_ANSWER_CHARS", 400_000, least=1, most=100_000_000)
+CHAT_REFUSAL_MEMORY = env.read_number("CHAT_REFUSAL_MEMORY", 86_400, most=365 * env.DAY)
+CHAT_MAX_RETRIES = env.read_integer("CHAT_MAX_RETRIES", 2, most=100)
+CHAT_STAFF_RETRIES = env.read_integer("CHAT_STAFF_RETRIES", 4, least=1, most=1000)
+CHAT_FAILING_PERCENT = env.read_integer("CHAT_FAILING_PERCENT", 50, most=100)
+CHAT_MAX_PROMPT_CHARS = env.read_integer("CHAT_MAX_PROMPT_CHARS", 100_000, least=1, most=10_000_000)
+
+# Who may be given links to a conversation: nobody, those with a login, or anybody; see chat.conversations.shares.
+CHAT_SHARING = env.read_choice("CHAT_SHARING", "team", ("off", "team", "link"))
+
+# What one user may; 0 = no limit. The admin has other limits for groups and users, see chat.accounting.quotas.
+CHAT_USER_REQUESTS_PER_MINUTE = env.read_integer("CHAT_USER_REQUESTS_PER_MINUTE", 0)
+CHAT_USER_STREAMS = env.read_integer("CHAT_USER_STREAMS", 0)
+CHAT_USER_TOKENS_PER_DAY = env.read_integer("CHAT_USER_TOKENS_PER_DAY", 0, most=10**15)
+# The column that it is compared with has six digits before the point.
+CHAT_USER_COST_PER_MONTH = env.read_decimal("CHAT_USER_COST_PER_MONTH", "0", most=Decimal(999_999))
+CHAT_TIME_ZONE = env.read_time_zone("CHAT_TIME_ZONE", "UTC")
+CHAT_RESERVE_OUTPUT = env.read_integer("CHAT_RESERVE_OUTPUT", 1000, most=MOST_TOKENS)
+
+# Where alerts about budgets and reports of months go, see chat.accounting.outbox.
+CHAT_ALERT_MAIL = addresses.read_mail_addresses("CHAT_ALERT_MAIL")
+CHAT_REPORT_MAIL = addresses.read_mail_addresses("CHAT_REPORT_MAIL")
+CHAT_ALERT_WEBHOOK = addresses.read_webhook("CHAT_ALERT_WEBHOOK")
+CHAT_ALERT_SECRET = env.read_secret("CHAT_ALERT_SECRET")
+CHAT_ALERT_PRIVATE = env.read_switch("CHAT_ALERT_PRIVATE", default=False)
+[CHAT_MAIL_FROM] = addresses.read_mail_addresses("CHAT_MAIL_FROM", "chatsite@localhost")
+_MAIL = addresses.read_mail_url("CHAT_MAIL_URL")
+EMAIL_HOST, EMAIL_PORT = _MAIL.host or "localhost", _MAIL.port or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.user, _MAIL.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL.scheme == "smtp+tls", _MAIL.scheme == "smtps"
+EMAIL_TIMEOUT = 10
+for name, receivers in {"CHAT_ALERT_MAIL": CHAT_ALERT_MAIL, "CHAT_REPORT_MAIL": CHAT_REPORT_MAIL}.items():
+    if receivers and not _MAIL.host:
+        env.refuse(name, "needs CHAT_MAIL_URL, the server that takes mail")
+if CHAT_ALERT_WEBHOOK and not CHAT_ALERT_SECRET:
+    env.refuse("CHAT_ALERT_WEBHOOK", "needs CHAT_ALERT_SECRET, by which its receiver knows that an alert is ours")
 
 # A character of a question may be twelve bytes of a request: two \u escapes in JSON, or four % escapes in a form.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, 12 * CHAT_MAX_PROMPT_CHARS)
@@ -327,17 +544,27 @@ if CHAT_LEASE < 3 * CHAT_CHECKPOINT:
     env.refuse("CHAT_LEASE", "must be at least three times CHAT_CHECKPOINT, or a busy server loses its own answers")
 
 
-def _prices() -> dict[str, Price]:
-    """`provider:model=input/output` or `=input/output/cached`, in US dollars for a million tokens."""
-    prices = {}
-    for item in env.items("CHAT_PRICES"):
-        model, _, figures = item.partition("=")
-        try:
-            dollars = [Decimal(figure) for figure in figures.split("/")]
-            prices[model] = Price(dollars[0], dollars[1], dollars[2] if len(dollars) == 3 else dollars[0])
-        except (InvalidOperation, IndexError):
-            env.refuse("CHAT_PRICES", f"must list provider:model=input/output[/cached], not {item!r}")
+_PRICE_PARTS = "input/output[/cached[/written[/written for 1 h[/search]]]]"
+
+
+def _read_prices() -> dict[str, Price]:
+    """Read the prices of CHAT_PRICES, in US dollars for a million tokens and for a thousand searches."""
+    prices: dict[str, Price] = {}
+    for item in env.read_items("CHAT_PRICES"):
+        model, _, figures = item.rpartition("=")
+        parts = figures.split("/")
+        if not _is_model(model) or not 2 <= len(parts) <= 6 or not all(parts):
+            env.refuse("CHAT_PRICES", f"must list provider:model={_PRICE_PARTS}, not {env.quote(item)}")
+        if not all(re.match(r"[+-]?(\d|\.\d|nan|inf)", part, re.ASCII | re.IGNORECASE) for part in parts):
+            env.refuse("CHAT_PRICES", f"must list provider:model={_PRICE_PARTS}, not {env.quote(item)}")
+        if model in prices:
+            env.refuse("CHAT_PRICES", f"has two prices for {model}")
+        dollars = [env.parse_decimal("CHAT_PRICES", part, HIGHEST_PRICE) for part in parts]
+        # Without a price of its own, cached input costs what input costs; see `Price` for the others.
+        prices[model] = Price(dollars[0], dollars[1], *(dollars[2:] or dollars[:1]))
     return prices
 
 
-CHAT_PRICES = _prices()
+CHAT_PRICES = _read_prices()
+
+env.warn_of_unknown_names()

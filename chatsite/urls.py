@@ -4,17 +4,21 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from chat import review
+from chat.admin import saved_selections, usage_review
 
 urlpatterns = [
     path("", include("chat.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
-    path("admin/usage/", review.usage, name="usage"),
-    path("admin/usage/calls/", review.calls, name="usage_calls"),
-    path("admin/usage/calls/csv/", review.calls_csv, name="usage_calls_csv"),
-    path("admin/usage/csv/<slug:by>/", review.table_csv, name="usage_csv"),
+    path("admin/usage/", usage_review.show_usage, name="usage"),
+    path("admin/usage/calls/", usage_review.show_calls, name="usage_calls"),
+    path("admin/usage/calls/csv/", usage_review.download_calls, name="usage_calls_csv"),
+    path("admin/usage/csv/<slug:by>/", usage_review.download_table, name="usage_csv"),
+    path("admin/usage/saved/", saved_selections.keep, name="usage_keep"),
+    path("admin/usage/saved/<int:pk>/forget/", saved_selections.forget, name="usage_forget"),
     path("admin/", admin.site.urls),
 ]
 
-handler404 = "chat.views.not_found"
+handler400 = "chat.http.errors.make_bad_request"
+handler404 = "chat.http.errors.render_not_found"
+handler500 = "chat.http.errors.render_server_error"

@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
+import shutil
+import sys
+import warnings
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
+import httpcore2
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 from pytest_django import Settings
 
-from chat import background, known
-from chat.generation import runner
+from chat import tasks
+from chat.generation.process import get_runner
 from chat.models import User
-from tests.distribution import BySharedServers
 from tests.provider_server import ProviderServer
-from tests.raw import Raw
-from tests.site import Site
+from tests.support.databases import share_templates
+from tests.support.distribution import BySharedServers
+from tests.support.raw import Raw
+from tests.support.site import Site
 
 # The models that the tests' provider server answers for, one for each wire format.
 OPENAI = "openai:gpt-test"
-ANTHROPIC = "anthropic:claude-test"
+ANTHROPIC = "anthropic:messages-test"
+
+# Their tests run again on PostgreSQL. What is rendered, parsed and sent is the same on every database.
+ROOMS_OF_STATEMENTS = {
+    *("accounting", "accounts", "admin", "batch", "conversations", "generation", "management", "models", "search"),
+    "staff",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "database: runs on the database that DATABASE_URL names; see make test-postgres")
+    config.addinivalue_line("markers", "sqlite: of the test database, and not run again on PostgreSQL")
+    if not hasattr(config, "workerinput"):  # in xdist's words: this is the only process, or the one that starts others
+        directory = share_templates()
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test of the test database is marked as one; a test with a database of its own marks itself."""
-    if not {"db", "transactional_db"}.isdisjoint(getattr(item, "fixturenames", ())):
+    """Mark a test of a room whose statements may differ between databases; others of the database mark themselves."""
+    uses_database = not {"db", "transactional_db"}.isdisjoint(getattr(item, "fixturenames", ()))
+    if uses_database and item.path.parent.name in ROOMS_OF_STATEMENTS and item.get_closest_marker("sqlite") is None:
         item.add_marker("database")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests last: Playwright's loop runs in the main thread from its first test to the end of the session, and
-    no test can have an event loop of its own beside it."""
+    no test can have an event loop of its own beside it.
+    """
     items.sort(key=lambda item: "browser" in item.path.parts)
 
 
@@ -54,7 +73,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-known.KNOWN_FOR = 0  # what a test changes counts at once
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Throw away what a failed try of this test has left open: its warnings would fail the next try too."""
+    if getattr(item, "execution_count", 1) > 1:  # the count of pytest-rerunfailures
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):  # pytest keeps the failure there
+            vars(sys).pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+
+
+# Reading all of the machine's certificates takes 20 ms, and each test has clients of its own.
+httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 def close_old_connections(**signal: Any) -> None:
@@ -64,7 +95,7 @@ def close_old_connections(**signal: Any) -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-background.close_old_connections = close_old_connections  # type: ignore[attr-defined]  # it imports it
+tasks.close_old_connections = close_old_connections  # type: ignore[attr-defined]  # it imports it
 
 
 @pytest.fixture
@@ -104,7 +135,7 @@ async def site(user: User, settings: Settings, provider: ProviderServer) -> Asyn
     settings.CHAT_MAX_RETRIES = 0
     settings.CHAT_TOOLS = []
     site = await sync_to_async(Site)(user)
-    runner().prepare()
+    get_runner().prepare()
     yield site
-    await asyncio.wait_for(runner().drain(0), 10)
+    await asyncio.wait_for(get_runner().drain(0), 10)
     await sync_to_async(connections.close_all)()

@@ -1,4 +1,7 @@
-"""The broker of one process: readers look into the owner's transcript, so that a reader costs no copy."""
+"""The broker of one process. Readers read the owner's transcript, so that a reader costs no copy.
+
+With a `Journal`, what readers are shown outlives the process.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,44 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from chat.broker import LONGEST_BATCH, Batch, NotLiveError
-from chat.events import Event, Notice, Terminal, Usage
-from chat.transcript import Transcript
+from chat.broker.base import LONGEST_BATCH, Batch, NotLiveError
+from chat.broker.journal import Journal
+from chat.core.events import Event, Notice, Terminal, Usage
+from chat.core.transcript import Transcript
 
 
 class MemoryBroker:
-    """See `chat.broker.Broker`."""
+    """See `chat.broker.base.Broker`."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
         self._channels: dict[str, Channel] = {}
+        self._journal = journal
 
-    async def open(self, answer: str, transcript: Transcript) -> None:
+    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
+        if self._journal is not None:
+            self._journal.begin(answer, transcript, transcript.position if joint is None else joint)
         self._channels[answer] = Channel(transcript)
 
     async def publish(self, answer: str) -> None:
+        if self._journal is not None:
+            self._journal.write(answer)
         self.show(answer, self._channels[answer].transcript.position)
 
     def show(self, answer: str, position: int) -> None:
-        """Let the readers have the transcript up to a position."""
+        """Show readers the transcript up to a position."""
         self._channels[answer].show(position)
 
     async def notify(self, answer: str, notice: Notice) -> None:
-        self._channels[answer].say(notice)
+        self._channels[answer].show_notice(notice)
 
     async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
+        if self._journal is not None:
+            self._journal.end(answer)
         self._channels.pop(answer).end(usage, terminal)
 
     async def give_up(self, answer: str) -> None:
+        if self._journal is not None:
+            self._journal.leave(answer)
         self._channels.pop(answer).lose()
 
     @asynccontextmanager
@@ -43,39 +56,49 @@ class MemoryBroker:
             raise NotLiveError(answer)
         yield ChannelFollowing(channel, after)
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event]:
-        """An owner elsewhere leaves nothing here."""
-        return ()
+    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+        if self._journal is None:
+            return None  # an owner in another process leaves nothing here
+        return await asyncio.to_thread(self._journal.seize, answer, after)
 
     async def forget(self, answer: str) -> None:
-        """There is nothing to forget: an owner in this process closes its own answers."""
+        if self._journal is not None:
+            await asyncio.to_thread(self._journal.remove_left, answer)
+
+    async def find_left(self) -> set[str]:
+        return set() if self._journal is None else await asyncio.to_thread(self._journal.find_left)
 
     async def is_up(self) -> bool:
         return True
 
     async def aclose(self) -> None:
-        """Memory is not held open."""
+        """Do nothing: memory has no connections."""
 
 
 class Channel:
-    """One live answer: its transcript, how much of it is shown, what is said beside it, and who waits for more."""
+    """One live answer: its transcript, how much of it is shown, its notice, its end, and its waiting readers."""
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
         self.shown = transcript.position
         self.notice: Notice | None = None
+        self.resumed: tuple[int, Notice] | None = None
+        """The position where another owner took the answer over, and the notice for readers who come from before it."""
         self.ending: tuple[Usage, Terminal] | None = None
         self.is_lost = False
         self._waiting: list[asyncio.Future[None]] = []
 
     def show(self, position: int) -> None:
-        """The transcript may be read up to here; nobody waits for the answer to go on any more."""
+        """Show readers the transcript up to a position, and drop the notice."""
         if position > self.shown:
             self.shown, self.notice = position, None
             self._wake()
 
-    def say(self, notice: Notice) -> None:
-        self.notice = notice
+    def show_notice(self, notice: Notice) -> None:
+        if notice.code == "resumed":
+            self.resumed = (self.transcript.position, notice)
+        else:
+            self.notice = notice
         self._wake()
 
     def end(self, usage: Usage, terminal: Terminal) -> None:
@@ -84,7 +107,7 @@ class Channel:
         self._wake()
 
     def lose(self) -> None:
-        """Nothing more will be heard of this answer here."""
+        """Send the readers to the database: nothing more comes of this answer here."""
         self.is_lost = True
         self._wake()
 
@@ -92,15 +115,18 @@ class Channel:
         # A new list for those who wait next: a slow reader must not miss the change.
         waiting, self._waiting = self._waiting, []
         for reader in waiting:
-            _let_go(reader)
+            _release(reader)
 
-    async def change(self, timeout: float) -> None:
-        """Return when there is more to read, or after so many seconds. A future and a timer alone, as each reader waits
-        for each read: `wait_for` would make a task, an `Event` holds 0.7 KiB."""
+    async def wait_for_change(self, timeout: float) -> None:
+        """Wait until there is more to read, or for so many seconds.
+
+        Each reader waits for each read, so it costs a future and a timer alone: `wait_for` would make a task, an
+        `Event` holds 0.7 KiB.
+        """
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()
         self._waiting.append(waiting)
-        timer = loop.call_later(timeout, _let_go, waiting)
+        timer = loop.call_later(timeout, _release, waiting)
         try:
             await waiting
         finally:
@@ -109,49 +135,57 @@ class Channel:
                 self._waiting.remove(waiting)
 
 
-def _let_go(reader: asyncio.Future[None]) -> None:
+def _release(reader: asyncio.Future[None]) -> None:
     if not reader.done():
         reader.set_result(None)
 
 
 class ChannelFollowing:
-    """See `chat.broker.Following`."""
+    """See `chat.broker.base.Following`."""
 
     def __init__(self, channel: Channel, after: int) -> None:
         self._channel = channel
         self._position = after
-        self._noticed: Notice | None = None
-        self._ended = False
+        self._shown_notice: Notice | None = None
+        self._is_told = False  # that the answer has another owner
+        self._has_ended = False
 
-    async def next(self, timeout: float) -> Batch | None:
-        if self._ended:
+    async def read_next(self, timeout: float) -> Batch | None:
+        if self._has_ended:
             return None
         batch = self._take()
         if not batch.events and not self._channel.is_lost:
-            await self._channel.change(timeout)
+            await self._channel.wait_for_change(timeout)
             batch = self._take()
         if not batch.events and self._channel.is_lost:
             raise NotLiveError
         return batch
 
     def _take(self) -> Batch:
-        """Text and position are read with no `await` between them."""
-        channel, start = self._channel, self._position
+        """Return what the reader has not had. Text and position are read with no `await` between them."""
+        channel = self._channel
+        start = channel.transcript.skip_split_event(self._position)
         until = min(channel.shown, start + LONGEST_BATCH)
-        events: list[Event] = [*channel.transcript.since(start, until)]
+        events = self._read(start, until)
         self._position = max(start, until)
         if until < channel.shown:
             return Batch(start, events)
-        if channel.notice is not self._noticed:
-            self._noticed = channel.notice
+        if channel.notice is not self._shown_notice:
+            self._shown_notice = channel.notice
             if channel.notice is not None:
                 events.append(channel.notice)
         if channel.ending is not None:
-            events += self._ending(*channel.ending)
-            self._ended = True
+            self._has_ended = True
+            if start > channel.transcript.position:
+                # The reader had the usage before its connection broke: the last event alone follows it.
+                return Batch(channel.transcript.position + 1, channel.ending[1:])
+            events += channel.ending
         return Batch(start, events)
 
-    def _ending(self, usage: Usage, terminal: Terminal) -> list[Event]:
-        """A reader who was told the usage before its connection broke needs the last event alone."""
-        told = self._position > self._channel.transcript.position
-        return [terminal] if told else [usage, terminal]
+    def _read(self, start: int, until: int) -> list[Event]:
+        """Return the events between two positions, with a notice where another owner took the answer over."""
+        transcript, resumed = self._channel.transcript, self._channel.resumed
+        if resumed is None or self._is_told or not start <= resumed[0] <= until:
+            return [*transcript.read_since(start, until)]
+        self._is_told = True
+        return [*transcript.read_since(start, resumed[0]), resumed[1], *transcript.read_since(resumed[0], until)]

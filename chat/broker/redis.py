@@ -1,11 +1,11 @@
-"""The broker of many processes: an answer's log is a Redis Stream, whose entry ids are positions.
+"""The broker of several processes: an answer's log is a Redis Stream, whose entry ids are positions.
 
 An entry's id is `<position after it>-<number>`, so "what lies after position p" is a range of the stream, and an entry
 that was written twice is read once. The owner writes what has come in the last milliseconds as one entry, for all its
-answers in one round trip, and only then shows it to its own readers: text that somebody has seen outlives the process.
+answers in one round trip, and only then shows it to its own readers: text that a reader has seen outlives the process.
 
-Redis is never the truth. While it is away nothing is written to it and nobody waits for it: readers in the owner's
-process go on as before, readers elsewhere follow the checkpoints in the database.
+The database has the last word, not Redis. While Redis is away nothing is written to it and nothing waits for it:
+readers in the owner's process go on as before, readers elsewhere follow the checkpoints in the database.
 """
 
 from __future__ import annotations
@@ -14,47 +14,48 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from chat.broker import NotLiveError
+from chat.broker.base import NotLiveError
+from chat.broker.entries import decode, encode, extend
+from chat.broker.failures import describe_failure
 from chat.broker.memory import Channel, ChannelFollowing, MemoryBroker
-from chat.events import Done, Error, Event, Lasting, Notice, Terminal, Usage, from_payload, payload, width
-from chat.transcript import Transcript
+from chat.core.events import Done, Error, Event, Notice, Terminal, Usage, count_positions
+from chat.core.transcript import Transcript
 
 log = logging.getLogger(__name__)
 
-# What has come within so many seconds is one entry; the first word of an answer waits for nothing but the round trip.
+# Seconds: what comes within them is one entry. The first word of an answer waits for nothing but the round trip.
 WRITE_EVERY = 0.01
 
-# Readers of other processes are served by one read of all their answers. A blocked read for each reader would be
-# sooner by half of this, and would cost a connection each.
+# Seconds between two reads for the readers of answers of other processes, one read for all of them. A blocked read for
+# each reader would be sooner by half of this, and would cost a connection each.
 READ_EVERY = 0.025
 
-# A Redis that does not answer in this time is away, and is looked for this often.
+# Seconds: a Redis that does not answer in this time is away, and is asked again this often.
 PATIENCE = 1.0
 
-# A log keeps about this many entries, a minute of the fastest model; who is further behind reads a checkpoint first.
+# Seconds between two log lines for one cause: a Redis that is full or has an ACL refuses every command.
+REFUSAL_LOGGED_EVERY = 60.0
+
+# A log keeps about this many entries, a minute of the fastest model. A reader further behind reads a checkpoint first.
 ENTRIES = 5_000
 
-# A log outlives its last entry by this, so that an answer whose owner died can be completed from it.
+# Seconds for which a log outlives its last entry, so that an answer whose owner died can be completed from it.
 KEPT_SECONDS = 900
 ENDED_SECONDS = 30
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
-
-_json = msgspec.json.Encoder()
-_read_json = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 @dataclass(eq=False)
@@ -67,43 +68,44 @@ class _Log:
     is_begun: bool = False
     is_gone: bool = False  # it was seized, or Redis has forgotten it: to write on would leave a gap
     notices: list[Notice] = field(default_factory=list)
-    noticed: int = 1
+    notices_written: int = 1
     expires: float = 0.0
     ending: tuple[Usage, Terminal] | None = None
     ended_at: float = 0.0
-    is_told: bool = False  # Redis has the ending
+    is_end_written: bool = False
     shown: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def due(self) -> _Due:
-        return _Due(self, self.transcript.position, tuple(self.notices), self.ending)
+    def collect_unwritten(self) -> _Unwritten:
+        """Return what Redis does not have now."""
+        return _Unwritten(self, self.transcript.position, tuple(self.notices), self.ending)
 
-    def has(self, due: _Due) -> None:
-        """Redis has this now. Meanwhile the answer has gone on."""
+    def note_written(self, due: _Unwritten) -> None:
+        """Note that Redis has this now. The answer may have gone on meanwhile."""
         self.is_begun, self.written = True, due.position
-        self.is_told = due.ending is not None
-        self.noticed += len(due.notices)
+        self.is_end_written = due.ending is not None
+        self.notices_written += len(due.notices)
         del self.notices[: len(due.notices)]
 
 
-class _Due(NamedTuple):
-    """What a log lacks at one moment."""
+class _Unwritten(NamedTuple):
+    """The part of a log that Redis lacks at one moment."""
 
     log: _Log
     position: int
     notices: Sequence[Notice]
     ending: tuple[Usage, Terminal] | None
 
-    def entries(self) -> Iterator[tuple[str, Sequence[Event]]]:
-        if text := self.log.transcript.since(self.log.written, self.position):
+    def list_entries(self) -> Iterator[tuple[str, Sequence[Event]]]:
+        if text := self.log.transcript.read_since(self.log.written, self.position):
             yield f"{self.position}-0", text
-        for number, notice in enumerate(self.notices, self.log.noticed + 1):
+        for number, notice in enumerate(self.notices, self.log.notices_written + 1):
             yield f"{self.position}-{number}", [notice]
         for number, event in enumerate(self.ending or (), 1):
             yield f"{self.position + number}-0", [event]
 
 
 class RedisBroker:
-    """See `chat.broker.Broker`. `url` is a Redis URL; keys begin with `prefix`."""
+    """See `chat.broker.base.Broker`. `url` is a Redis URL; keys begin with `prefix`."""
 
     def __init__(self, url: str, prefix: str = "chat:answer:") -> None:
         self._local = MemoryBroker()
@@ -113,16 +115,17 @@ class RedisBroker:
         )
         self._logs: dict[str, _Log] = {}
         self._changed: dict[str, _Log] = {}
-        self._untold: deque[_Log] = deque()
+        self._unwritten_ends: deque[_Log] = deque()
         self._mirrors: dict[str, _Mirror] = {}
         self._is_away = False
+        self._refusal, self._refusal_logged = "", 0.0
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     # The owner's side
 
-    async def open(self, answer: str, transcript: Transcript) -> None:
+    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
         await self._local.open(answer, transcript)
-        self._logs[answer] = _Log(answer, transcript, transcript.position)
+        self._logs[answer] = _Log(answer, transcript, transcript.position if joint is None else joint)
         self._write_soon(answer)
 
     async def publish(self, answer: str) -> None:
@@ -148,51 +151,63 @@ class RedisBroker:
 
     def _write_soon(self, answer: str) -> None:
         self._changed[answer] = self._logs[answer]
-        self._keep_going("writer", self._write)
+        self._run_task("writer", self._write)
 
     async def _write(self) -> None:
-        """One round trip for all that has changed, then another one for what has changed since."""
+        """Write all that has changed in one round trip, then what has changed since in another one."""
         while self._changed:
             began = time.monotonic()
             changed, self._changed = self._changed.values(), {}
-            dues = [one.due() for one in changed]
+            all_due = [answer_log.collect_unwritten() for answer_log in changed]
             if not self._is_away:
-                with self._or_away():
-                    await self._append([due for due in dues if not due.log.is_gone])
-            for due in dues:
+                with self._note_absence():
+                    await self._append([due for due in all_due if not due.log.is_gone])
+            for due in all_due:
                 if self._logs.get(due.log.answer) is due.log:
                     self._local.show(due.log.answer, due.position)
                 if due.ending is not None:
-                    self._remember(due.log)
+                    self._keep_unwritten_end(due.log)
                     due.log.shown.set()
             await asyncio.sleep(min(0.25, max(WRITE_EVERY, 10 * (time.monotonic() - began))))
 
-    async def _append(self, dues: Sequence[_Due]) -> None:
-        asked: list[_Log] = []
+    async def _append(self, all_due: Sequence[_Unwritten]) -> None:
+        logs_of_commands: list[_Log] = []
         async with self._redis.pipeline(transaction=False) as pipe:
-            for due in dues:
-                self._queue(pipe, due)
-                asked += [due.log] * (len(pipe) - len(asked))
+            for due in all_due:
+                self._queue_commands(pipe, due)
+                logs_of_commands += [due.log] * (len(pipe) - len(logs_of_commands))
             results = await pipe.execute(raise_on_error=False)
-        for one, result in zip(asked, results, strict=True):
-            one.is_gone = one.is_gone or result is None
-        for due in dues:
-            due.log.has(due)
+        for answer_log, result in zip(logs_of_commands, results, strict=True):
+            answer_log.is_gone = answer_log.is_gone or result is None
+        self._log_refusal(next((result for result in results if isinstance(result, RedisError)), None))
+        for due in all_due:
+            due.log.note_written(due)
 
-    def _queue(self, pipe: Pipeline, due: _Due) -> None:
-        """The commands that bring a log up to date. Only the first entry makes the stream: a late owner's would bring
-        back a log that was seized."""
-        one, key = due.log, self._key(due.log.answer)
-        if not one.is_begun:
+    def _queue_commands(self, pipe: Pipeline, due: _Unwritten) -> None:
+        """Queue the commands that bring a log up to date.
+
+        Only the first entry makes the stream: a late owner's would bring back a log that was seized.
+        """
+        answer_log, key = due.log, self._make_key(due.log.answer)
+        if not answer_log.is_begun:
             pipe.delete(key)
-            pipe.xadd(key, {"events": b"[]"}, id=f"{one.written}-1")
-        for id_, events in due.entries():
-            pipe.xadd(key, {"events": _encoded(events)}, id=id_, nomkstream=True, maxlen=ENTRIES)
+            pipe.xadd(key, {"events": b"[]"}, id=f"{answer_log.written}-1")
+        for id_, events in due.list_entries():
+            pipe.xadd(key, {"events": encode(events)}, id=id_, nomkstream=True, maxlen=ENTRIES)
         if due.ending is not None:
             pipe.expire(key, ENDED_SECONDS)
-        elif time.monotonic() > one.expires:
+        elif time.monotonic() > answer_log.expires:
             pipe.expire(key, KEPT_SECONDS)
-            one.expires = time.monotonic() + KEPT_SECONDS / 3
+            answer_log.expires = time.monotonic() + KEPT_SECONDS / 3
+
+    def _log_refusal(self, error: RedisError | None) -> None:
+        """Log why a Redis that answers refuses commands, once for each cause in a minute."""
+        if error is None:
+            return
+        reason = describe_failure(error)
+        if reason != self._refusal or time.monotonic() > self._refusal_logged + REFUSAL_LOGGED_EVERY:
+            log.warning("Redis refuses to write (%s): readers elsewhere follow the checkpoints", reason)
+            self._refusal, self._refusal_logged = reason, time.monotonic()
 
     # The readers' side
 
@@ -202,7 +217,7 @@ class RedisBroker:
             async with self._local.follow(answer, after) as following:
                 yield following
             return
-        mirror = await self._mirror_of(answer)
+        mirror = await self._load_mirror(answer)
         if after < mirror.transcript.start:
             raise NotLiveError(answer)
         mirror.readers += 1
@@ -213,12 +228,12 @@ class RedisBroker:
             if not mirror.readers and self._mirrors.get(answer) is mirror:
                 del self._mirrors[answer]
 
-    async def _mirror_of(self, answer: str) -> _Mirror:
-        """What Redis has of an answer, and will have: one copy for all readers of this process."""
+    async def _load_mirror(self, answer: str) -> _Mirror:
+        """Return what Redis has of an answer, and goes on to have: one copy for all readers of this process."""
         entries: list[Entry] = []
-        with self._or_away():
+        with self._note_absence():
             if answer not in self._mirrors and not self._is_away:
-                entries = await self._entries(self._key(answer))
+                entries = await self._read_entries(self._make_key(answer))
         if answer not in self._mirrors:
             if not entries:
                 raise NotLiveError(answer)
@@ -226,96 +241,101 @@ class RedisBroker:
             if not mirror.is_growing:  # it has ended, and the database knows
                 raise NotLiveError(answer)
             self._mirrors[answer] = mirror
-            self._keep_going("reader", self._read)
+            self._run_task("reader", self._read)
         return self._mirrors[answer]
 
     async def _read(self) -> None:
         while self._mirrors:
             await asyncio.sleep(READ_EVERY)
-            growing = {self._key(answer): mirror for answer, mirror in self._mirrors.items() if mirror.is_growing}
+            growing = {self._make_key(answer): mirror for answer, mirror in self._mirrors.items() if mirror.is_growing}
             if not growing or self._is_away:
                 continue
-            with self._or_away():
+            with self._note_absence():
                 cursors: Any = {key: mirror.cursor for key, mirror in growing.items()}
                 read: Any = await self._redis.xread(cursors)
                 for key, entries in read:
                     growing[key.decode()].read(entries)
 
-    async def _entries(self, key: str, first: str = "-") -> list[Entry]:
+    async def _read_entries(self, key: str, first: str = "-") -> list[Entry]:
         entries: Any = await self._redis.xrange(key, min=first)
         return list(entries)
 
     # Taking over
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event]:
-        seized = self._key(answer, "seized")
-        taken = Transcript(after)
+    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+        """Return nothing where there is no log: its owner went away before it could write one."""
         if self._is_away:
-            return ()
-        with self._or_away():
+            return None
+        taken, is_whole = Transcript(after), False
+        with self._note_absence():
             with suppress(ResponseError):  # there is no log, or it was seized by one that died since
-                await self._redis.rename(self._key(answer), seized)
-            for id_, fields in await self._entries(seized, f"{after + 1}-0"):
-                if not _extend(taken, id_, _decoded(fields)):
-                    break
-        return taken.since(after)
+                await self._redis.rename(self._make_key(answer), self._make_key(answer, "seized"))
+            entries = await self._read_entries(self._make_key(answer, "seized"), f"{after + 1}-0")
+            is_whole = all(extend(taken, _parse_position(id_), _decode_fields(fields)) for id_, fields in entries)
+        return taken.read_since(after) if is_whole else None
 
     async def forget(self, answer: str) -> None:
         if (mirror := self._mirrors.pop(answer, None)) is not None:
             mirror.lose()
         if not self._is_away:
-            with self._or_away():
-                await self._redis.delete(self._key(answer, "seized"))
+            with self._note_absence():
+                await self._redis.delete(self._make_key(answer, "seized"))
+
+    async def find_left(self) -> set[str]:
+        """Return none: Redis lets the logs expire."""
+        return set()
 
     # Redis comes and goes
 
     @contextmanager
-    def _or_away(self) -> Iterator[None]:
-        """Whatever Redis fails to do in here is left undone, and nobody asks it again before it is found."""
+    def _note_absence(self) -> Iterator[None]:
+        """Leave undone what Redis fails to do within this, and ask it nothing more before it answers again."""
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             if not self._is_away:
-                log.warning("Redis is away (%s): readers elsewhere follow the checkpoints", type(error).__name__)
+                log.warning("Redis is away (%s): readers elsewhere follow the checkpoints", describe_failure(error))
             self._is_away = True
             for mirror in self._mirrors.values():
                 mirror.lose()
             self._mirrors.clear()
-            self._keep_going("finder", self._find)
+            self._run_task("finder", self._wait_for_redis)
 
-    async def _find(self) -> None:
+    async def _wait_for_redis(self) -> None:
         while self._is_away:
             await asyncio.sleep(PATIENCE)
             with suppress(RedisError, OSError, TimeoutError):
                 await self._redis.ping()
                 self._is_away = False
         log.warning("Redis is back")
-        self._tell_endings()
+        self._write_kept_ends()
         for answer in self._logs:
             self._write_soon(answer)
 
-    def _remember(self, ended: _Log) -> None:
-        """An ending that Redis did not take is owed to readers who find Redis again before the owner does. Later than
-        `ENDED_SECONDS` everybody has it from the database."""
-        recent = time.monotonic() - ENDED_SECONDS
-        while self._untold and self._untold[0].ended_at < recent:
-            self._untold.popleft()
-        if not ended.is_told:
-            self._untold.append(ended)
+    def _keep_unwritten_end(self, ended: _Log) -> None:
+        """Keep an end that Redis did not take, for readers who reach Redis again before the owner does.
 
-    def _tell_endings(self) -> None:
-        untold, self._untold = self._untold, deque()
-        self._changed |= {one.answer: one for one in untold if one.answer not in self._logs}
-        self._keep_going("writer", self._write)
+        After `ENDED_SECONDS` all readers have it from the database.
+        """
+        recent = time.monotonic() - ENDED_SECONDS
+        while self._unwritten_ends and self._unwritten_ends[0].ended_at < recent:
+            self._unwritten_ends.popleft()
+        if not ended.is_end_written:
+            self._unwritten_ends.append(ended)
+
+    def _write_kept_ends(self) -> None:
+        ends, self._unwritten_ends = self._unwritten_ends, deque()
+        self._changed |= {end.answer: end for end in ends if end.answer not in self._logs}
+        self._run_task("writer", self._write)
 
     async def is_up(self) -> bool:
         if not self._is_away:
-            with self._or_away():
+            with self._note_absence():
                 await self._redis.ping()
         return not self._is_away
 
-    def _keep_going(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run the task of this name, unless it runs. An empty context keeps it off the request that needed it first."""
+    def _run_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the task of this name, unless it runs. An empty context detaches it from the request at hand."""
         if name not in self._tasks or self._tasks[name].done():
             self._tasks[name] = asyncio.get_running_loop().create_task(work(), context=Context())
 
@@ -325,16 +345,16 @@ class RedisBroker:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._redis.aclose()
 
-    def _key(self, answer: str, state: str = "live") -> str:
+    def _make_key(self, answer: str, state: str = "live") -> str:
         return f"{self._prefix}{answer}:{state}"
 
 
 class _Mirror(Channel):
-    """An answer that another process writes, as far as Redis tells of it."""
+    """An answer that another process writes, as far as Redis has it."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         id_, fields = entries[0]
-        super().__init__(Transcript(_position(id_) - sum(map(width, _decoded(fields)))))
+        super().__init__(Transcript(_parse_position(id_) - sum(map(count_positions, _decode_fields(fields)))))
         self.cursor = b"0"
         self.readers = 0
         self._usage: Usage | None = None
@@ -347,42 +367,27 @@ class _Mirror(Channel):
     def read(self, entries: Sequence[Entry]) -> None:
         for id_, fields in entries:
             self.cursor = id_
-            self._take(id_, _decoded(fields))
+            self._take(id_, _decode_fields(fields))
 
     def _take(self, id_: bytes, events: Sequence[Event]) -> None:
         if not self.is_growing:
             return
-        if not _extend(self.transcript, id_, events):
+        if not extend(self.transcript, _parse_position(id_), events):
             self.lose()
         elif self.transcript.position > self.shown:
             self.show(self.transcript.position)
         for event in events:
             if isinstance(event, Notice):
-                self.say(event)
+                self.show_notice(event)
             elif isinstance(event, Usage):
                 self._usage = event
             elif isinstance(event, Done | Error) and self._usage is not None:
                 self.end(self._usage, event)
 
 
-def _extend(transcript: Transcript, id_: bytes, events: Sequence[Event]) -> bool:
-    """Add what the entry has beyond the transcript's end; False when something is missing between the two."""
-    lasting = [event for event in events if isinstance(event, Lasting)]
-    entry = Transcript(_position(id_) - sum(map(width, lasting)))
-    entry.append(lasting)
-    if lasting and entry.start > transcript.position:
-        return False
-    transcript.append(entry.since(transcript.position))
-    return True
-
-
-def _position(id_: bytes) -> int:
+def _parse_position(id_: bytes) -> int:
     return int(id_.partition(b"-")[0])
 
 
-def _encoded(events: Iterable[Event]) -> bytes:
-    return _json.encode([payload(event) for event in events])
-
-
-def _decoded(fields: Mapping[bytes, bytes]) -> list[Event]:
-    return [from_payload(event) for event in _read_json.decode(fields[b"events"])]
+def _decode_fields(fields: Mapping[bytes, bytes]) -> list[Event]:
+    return decode(fields[b"events"])

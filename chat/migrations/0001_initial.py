@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                 ('role', models.CharField(choices=[('user', 'User'), ('assistant', 'Assistant')], max_length=9)),
                 ('text', models.TextField(blank=True)),
                 ('reasoning', models.TextField(blank=True)),
-                ('outline', models.JSONField(blank=True, default=list, help_text='How text and reasoning follow each other, see chat.transcript.')),
+                ('outline', models.JSONField(blank=True, default=list, help_text='How text and reasoning follow each other, see chat.core.transcript.')),
                 ('position', models.PositiveIntegerField(default=0)),
                 ('status', models.CharField(choices=[('queued', 'Queued'), ('streaming', 'Streaming'), ('complete', 'Complete'), ('stopped', 'Stopped'), ('interrupted', 'Interrupted')], default='complete', max_length=11)),
                 ('error_code', models.CharField(blank=True, choices=[('rate_limited', 'rate_limited'), ('context_length', 'context_length'), ('content_filter', 'content_filter'), ('upstream_error', 'upstream_error'), ('timeout', 'timeout'), ('auth_failed', 'auth_failed'), ('bad_request', 'bad_request'), ('server_lost', 'server_lost'), ('server_restart', 'server_restart'), ('abandoned', 'abandoned'), ('quota_exceeded', 'quota_exceeded'), ('tool_limit', 'tool_limit'), ('too_long', 'too_long')], max_length=20)),

@@ -163,7 +163,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='providercall',
             name='counted',
-            field=models.BooleanField(default=False, editable=False, help_text='This row is in the sums of chat.ledger.'),
+            field=models.BooleanField(default=False, editable=False, help_text='This row is in the sums of chat.accounting.rollups.'),
         ),
         migrations.AddIndex(
             model_name='providercall',

@@ -1,31 +1,57 @@
-"""What is kept. Each noun has a module; the rest of the site imports from here."""
+"""The tables of the database. Each noun has a module; the rest of the site imports from here."""
 
 from __future__ import annotations
 
+from chat.models.access import ModelAccess
+from chat.models.budgets import Alert, Budget, Delivery
 from chat.models.conversations import (
     LIVE,
     MESSAGES_SHOWN,
     STOPPED,
     TITLE_LENGTH,
+    UNDO_FOR,
     Conversation,
+    ConversationQuerySet,
     Message,
     MessageQuerySet,
     Role,
     Status,
+    TitledBy,
     ToolCall,
-    in_order,
+    sort_branch,
 )
-from chat.models.ledger import NO_USAGE, TOKEN_FIELDS, ModelHealth, ModelPrice, Outcome, ProviderCall
-from chat.models.limits import Allowance, Limit, ModelAccess, Reservation
-from chat.models.staff import Dismissal, Reading, RetryBatch, RetryItem
-from chat.models.sums import (
+from chat.models.exchange import ExchangeJob, ImportedAnswer, ImportedConversation
+from chat.models.fallbacks import ModelFallback
+from chat.models.limits import Allowance, Limit, Meter, MeterKey, Period, Reservation
+from chat.models.logins import LoginTally
+from chat.models.next_questions import NextQuestion
+from chat.models.prices import ModelPrice
+from chat.models.provider_calls import (
+    MOST_DOLLARS,
+    NO_USAGE,
+    SOUND,
+    USAGE_FIELDS,
+    ModelHealth,
+    Outcome,
+    ProviderCall,
+    is_plausible,
+)
+from chat.models.ratings import COMMENT_LENGTH, Rating
+from chat.models.refusals import Refusal
+from chat.models.saved_selections import SavedSelection
+from chat.models.search import SearchEntry
+from chat.models.shares import Share
+from chat.models.staff_actions import BatchLogEntry, Dismissal, Reading, RetryBatch, RetryItem
+from chat.models.usage_totals import (
     COST_UNIT,
     SUMS,
     Measure,
+    OutcomeHour,
     Pruning,
     TimesDay,
     TimesMonth,
     UsageDay,
+    UsageHour,
     UsageMonth,
     UserDay,
     UserMonth,
@@ -34,42 +60,69 @@ from chat.models.sums import (
 from chat.models.users import ApiToken, User
 
 __all__ = [
+    "COMMENT_LENGTH",
     "COST_UNIT",
     "LIVE",
     "MESSAGES_SHOWN",
+    "MOST_DOLLARS",
     "NO_USAGE",
+    "SOUND",
     "STOPPED",
     "SUMS",
     "TITLE_LENGTH",
-    "TOKEN_FIELDS",
+    "UNDO_FOR",
+    "USAGE_FIELDS",
+    "Alert",
     "Allowance",
     "ApiToken",
+    "BatchLogEntry",
+    "Budget",
     "Conversation",
+    "ConversationQuerySet",
+    "Delivery",
     "Dismissal",
+    "ExchangeJob",
+    "ImportedAnswer",
+    "ImportedConversation",
     "Limit",
+    "LoginTally",
     "Measure",
     "Message",
     "MessageQuerySet",
+    "Meter",
+    "MeterKey",
     "ModelAccess",
+    "ModelFallback",
     "ModelHealth",
     "ModelPrice",
+    "NextQuestion",
     "Outcome",
+    "OutcomeHour",
+    "Period",
     "ProviderCall",
     "Pruning",
+    "Rating",
     "Reading",
+    "Refusal",
     "Reservation",
     "RetryBatch",
     "RetryItem",
     "Role",
+    "SavedSelection",
+    "SearchEntry",
+    "Share",
     "Status",
     "TimesDay",
     "TimesMonth",
+    "TitledBy",
     "ToolCall",
     "UsageDay",
+    "UsageHour",
     "UsageMonth",
     "User",
     "UserDay",
     "UserMonth",
     "UserTotal",
-    "in_order",
+    "is_plausible",
+    "sort_branch",
 ]

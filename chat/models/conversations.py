@@ -1,25 +1,29 @@
-"""What was said: conversations, their messages as a tree, and the tools that answers called."""
+"""Conversations, their messages as a tree, and the tool calls of answers."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.expressions import RawSQL
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
 from django.urls import reverse
+from django.utils import timezone
 
-from chat.errors import CODES
-from chat.events import Done, Error, Terminal, Usage
-from chat.models.ledger import NO_USAGE, ProviderCall
-from chat.models.prepared import Place, Select
+from chat.core.errors import CODES
+from chat.core.events import Done, Error, Terminal, Usage
+from chat.core.lines import join_lines
+from chat.core.transcript import Transcript
+from chat.models.compiled import Placeholder, Select
+from chat.models.provider_calls import NO_USAGE, ProviderCall
 from chat.models.users import User
-from chat.transcript import Transcript
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -30,15 +34,37 @@ TITLE_LENGTH = 80
 MESSAGES_SHOWN = 40
 
 
+# Seconds for which a deleted conversation can be restored by its user.
+UNDO_FOR = 10.0
+
+
+class TitledBy(models.TextChoices):
+    """The author of a title. A title of before this was kept has none, and is nobody's to change but its user's."""
+
+    RULE = "rule"
+    MODEL = "model"
+    USER = "user"
+
+
 class ConversationQuerySet(models.QuerySet["Conversation"]):
+    """Conversations of a user."""
+
     def owned_by(self, user: User) -> ConversationQuerySet:
-        return self.filter(user=user)
+        """Select what a user has; what they have deleted is gone for them, though it can be restored for a moment."""
+        return self.filter(user=user, deleted_at=None)
+
+    def unread(self) -> ConversationQuerySet:
+        """Select those in which an answer has ended since their user last saw them."""
+        return self.filter(answered_at__isnull=False).exclude(read_at__gte=F("answered_at"))
 
 
 class Conversation(models.Model):
+    """A tree of messages, with the settings that its questions are asked with."""
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=TITLE_LENGTH, blank=True)
+    titled_by = models.CharField(max_length=5, choices=TitledBy.choices, blank=True, default="", db_default="")
     system_prompt = models.TextField(
         blank=True,
         max_length=20_000,
@@ -57,6 +83,13 @@ class Conversation(models.Model):
         validators=(MinValueValidator(1),),
         help_text="In tokens. Empty: the model's own limit.",
     )
+    effort = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="How much the model thinks, in its provider's word. Empty: the site's own.",
+    )
     leaf = models.ForeignKey(
         "Message",
         null=True,
@@ -65,29 +98,77 @@ class Conversation(models.Model):
         related_name="+",
         help_text="The message at the end of the branch that is shown.",
     )
+    indexed_title = models.CharField(
+        max_length=TITLE_LENGTH,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The title that the search index has. Another one is indexed by the next sweep, see chat.search.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its user deleted it; the sweep deletes it for good a moment later."
+    )
+    answered_at = models.DateTimeField(null=True, blank=True, help_text="When an answer last ended in it.")
+    read_at = models.DateTimeField(null=True, blank=True, help_text="When its user last saw it.")
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
         ordering = ("-updated_at",)
-        indexes = (models.Index(fields=("user", "-updated_at"), name="conversation_by_user"),)
+        indexes = (
+            models.Index(fields=("user", "-updated_at"), name="conversation_by_user"),
+            models.Index(fields=("-updated_at",), condition=~Q(title=F("indexed_title")), name="titles_to_index"),
+            # Each list is read along an index of its own, however many conversations the others have.
+            models.Index(
+                fields=("user", "-updated_at", "-id"),
+                condition=Q(pinned_at=None, archived_at=None, deleted_at=None),
+                name="listed_conversations",
+            ),
+            models.Index(
+                fields=("user", "-pinned_at", "-id"),
+                condition=Q(pinned_at__isnull=False, deleted_at=None),
+                name="pinned_conversations",
+            ),
+            models.Index(
+                fields=("user", "-updated_at", "-id"),
+                condition=Q(archived_at__isnull=False, deleted_at=None),
+                name="archived_conversations",
+            ),
+            models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="deleted_conversations"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(pinned_at=None) | Q(archived_at=None), name="no_archived_conversation_is_pinned"
+            ),
+        )
 
     def __str__(self) -> str:
-        return self.title or "New chat"
+        return join_lines(self.title) or "New chat"
 
     def get_absolute_url(self) -> str:
         return reverse("conversation", args=(self.pk,))
 
-    def branch(self, before: uuid.UUID | None = None) -> tuple[list[Message], bool]:
-        """The last turns of the branch that is shown, or the last ones before the question `before`; and whether there
-        are earlier ones. A page is as long as its messages, so a long conversation is shown in pieces."""
+    @property
+    def is_unread(self) -> bool:
+        """True when an answer has ended in it since its user last saw it."""
+        return self.answered_at is not None and (self.read_at is None or self.read_at < self.answered_at)
+
+    def load_branch(self, before: uuid.UUID | None = None, most: int = MESSAGES_SHOWN) -> tuple[list[Message], bool]:
+        """Return the last messages of the branch that is shown, at most `most`, and whether there are earlier ones.
+
+        With `before`, they are the last ones before that question. A page is as long as its messages, so a long
+        conversation is shown in pieces.
+        """
         question = self.messages.only("parent").filter(pk=before, role=Role.USER).first() if before else None
         end = question.parent_id if question else self.leaf_id
-        messages = self.messages.branch(end, MESSAGES_SHOWN + 1)
+        messages = self.messages.load_branch(end, most + 1)
         # A piece begins with a question, so that no answer is parted from its own.
-        while len(messages) > MESSAGES_SHOWN and messages[0].role != Role.USER:
+        while len(messages) > most and messages[0].role != Role.USER:
             del messages[0]
         return messages, bool(messages) and messages[0].parent_id is not None
 
@@ -96,6 +177,8 @@ STOPPED = Done("stopped", "stopped")
 
 
 class Role(models.TextChoices):
+    """The author of a message."""
+
     USER = "user"
     ASSISTANT = "assistant"
 
@@ -127,35 +210,37 @@ _WHOLE = 2**31 - 1
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
+    """Messages by their status, their user, or their place in the tree."""
+
     def answers(self) -> MessageQuerySet:
         return self.filter(role=Role.ASSISTANT)
 
     def live(self) -> MessageQuerySet:
         return self.filter(role=Role.ASSISTANT, status__in=LIVE)
 
-    def owned_by(self, user: User | Place) -> MessageQuerySet:
-        return self.filter(conversation__user=user)
+    def owned_by(self, user: User | Placeholder) -> MessageQuerySet:
+        return self.filter(conversation__user=user, conversation__deleted_at=None)
 
-    def branch(self, end: uuid.UUID | None, most: int) -> list[Message]:
-        """The last messages, at most so many, of the branch that ends with the message `end`; in their order."""
-        return in_order(self.on_branch(end, most), end)
+    def load_branch(self, end: uuid.UUID | None, most: int) -> list[Message]:
+        """Return the last messages, at most so many, of the branch that ends with the message `end`; in their order."""
+        return sort_branch(self.select_branch(end, most), end)
 
-    def length_of_branch(self, end: uuid.UUID | None) -> int:
-        """How many messages the branch that ends with the message `end` has."""
-        return self.on_branch(end, _WHOLE).count()
+    def count_branch(self, end: uuid.UUID | None) -> int:
+        """Count the messages of the branch that ends with the message `end`."""
+        return self.select_branch(end).count()
 
-    def on_branch(self, end: uuid.UUID | Place | None, most: int | Place) -> MessageQuerySet:
-        """Those messages, in any order."""
-        key = end if isinstance(end, Place) else Message._meta.pk.get_db_prep_value(end, connections[self.db])
+    def select_branch(self, end: uuid.UUID | Placeholder | None, most: int | Placeholder = _WHOLE) -> MessageQuerySet:
+        """Select the last `most` messages, or all, of the branch that ends with the message `end`; in any order."""
+        key = end if isinstance(end, Placeholder) else Message._meta.pk.get_db_prep_value(end, connections[self.db])
         return self.filter(pk__in=RawSQL(_BRANCH, (key, most))).order_by()  # noqa: S611 - the values are parameters
 
-    def attempts(self, parent: uuid.UUID | Place | None, role: str | Place) -> MessageQuerySet:
-        """What was said by one side after one message, oldest first."""
+    def select_attempts(self, parent: uuid.UUID | Placeholder | None, role: str | Placeholder) -> MessageQuerySet:
+        """Select the messages of one author that follow one message, oldest first."""
         return self.filter(parent=parent, role=role).order_by("created_at", "pk")
 
 
-def in_order(messages: Iterable[Message], end: uuid.UUID | None) -> list[Message]:
-    """The messages of a branch that ends with the message `end`, from the first one."""
+def sort_branch(messages: Iterable[Message], end: uuid.UUID | None) -> list[Message]:
+    """Return the messages of a branch that ends with the message `end`, from the first one."""
     found = {message.pk: message for message in messages}
     branch = []
     while end in found:
@@ -165,7 +250,7 @@ def in_order(messages: Iterable[Message], end: uuid.UUID | None) -> list[Message
 
 
 class Message(models.Model):
-    """One thing said. A question is complete from the start; an answer is written by `chat.generation` alone."""
+    """A question, complete from the start, or an answer, which `chat.generation` alone writes."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
@@ -174,9 +259,15 @@ class Message(models.Model):
     text = models.TextField(blank=True)
     reasoning = models.TextField(blank=True)
     outline = models.JSONField(
-        default=list, blank=True, help_text="How text and reasoning follow each other, see chat.transcript."
+        default=list, blank=True, help_text="How text and reasoning follow each other, see chat.core.transcript."
     )
     position = models.PositiveIntegerField(default=0)
+    bookmark = models.JSONField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Where the provider's response can be taken up, while it is written; see chat.core.events.Bookmark.",
+    )
     omitted = models.PositiveIntegerField(
         default=0, help_text="Earlier messages that did not fit into what the model reads."
     )
@@ -185,6 +276,20 @@ class Message(models.Model):
     error_code = models.CharField(max_length=20, blank=True, choices=[(code, code) for code in CODES])
     finish_reason = models.CharField(max_length=20, blank=True)
     model = models.CharField(max_length=200, blank=True, help_text="provider:model of an answer.")
+    asked_model = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The model that was asked for, where another one answers in its place.",
+    )
+    effort = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The effort that the model was asked for, in its provider's word.",
+    )
 
     response_schema = models.JSONField(
         null=True, blank=True, help_text="The JSON schema that this answer has to keep to."
@@ -196,9 +301,53 @@ class Message(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     watched_at = models.DateTimeField(null=True, blank=True, help_text="When a reader elsewhere last looked.")
 
-    created_at = models.DateTimeField(auto_now_add=True)
+    # How this answer was gone on with by itself, see chat.generation.recovery. They have defaults in the database, for
+    # rows that a process of an older version writes during an upgrade.
+    losses = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often its server went away and another one went on with it."
+    )
+    breaks = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often its provider broke off and was asked to go on."
+    )
+    interrupted_by = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The code of the last interruption that it was gone on with after.",
+    )
+
+    continued_by = models.UUIDField(
+        null=True, blank=True, help_text="The turn with which a program continued it last: sent again, it does nothing."
+    )
+
+    is_indexed = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Whether the search index has the text as it is. That of a live answer still grows.",
+    )
+
+    shown_leaf = models.UUIDField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="The end of the branch that was shown after this message when another one took its place.",
+    )
+
+    # Not `auto_now_add`, which would give a message that was written elsewhere the time of its import.
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
     first_token_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    spending: Any = None
+    """The answer's cost, where a page of many has looked it up for all; see `chat.accounting.spending`."""
+
+    attempt_ids: list[uuid.UUID] | None = None
+    """The keys of `select_attempts`, where they are known."""
+
+    rating: Any = False
+    """Its user's rating, where a page of many has looked those up; None for none."""
 
     objects = MessageQuerySet.as_manager()
 
@@ -231,6 +380,8 @@ class Message(models.Model):
                 condition=Q(status=Status.INTERRUPTED),
                 name="interrupted_answers",
             ),
+            models.Index(fields=("created_at",), condition=~Q(interrupted_by=""), name="answers_gone_on_with"),
+            models.Index(fields=("-created_at",), condition=Q(is_indexed=False), name="messages_to_index"),
         )
         permissions = (
             ("retry_answer", "Can see failed answers, retry them for their users, and dismiss them"),
@@ -238,7 +389,7 @@ class Message(models.Model):
         )
 
     def __str__(self) -> str:
-        """Nothing of the text: the admin writes this where people look who may not read it."""
+        """Name the message without its text: the admin shows this to people who may not read it."""
         return f"{self.get_role_display()} message {self.pk}"
 
     @property
@@ -260,42 +411,64 @@ class Message(models.Model):
 
     @property
     def is_continuable(self) -> bool:
-        """Whether there is something to go on with, and nothing was said after it. JSON by a schema is not: a model
-        that is asked for it begins anew."""
+        """True when a partial answer can be continued: it has text, and no message follows it.
+
+        JSON by a schema cannot be: a model that is asked for it begins at its start.
+        """
         is_partial = self.response_schema is None and (
             self.status in (Status.STOPPED, Status.INTERRUPTED) or self.finish_reason == "length"
         )
         return is_partial and bool(self.text.strip()) and not self.children.exists()
 
     @property
+    def wanted_model(self) -> str:
+        """The model that was asked for, whichever answered."""
+        return self.asked_model or self.model
+
+    @property
+    def interruptions(self) -> int:
+        """The number of times that it was interrupted and continued automatically."""
+        return self.losses + self.breaks
+
+    @property
     def first_token_ms(self) -> int | None:
-        return self._milliseconds_to("first_token_at")
+        return self._measure_until("first_token_at")
 
     @property
     def total_ms(self) -> int | None:
-        return self._milliseconds_to("finished_at")
+        return self._measure_until("finished_at")
 
-    def _milliseconds_to(self, name: str) -> int | None:
+    def _measure_until(self, name: str) -> int | None:
         moment: datetime | None = getattr(self, name)
         return round((moment - self.created_at).total_seconds() * 1000) if moment else None
 
-    def transcript(self) -> Transcript:
+    def restore_transcript(self) -> Transcript:
         return Transcript.restore(self.text, self.reasoning, self.outline)
 
-    def terminal(self) -> Terminal:
-        """The last event of a finished answer."""
+    @property
+    def end(self) -> int:
+        """The position of the last event of a finished answer: its usage and its end follow its text."""
+        return self.position + 2
+
+    def make_terminal(self) -> Terminal:
+        """Return the last event of a finished answer."""
         if self.status == Status.INTERRUPTED:
             return Error(self.error_code, self.error_message, self.retryable)
         if self.status == Status.STOPPED:
             return STOPPED
         return Done("complete", self.finish_reason)
 
-    def usage(self) -> Usage:
-        """Tokens of all upstream calls for this answer; estimated when any of them is."""
-        return ProviderCall.objects.filter(answer=self).usages().get(self.pk, NO_USAGE)
+    def sum_usage(self) -> Usage:
+        """Return the tokens of all upstream calls that wrote this answer, see `ProviderCallQuerySet.sum_usages`."""
+        return ProviderCall.objects.filter(answer=self).sum_usages().get(self.pk, NO_USAGE)
 
-    def newest_leaf(self) -> Message:
-        """The end of the branch that was last gone on with after this message."""
+    def find_leaf(self) -> Message:
+        """Return the end of the branch after this message that was shown last, or else the one continued last."""
+        leaf = self.conversation.messages.filter(pk=self.shown_leaf).first() if self.shown_leaf else None
+        return leaf.find_newest_leaf() if leaf else self.find_newest_leaf()
+
+    def find_newest_leaf(self) -> Message:
+        """Return the end of the branch after this message that was continued last."""
         followed = self.conversation.messages.exclude(parent=None).order_by("created_at")
         newest = dict(followed.values_list("parent_id", "pk"))
         pk = self.pk
@@ -303,17 +476,19 @@ class Message(models.Model):
             pk = newest[pk]
         return self if pk == self.pk else Message.objects.get(pk=pk)
 
-    def attempts(self) -> MessageQuerySet:
-        """This answer and its siblings, oldest first."""
+    def select_attempts(self) -> MessageQuerySet:
+        """Select this message and its siblings of the same author, oldest first."""
         # By the parent alone: with the conversation's index SQLite would look through all of its messages.
-        siblings = Message.objects.attempts(self.parent_id, self.role)
+        siblings = Message.objects.select_attempts(self.parent_id, self.role)
         return siblings if self.parent_id else siblings.filter(conversation=self.conversation_id)
 
-    def attempt_ids(self) -> list[uuid.UUID]:
-        """The keys of `attempts`, which a page asks for with each of its messages."""
+    def list_attempt_ids(self) -> list[uuid.UUID]:
+        """Return the keys of `select_attempts`, which a page asks for with each of its messages."""
+        if self.attempt_ids is not None:
+            return self.attempt_ids
         if self.parent_id is None:
-            return _first_ones.keys(self.conversation_id, self.role)
-        return _siblings.keys(self.parent_id, self.role)
+            return _first_ones.list_keys(self.conversation_id, self.role)
+        return _siblings.list_keys(self.parent_id, self.role)
 
     if TYPE_CHECKING:
         calls: RelatedManager[ProviderCall]
@@ -323,20 +498,24 @@ class Message(models.Model):
 
 _siblings = Select(
     Message,
-    lambda parent, role: Message.objects.only("pk").attempts(parent, role),
+    lambda parent, role: Message.objects.only("pk").select_attempts(parent, role),
     models.UUIDField(),
     models.CharField(),
 )
 _first_ones = Select(
     Message,
-    lambda conversation, role: Message.objects.only("pk").filter(conversation=conversation).attempts(None, role),
+    lambda conversation, role: Message.objects.only("pk").filter(conversation=conversation).select_attempts(None, role),
     models.UUIDField(),
     models.CharField(),
 )
 
 
 class ToolCall(models.Model):
-    """A tool that an answer called. What is shown of it lies in the answer's outline; this is what the model read."""
+    """A tool that an answer called, as the model read it. The answer's outline has what readers see of it.
+
+    The row is written before the tool is run, and its result before anybody is told of it: a tool whose row is there
+    is never run again, whichever process goes on with the answer.
+    """
 
     answer = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")
     call_id = models.CharField(max_length=200, help_text="The provider's; it may come again in a later step.")
@@ -344,12 +523,24 @@ class ToolCall(models.Model):
     arguments = models.TextField(blank=True)
     result = models.TextField(blank=True)
     summary = models.CharField(max_length=200, blank=True)
-    ok = models.BooleanField()
-    milliseconds = models.PositiveIntegerField()
-    finished_at = models.DateTimeField(auto_now_add=True)
+    ok = models.BooleanField(default=False)
+    milliseconds = models.PositiveIntegerField(default=0)
+    finished_at = models.DateTimeField(null=True, help_text="Empty while it runs, and when its answer ended first.")
 
     class Meta:
         ordering = ("pk",)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.summary}"
+
+
+@receiver(pre_delete, sender=Conversation)
+def lock_live_answers(instance: Conversation, using: str, **signal: Any) -> None:
+    """Lock the live answers of a conversation that is being deleted, alone or with its user, before any other row.
+
+    Their owners lock an answer before its rows on the ledger, and Django deletes in the opposite order: on PostgreSQL
+    one of the two was undone as a deadlock.
+    """
+    if connections[using].features.has_select_for_update:
+        live = Message.objects.using(using).live().filter(conversation=instance)
+        list(live.order_by("pk").select_for_update().values_list("pk"))

@@ -1,34 +1,26 @@
-"""What users may use: which models, and how much."""
+"""Limits of users and groups, and the meters of how far they are used and what calls under way hold of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal, NamedTuple
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from chat.models.ledger import ProviderCall
-
-if TYPE_CHECKING:
-    from django.db.models.fields.related_descriptors import RelatedManager
+from chat.models.provider_calls import ProviderCall
 
 
-class ModelAccess(models.Model):
-    """A model that only some groups may use. One that has no row here is for everybody."""
+class Period(models.TextChoices):
+    """The length of a limit's window; `chat.accounting.periods` says when it begins."""
 
-    model = models.CharField(max_length=200, unique=True, help_text="provider:model, as in CHAT_MODELS.")
-    groups = models.ManyToManyField("auth.Group", blank=True, related_name="model_access")
-
-    class Meta:
-        verbose_name_plural = "model access"
-
-    def __str__(self) -> str:
-        return self.model
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
 
 
 class Limit(models.Model):
-    """What one user, or each user of a group, may use, in place of the site's defaults; see `chat.quotas.limits_of`."""
+    """A limit of one user, or of each user of a group, in place of the site's; `chat.accounting.quotas` applies it."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="own_limit"
@@ -38,9 +30,15 @@ class Limit(models.Model):
     )
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Questions and retries.")
     live_answers = models.PositiveIntegerField(null=True, blank=True, help_text="Answers being written at once.")
-    tokens_per_day = models.PositiveBigIntegerField(null=True, blank=True, help_text="Input and output, by UTC days.")
+    tokens_per_day = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Input and output, by days of the site's time zone."
+    )
     cost_per_month = models.DecimalField(
-        max_digits=14, decimal_places=2, null=True, blank=True, help_text="US dollars, by UTC months."
+        max_digits=14,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text="US dollars, by months of the site's time zone.",
     )
 
     class Meta:
@@ -59,8 +57,61 @@ class Limit(models.Model):
         return f"Limit of {self.user or self.group}"
 
 
+class MeterKey(NamedTuple):
+    """The key of a meter: the limit's owner, the measure, and the window; written as `user/7/tokens/2026-11-28`."""
+
+    scope: Literal["user", "budget"]
+    owner: int
+    """The id of the user or of the budget."""
+    measure: str
+    """The measure: requests, live, tokens or cost."""
+    window: str
+
+    def __str__(self) -> str:
+        """Return the key as the database has it."""
+        return "/".join(map(str, self))
+
+    @classmethod
+    def parse(cls, key: str) -> MeterKey:
+        """Return what `str` wrote."""
+        scope, owner, measure, window = key.split("/")
+        return cls("budget" if scope == "budget" else "user", int(owner), measure, window)
+
+
+class Meter(models.Model):
+    """The amount of one limit that is used in one window, and that calls under way hold; `chat.accounting.meters`.
+
+    Its key is a `MeterKey`. Amounts are tokens, requests, answers, or money in units of 0.00000001 US dollars.
+    """
+
+    key = models.CharField(max_length=120, primary_key=True)
+    begins = models.DateTimeField(help_text="When the window begins.")
+    until = models.DateTimeField(help_text="When it ends.")
+    used = models.BigIntegerField(default=0, help_text="By requests that were admitted, and by calls that have ended.")
+    held = models.BigIntegerField(default=0, help_text="By calls that are under way.")
+    most = models.BigIntegerField(null=True, help_text="The limit, as the last call was admitted by it.")
+    is_hard = models.BooleanField(default=True, help_text="What would outgrow the limit is refused.")
+    told = models.PositiveSmallIntegerField(default=0, help_text="The highest threshold, in percent, that was told of.")
+    is_seeded = models.BooleanField(default=False, help_text="What the ledger had from before is in it.")
+
+    class Meta:
+        # None of what changes with every call: PostgreSQL then writes no index for it.
+        indexes = (models.Index(fields=("until",), name="meters_by_end"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def measure(self) -> str:
+        """The measure: requests, live, tokens or cost."""
+        return MeterKey.parse(self.key).measure
+
+
 class Allowance(models.Model):
-    """What a user has used in the windows that are under way. Its row is the lock under which calls are let through."""
+    """A user's use as the version before counted it. Its processes go on with it during an upgrade; nothing else does.
+
+    The next version drops it, and with it `Reservation`; a meter begins with what the ledger has.
+    """
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="allowance"
@@ -76,12 +127,9 @@ class Allowance(models.Model):
     def __str__(self) -> str:
         return f"Allowance of {self.user}"
 
-    if TYPE_CHECKING:
-        reservations: RelatedManager[Reservation]
-
 
 class Reservation(models.Model):
-    """What an upstream call under way may come to, held against its user's limits until the real figures are known."""
+    """The amounts that a call of the version before holds, see `Allowance`."""
 
     call = models.OneToOneField(ProviderCall, primary_key=True, on_delete=models.CASCADE, related_name="reservation")
     allowance = models.ForeignKey(Allowance, on_delete=models.CASCADE, related_name="reservations")

@@ -1,4 +1,4 @@
-"""Who uses the site: people, and the programs that they let in."""
+"""Users, and the tokens of their programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class User(AbstractUser):
 
 
 class ApiToken(models.Model):
-    """A program's way in, with its user's rights. Only the SHA-256 of the token is kept."""
+    """A bearer token, which gives a program its user's rights. Only its SHA-256 is kept."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=80)
@@ -29,9 +29,9 @@ class ApiToken(models.Model):
     def issue(cls, user: User, name: str) -> str:
         """Make a token and return it; it cannot be read again."""
         token = secrets.token_urlsafe(32)
-        cls.objects.create(user=user, name=name, digest=cls.digest_of(token))
+        cls.objects.create(user=user, name=name, digest=cls.compute_digest(token))
         return token
 
     @staticmethod
-    def digest_of(token: str) -> str:
+    def compute_digest(token: str) -> str:
         return hashlib.sha256(token.encode()).hexdigest()

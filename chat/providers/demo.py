@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from itertools import cycle
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from zlib import crc32
 
-from chat.errors import ChatError
-from chat.events import Finish, ProviderEvent, Reasoning, Token, Usage, storable
-from chat.providers import Prompt
-from chat.providers.wire import Batch
-from chat.usage import estimate_tokens
+from chat.core.errors import ChatError
+from chat.core.events import Finish, ProviderEvent, Reasoning, Token, Usage, make_storable
+from chat.core.failures import ProviderReport
+from chat.core.tokens import estimate_tokens
+from chat.providers.base import Prompt
+from chat.providers.decoder import Batch
 
 ANSWERS = Path(__file__).parent / "demo_answers"
 
@@ -56,7 +57,7 @@ MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&]|^[-+=](?=\W|$)|(?<=^\d)[.)]|(?<=^\d\d
 
 
 class DemoProvider:
-    """See `chat.providers.Provider`. `pace` is the speed: 1 is a human one, 2 twice as fast, 0 without any waiting."""
+    """Answers without a model. `pace` is the speed: 1 is a human's, 2 twice as fast, 0 without any waiting."""
 
     def __init__(self, *, pace: float = 1.0) -> None:
         if not pace >= 0:
@@ -64,42 +65,48 @@ class DemoProvider:
         self._slowness = 1 / pace if pace else 0.0
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        """See `chat.providers.Provider`; a pace of 0 does not shorten the silences that were asked for."""
-        question = question_of(prompt)
-        name = special(question)
+        """See `chat.providers.base.Provider`; a pace of 0 does not shorten the silences that were asked for."""
+        question = read_question(prompt)
+        name = find_special(question)
         await self._wait(FIRST_WORD)
         if name == "rate limit":
-            raise ChatError("rate_limited", "the demo was asked to refuse", retry_after=3)
+            report = ProviderReport(429, "rate_limit_error", "the demo was asked to refuse", "demo-request")
+            raise ChatError("rate_limited", "the demo was asked to refuse", retry_after=3, report=report)
         if name == "silent":
-            await silence()
-        reasoning = written("reasoning.txt") if name == "think" else ""
-        text = answer_to(question)
-        async with aclosing(self._in_rhythm(spoken(reasoning, text))) as batches:
+            await stay_silent()
+        reasoning = read_text("reasoning.txt") if name == "think" else ""
+        text = write_answer(question)
+        async with aclosing(self._pace(cut_into_tokens(reasoning, text))) as batches:
             async for batch in batches:
                 yield batch
         if name == "fail":
-            raise ChatError("upstream_error", "the demo was asked to fail")
+            report = ProviderReport(message="the demo was asked to fail", request_id="demo-request")
+            raise ChatError("upstream_error", "the demo was asked to fail", report=report)
         if name == "stall":
-            await silence()
-        yield [Finish("stop"), usage(prompt, text, reasoning)]
+            await stay_silent()
+        yield [Finish("stop"), count_tokens(prompt, text, reasoning)]
 
     async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
-        """See `chat.providers.Provider`; it takes as long as the stream, as with a model."""
+        """See `chat.providers.base.Provider`; it takes as long as the stream, as with a model."""
         async with aclosing(self.stream(prompt)) as batches:
             events = [event async for batch in batches for event in batch]
         whole = Batch()
         for event in events:
             if isinstance(event, Reasoning | Token):
-                whole.text(type(event), event.content)
+                whole.add_text(type(event), event.content)
             else:
                 whole.put(event)
         return whole.take()
 
-    async def aclose(self) -> None:
-        """There is nothing to close."""
+    async def list_models(self) -> dict[str, Mapping[str, Any]]:
+        """See `chat.providers.base.Provider`."""
+        return {}
 
-    async def _in_rhythm(self, events: Iterator[ProviderEvent]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        """Each event when its time has come; who asks late gets all that is due, as from a network."""
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+    async def _pace(self, events: Iterator[ProviderEvent]) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """Yield each event when its time has come; a late reader gets all that is due at once, as from a network."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         batch: list[ProviderEvent] = []
@@ -118,19 +125,19 @@ class DemoProvider:
         await asyncio.sleep(seconds * self._slowness)
 
 
-async def silence() -> NoReturn:
+async def stay_silent() -> NoReturn:
     """Say nothing until the stream is closed."""
     while True:  # noqa: ASYNC110 - no event is awaited
         await asyncio.sleep(3600)
 
 
-def question_of(prompt: Prompt) -> str:
-    """What the user said last."""
+def read_question(prompt: Prompt) -> str:
+    """Return what the user said last."""
     return next((turn.content for turn in reversed(prompt.turns) if turn.role == "user"), "")
 
 
-def special(question: str) -> str:
-    """The name of the special answer that the question asks for, or nothing."""
+def find_special(question: str) -> str:
+    """Return the name of the special answer that the question asks for, or an empty string."""
     found = SPECIAL.match(question[:READ])
     if found is None:
         return ""
@@ -138,31 +145,31 @@ def special(question: str) -> str:
     return "rate limit" if name.startswith("rate") else name
 
 
-def answer_to(question: str) -> str:
-    """The text that answers the question; `rate limit` and `silent` have none."""
-    if name := special(question):
-        return written(f"{name}.md")
-    beginning = storable(question[:READ])
-    topic, lead = topic_of(beginning)
-    return "\n\n".join((opening(beginning), lead, written(f"{topic}.md"), written("closing.md")))
+def write_answer(question: str) -> str:
+    """Return the text that answers the question; `rate limit` and `silent` have none."""
+    if name := find_special(question):
+        return read_text(f"{name}.md")
+    beginning = make_storable(question[:READ])
+    topic, lead = choose_topic(beginning)
+    return "\n\n".join((write_opening(beginning), lead, read_text(f"{topic}.md"), read_text("closing.md")))
 
 
-def opening(question: str) -> str:
-    """That this is a demo, how to connect a model, and what was asked."""
+def write_opening(question: str) -> str:
+    """Return a text that this is a demo, how to connect a model, and what was asked."""
     greeting = GREETING.match(question)
     this = f"{greeting[1].capitalize()}, this" if greeting else "This"
-    return written("opening.md").format(This=this, question=quoted(question))
+    return read_text("opening.md").format(This=this, question=quote_question(question))
 
 
-def quoted(question: str) -> str:
-    """The beginning of the question on one line, with its markup to be read and not obeyed."""
+def quote_question(question: str) -> str:
+    """Return the beginning of the question on one line, with its markup to be read and not obeyed."""
     line = " ".join(question.split())
     beginning = line if len(line) <= QUOTED else f"{line[:QUOTED].rstrip()}…"
     return MARKUP.sub(r"\\\g<0>", beginning) or "(nothing)"
 
 
-def topic_of(question: str) -> tuple[str, str]:
-    """The answer whose words the question has most of, or one by lot but always the same; and a sentence before it."""
+def choose_topic(question: str) -> tuple[str, str]:
+    """Return the answer whose words the question has most of, or the same one by lot; and a sentence before it."""
     hits = {name: len(words.findall(question)) for name, words in TOPICS.items()}
     nearest = max(hits, key=hits.__getitem__)
     if hits[nearest]:
@@ -175,18 +182,19 @@ def topic_of(question: str) -> tuple[str, str]:
 
 
 @cache
-def written(name: str) -> str:
+def read_text(name: str) -> str:
+    """Return the text of one of the demo's answers."""
     return (ANSWERS / name).read_text(encoding="utf-8").rstrip("\n")
 
 
-def spoken(reasoning: str, text: str) -> Iterator[Reasoning | Token]:
-    """Both texts as tokens, the reasoning first."""
-    yield from map(Reasoning, pieces(reasoning))
-    yield from map(Token, pieces(text))
+def cut_into_tokens(reasoning: str, text: str) -> Iterator[Reasoning | Token]:
+    """Yield both texts as tokens, the reasoning first."""
+    yield from map(Reasoning, cut_text(reasoning))
+    yield from map(Token, cut_text(text))
 
 
-def pieces(text: str) -> Iterator[str]:
-    """The text cut into pieces of the size of tokens, anywhere, as a tokenizer cuts."""
+def cut_text(text: str) -> Iterator[str]:
+    """Yield the text in pieces of the size of tokens, cut anywhere, as a tokenizer cuts."""
     start = 0
     for size in cycle(SIZES):
         if start >= len(text):
@@ -195,8 +203,8 @@ def pieces(text: str) -> Iterator[str]:
         start += size
 
 
-def usage(prompt: Prompt, text: str, reasoning: str) -> Usage:
-    """Four characters a token. The demo is the provider, so its own count is no estimate."""
+def count_tokens(prompt: Prompt, text: str, reasoning: str) -> Usage:
+    """Return a token for four characters. The demo is the provider, so its own count is no estimate."""
     asked = sum(estimate_tokens(len(turn.content)) for turn in prompt.turns)
     thought = estimate_tokens(len(reasoning))
     return Usage(asked, estimate_tokens(len(text)) + thought, reasoning_tokens=thought)

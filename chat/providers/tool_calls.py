@@ -12,42 +12,56 @@ from uuid import uuid4
 
 import msgspec
 
-from chat.events import ToolCall, storable
-from chat.providers import Prompt
-from chat.providers.wire import Batch
+from chat.core.events import ToolCall, ToolCallExtra, make_storable
+from chat.providers.base import Prompt
+from chat.providers.decoder import Batch
+from chat.providers.loose_json import read_index, read_string
+from chat.providers.native_content import write_extra
 
 
-def made_up_id() -> str:
-    """An id for a call that came without one; the same form as OpenAI's."""
+def make_id() -> str:
+    """Return an id for a call that came without one, in the form of OpenAI's."""
     return f"call_{uuid4().hex[:24]}"
 
 
-def fitting_id(call_id: str, allowed: re.Pattern[str]) -> str:
-    """The id, or when the provider would refuse it (another one made it), another that is always the same for it."""
+def fit_id(call_id: str, allowed: re.Pattern[str]) -> str:
+    """Return the id, or where the provider would refuse it, one that is always the same for it."""
     return call_id if allowed.fullmatch(call_id) else f"call_{sha256(call_id.encode()).hexdigest()[:24]}"
 
 
-def arguments_object(arguments: str) -> dict[str, Any]:
-    """The arguments as an object, which is all that the history may hold. What is none is kept under the name that
-    Anthropic recommends for it: https://docs.claude.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming
+def parse_arguments(arguments: str) -> dict[str, Any]:
+    """Return the arguments as an object, which is all that the history may hold.
+
+    What is none is kept under the name that Anthropic recommends for it ("Fine-grained tool streaming").
     """
     if not arguments.strip():
         return {}
-    found = _object(arguments)
-    return {"INVALID_JSON": storable(arguments)} if found is None else found
+    found = _parse_object(arguments)
+    return {"INVALID_JSON": make_storable(arguments)} if found is None else found
 
 
-def arguments_text(arguments: str) -> str:
-    """The same as text; arguments that are an object stay as the model wrote them."""
-    return arguments if _object(arguments) is not None else json.dumps(arguments_object(arguments), ensure_ascii=False)
+def write_arguments(arguments: str) -> str:
+    """Return the same as text; arguments that are an object stay as the model wrote them."""
+    return (
+        arguments
+        if _parse_object(arguments) is not None
+        else json.dumps(parse_arguments(arguments), ensure_ascii=False)
+    )
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def _parse_object(text: str) -> dict[str, Any] | None:
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def merge(old: Any, new: Any) -> Any:
+    """Return what two deltas of a call brought beside its arguments: objects are joined, anything else is replaced."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{name: merge(old.get(name), value) for name, value in new.items()}}
+    return old if new is None else new
 
 
 class CallIds:
@@ -57,10 +71,10 @@ class CallIds:
         self._taken = {call.id for turn in prompt.turns for call in turn.calls}
 
     def take(self, sent: str) -> str:
-        """The id for a new call that came with the id `sent`, which may be empty."""
-        call_id = storable(sent)
+        """Return the id for a new call that came with the id `sent`, which may be empty."""
+        call_id = make_storable(sent)
         if not call_id or call_id in self._taken:
-            call_id = made_up_id()
+            call_id = make_id()
         self._taken.add(call_id)
         return call_id
 
@@ -73,6 +87,32 @@ class Piece:
     id: str
     name: str
     arguments: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def read_pieces(calls: object) -> list[Piece]:
+    """Return the deltas in a `tool_calls` as some server sent it, whatever is in the place of a number or an object."""
+    sent = [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []
+    pieces = [_read_piece(call) for call in sent if isinstance(call, dict)]
+    return [piece for piece in pieces if piece.id or piece.name or piece.arguments or piece.extra]
+
+
+def _read_piece(call: dict[str, Any]) -> Piece:
+    function = call.get("function")
+    outer = {name: value for name, value in call.items() if name not in ("index", "id", "type", "function")}
+    if isinstance(function, dict):
+        inner = {name: value for name, value in function.items() if name not in ("name", "arguments")}
+        if any(value is not None for value in inner.values()):
+            outer["function"] = inner
+    else:  # name and arguments stand beside the id
+        function = {name: outer.pop(name, None) for name in ("name", "arguments")}
+    return Piece(
+        read_index(call.get("index")),
+        read_string(call.get("id")),
+        read_string(function.get("name")),
+        write_json(function.get("arguments")),
+        outer,
+    )
 
 
 @dataclass(eq=False, slots=True)
@@ -82,11 +122,15 @@ class _Open:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     is_told: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+    told_extra: str = ""
 
     def has_whole_arguments(self) -> bool:
         # Where every delta repeats the name, only what ends like an object is worth a look.
         return (
-            bool(self.arguments) and self.arguments[-1].endswith("}") and _object("".join(self.arguments)) is not None
+            bool(self.arguments)
+            and self.arguments[-1].endswith("}")
+            and _parse_object("".join(self.arguments)) is not None
         )
 
 
@@ -100,6 +144,7 @@ class Gatherer:
 
     def __init__(self, batch: Batch, prompt: Prompt) -> None:
         self._batch = batch
+        self._model = prompt.model
         self._ids = CallIds(prompt)
         self._tools = [tool.name for tool in prompt.tools]
         self._calls: list[_Open] = []
@@ -112,14 +157,20 @@ class Gatherer:
     def add(self, pieces: Iterable[Piece]) -> None:
         """Add what one delta brings."""
         for place, piece in enumerate(pieces):
-            self._add(piece, self._call_of(piece, is_first=place == 0))
+            self._add(piece, self._choose_call(piece, is_first=place == 0))
 
     def end(self) -> None:
-        """No more comes, or the next call does: tell what still waited for its name, or for the rest of it."""
+        """Emit calls that were held back until their name was complete: the stream ends, or the next call begins."""
         for call in self._calls:
             self._tell(call)
+            content = write_extra(self._model, call.extra)
+            if content != call.told_extra:
+                call.told_extra = content
+                self._batch.put(ToolCallExtra(call.id, content))
 
     def _add(self, piece: Piece, call: _Open) -> None:
+        if piece.extra:
+            call.extra = merge(call.extra, piece.extra)
         if piece.name and not call.is_told:
             # Some servers repeat the name, or send it as far as it has come.
             call.name = piece.name if piece.name.startswith(call.name) else call.name + piece.name
@@ -130,8 +181,8 @@ class Gatherer:
         elif call.name and (piece.arguments or self._is_whole(call.name)):
             self._tell(call)
 
-    def _call_of(self, piece: Piece, *, is_first: bool) -> _Open:
-        known = self._known(piece)
+    def _choose_call(self, piece: Piece, *, is_first: bool) -> _Open:
+        known = self._find_call(piece)
         if known is not None and not self._begins_another(piece, known, is_first=is_first):
             return known
         self.end()
@@ -141,16 +192,18 @@ class Gatherer:
             self._by_index[piece.index] = call
         return call
 
-    def _known(self, piece: Piece) -> _Open | None:
-        if piece.index is not None:
-            return self._by_index.get(piece.index)
+    def _find_call(self, piece: Piece) -> _Open | None:
         latest = self._calls[-1] if self._calls else None
+        if piece.index is not None:
+            known = self._by_index.get(piece.index)
+            # Nothing but a place that nobody knows: it goes on with what is there.
+            return latest if known is None and not piece.id and not piece.name else known
         if piece.id and (piece.name or latest is None or latest.sent_id):
             return next((call for call in self._calls if call.sent_id == piece.id), None)
         return latest
 
     def _begins_another(self, piece: Piece, known: _Open, *, is_first: bool) -> bool:
-        """Whether the piece is the beginning of another call than the one that its index, or its lack of it, names."""
+        """Return whether the piece begins another call than the one that its index, or its lack of it, names."""
         if not piece.name:
             return False
         if piece.id and known.sent_id:
@@ -167,14 +220,16 @@ class Gatherer:
     def _tell(self, call: _Open) -> None:
         if not call.is_told:
             call.is_told = True
-            self._batch.put(ToolCall(call.id, storable(call.name)))
+            self._batch.put(ToolCall(call.id, make_storable(call.name)))
             self._say(call, "".join(call.arguments))
 
     def _say(self, call: _Open, arguments: str) -> None:
         if arguments:
-            self._batch.text(call.id, arguments)
+            self._batch.add_text(call.id, arguments)
 
 
-def as_text(arguments: str | dict[str, Any] | None) -> str:
-    """Arguments as JSON; some servers send them as an object."""
-    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
+def write_json(arguments: object) -> str:
+    """Return arguments as JSON; some servers send them as an object."""
+    if isinstance(arguments, str):
+        return arguments
+    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict | list) else ""

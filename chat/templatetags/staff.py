@@ -1,4 +1,4 @@
-"""What the staff's templates need."""
+"""Template tags for the pages of the staff."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ from uuid import UUID
 
 from django import template
 
-from chat import turns
+from chat.accounting.failing_models import FailingModel, find_failing_models
+from chat.conversations import turns
+from chat.core.failures import Cause, find_cause
+from chat.models import ProviderCall
 
 register = template.Library()
 
 
-@register.simple_tag
-def new_turn() -> UUID:
-    """The id of one form, by which a double click is one batch."""
-    return turns.new_turn()
+@register.simple_tag(name="failing_models")
+def list_failing_models() -> list[FailingModel]:
+    """Return the models that are failing now."""
+    return find_failing_models()
 
 
-@register.filter
-def in_words(code: str) -> str:
+@register.simple_tag(name="new_turn")
+def make_turn_id() -> UUID:
+    """Return the id of one form, by which a double click begins one batch."""
+    return turns.make_turn_id()
+
+
+@register.filter("cause_label")
+def describe_cause(call: ProviderCall) -> str:
+    """Return what a failed call failed of, in words; for rows from before that was kept, what their code says."""
+    return (Cause(call.error_cause) if call.error_cause else find_cause(call.error_code)).label
+
+
+@register.filter("in_words")
+def write_in_words(code: str) -> str:
+    """Return an error code as words."""
     return code.replace("_", " ")

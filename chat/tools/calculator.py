@@ -1,4 +1,4 @@
-"""A calculator that a model may be trusted with: no eval, and no sum that takes the server's time or memory."""
+"""A calculator without eval, whose results are bounded in size, so that none takes the server's time or memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from chat.tools import ToolError
+from chat.tools.base import ToolError
 
 LONGEST = 500
 """Characters of an expression. Its depth cannot be more, which keeps the parser and us far from the stack's end."""
@@ -64,12 +64,12 @@ def calculator(
 
 
 def calculate(expression: str) -> Number:
-    """The value of the expression; raises `ToolError` for what is no arithmetic, is not defined, or is too large."""
+    """Return the value of the expression; raise `ToolError` when it is no arithmetic, not defined, or too large."""
     if len(expression) > LONGEST:
         raise ToolError(f"The expression is longer than {LONGEST} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        return _value(tree.body)
+        return _compute_value(tree.body)
     except ZeroDivisionError:
         raise ToolError("Division by zero") from None
     except (SyntaxError, RecursionError, MemoryError):
@@ -80,39 +80,39 @@ def calculate(expression: str) -> Number:
         raise ToolError(f"Not defined: {error}") from None
 
 
-def _value(node: ast.expr) -> Number:
+def _compute_value(node: ast.expr) -> Number:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return _bounded(number)
+            return _check_size(number)
         case ast.Name(id=name) if name in CONSTANTS:
             return CONSTANTS[name]
         case ast.UnaryOp(op=sign, operand=operand) if type(sign) in SIGNS:
-            return _bounded(SIGNS[type(sign)](_value(operand)))
+            return _check_size(SIGNS[type(sign)](_compute_value(operand)))
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _power(_value(left), _value(right))
+            return _compute_power(_compute_value(left), _compute_value(right))
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATORS:
-            return _bounded(OPERATORS[type(sign)](_value(left), _value(right)))
+            return _check_size(OPERATORS[type(sign)](_compute_value(left), _compute_value(right)))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
-            return _called(name, [_value(argument) for argument in arguments])
+            return _call_function(name, [_compute_value(argument) for argument in arguments])
     raise ToolError(f"Arithmetic has no {ast.unparse(node)!r}")
 
 
-def _called(name: str, arguments: list[Number]) -> Number:
+def _call_function(name: str, arguments: list[Number]) -> Number:
     # round(5, -10**1000) would compute that power of ten.
     if name == "round" and len(arguments) == 2 and not abs(arguments[1]) <= LONGEST:
         raise ToolError("round() takes up to 500 places")
-    return _bounded(FUNCTIONS[name](*arguments))
+    return _check_size(FUNCTIONS[name](*arguments))
 
 
-def _power(base: Number, exponent: Number) -> Number:
-    """The power, refused before it is computed when it is certain to be too large."""
+def _compute_power(base: Number, exponent: Number) -> Number:
+    """Return the power, or refuse it before it is computed when it is certain to be too large."""
     whole = isinstance(base, int) and isinstance(exponent, int)
     if whole and abs(base) > 1 and (int(base).bit_length() - 1) * exponent > LARGEST_BITS:
         raise ToolError("The power is too large")
-    return _bounded(base**exponent)
+    return _check_size(base**exponent)
 
 
-def _bounded(number: Any) -> Number:
+def _check_size(number: Any) -> Number:
     if isinstance(number, int) and number.bit_length() > LARGEST_BITS:
         raise ToolError("The result is too large")
     if not isinstance(number, int) and (not isinstance(number, float) or not math.isfinite(number)):

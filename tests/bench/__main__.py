@@ -16,25 +16,31 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.bench import tables
+import httpx2
+
+from tests.bench import peers, tables
 from tests.bench.client import Job, Reading, Target, Visitor
 from tests.bench.processes import Gauge, listening, load, machine, watching
-from tests.server import ROOT, Server
-from tests.services import Postgres, Redis, free_port
+from tests.bench.question import LIMITS
+from tests.support import databases
+from tests.support.server import ROOT, FreshServer
+from tests.support.services import Postgres, Redis, free_port
 
 FIRST = 0.2  # seconds that the provider thinks before its first word
-READY = 2.0  # seconds for a client process to be there before its first question
+READY = 2.0  # seconds for a client process to be there before its first question, unless `--ready` says otherwise
 WARMING = 8  # streams; a process starts as many threads for its first ones, and fills its caches
 USER_STREAMS = 10  # one user has so many streams open
+IN_ADVANCE = 60  # conversations
 CLIENT_STREAMS = 250  # a client process reads so many, and stays well under a core
 
 HEAD = (
@@ -50,6 +56,17 @@ HEAD = (
 )
 
 
+SCENES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "thinking": {"thinking": 100},  # tokens of reasoning before the answer
+    "tools": {"tool": "calculate"},  # two upstream calls, and the tool between them
+    "search": {},  # while somebody searches
+}
+"""What an answer is like, by what the bench's provider is asked for beside its tokens."""
+
+SEARCHES = 10  # a second, in the scene of that name
+
+
 @dataclass(frozen=True)
 class Load:
     """How much is asked of every target."""
@@ -59,6 +76,15 @@ class Load:
     rate: float
     spread: float
     """Seconds over which the streams begin."""
+    scene: str = "plain"
+    turns: int = 0
+    """Turns that each conversation has had."""
+    ready: float = READY
+
+    @property
+    def name(self) -> str:
+        scene = "" if self.scene == "plain" else f", {self.scene}"
+        return scene + (f", after {self.turns:,} turns" if self.turns else "")
 
     @property
     def rounds(self) -> int:
@@ -72,11 +98,12 @@ class Load:
     @property
     def seconds(self) -> float:
         """How long a round takes, with some time to spare."""
-        return self.spread + FIRST + self.tokens / self.rate + 0.5
+        thinking: int = SCENES[self.scene].get("thinking", 0)
+        return self.spread + FIRST + (thinking + self.tokens) / self.rate + 0.5
 
     @property
     def question(self) -> str:
-        return json.dumps({"tokens": self.tokens, "rate": self.rate, "first": FIRST})
+        return json.dumps({"tokens": self.tokens, "rate": self.rate, "first": FIRST, **SCENES[self.scene]})
 
 
 @dataclass(frozen=True)
@@ -100,10 +127,10 @@ class Measured:
         delays = [delay * 1000 for reading in self.readings for delay in reading.delays]
         complete = sum(reading.complete for reading in self.readings)
         return [
-            f"{self.load.streams}, {self.name}",
+            f"{self.load.streams}, {self.name}{self.load.name}",
             f"{complete} of {len(self.readings)}",
-            f"{tables.percentile(first, 50):.1f} / {tables.percentile(first, 99):.0f}",
-            f"{tables.percentile(delays, 50):.1f} / {tables.percentile(delays, 99):.0f}",
+            f"{tables.compute_percentile(first, 50):.1f} / {tables.compute_percentile(first, 99):.0f}",
+            f"{tables.compute_percentile(delays, 50):.1f} / {tables.compute_percentile(delays, 99):.0f}",
             f"{self.cpu:.1f}",
             f"{self.cpu / floor:.1f} x" if floor else tables.NONE,
             f"{self.gauge.memory / self.load.streams:.0f}",
@@ -114,7 +141,7 @@ class Measured:
 
 def ask(target: Target, url: str, load: Load, visitors: list[Visitor]) -> list[Reading]:
     """Open a stream for each visitor, from as many client processes as it takes; what they read."""
-    begin = time.monotonic() + READY
+    begin = time.monotonic() + load.ready
     starts = [
         begin + load.seconds * (number // load.streams) + load.spread * (number % load.streams) / load.streams
         for number in range(len(visitors))
@@ -125,10 +152,11 @@ def ask(target: Target, url: str, load: Load, visitors: list[Visitor]) -> list[R
         for number in range(clients)
     ]
     with ThreadPoolExecutor(clients) as pool:
-        return [reading for readings in pool.map(_client, jobs) for reading in readings]
+        return [reading for readings in pool.map(run_client, jobs) for reading in readings]
 
 
-def _client(job: Job) -> list[Reading]:
+def run_client(job: Job) -> list[Reading]:
+    """Run a job in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.client"],
         cwd=ROOT,
@@ -143,7 +171,7 @@ def _client(job: Job) -> list[Reading]:
 def measure(name: str, target: Target, url: str, pid: int, load_: Load, visitors: list[Visitor]) -> Measured:
     """Warm the target up with a few short streams that count for nothing, then measure."""
     few = visitors[:WARMING]
-    ask(target, url, Load(WARMING, 100, 100, 0), few)
+    ask(target, url, Load(WARMING, min(100, load_.tokens), 100, 0, ready=load_.ready), few)
     with watching(pid) as gauge:
         readings = ask(target, url, load_, visitors[WARMING:])
     for reading in readings:
@@ -156,8 +184,8 @@ def measure(name: str, target: Target, url: str, pid: int, load_: Load, visitors
 class Site:
     """A way to run the site, with a database and a broker of its own for as long as the context lasts."""
 
-    def __init__(self, server: str, database: str, broker: str, provider: int) -> None:
-        self._kind, self._database, self._broker = server, database, broker
+    def __init__(self, server: str, database: str, broker: str, provider: int, limits: str = "off") -> None:
+        self._kind, self._database, self._broker, self._is_limited = server, database, broker, limits == "on"
         self.name = f"{server}, {'SQLite' if database == 'sqlite' else 'PostgreSQL'}, {broker}"
         self._environment = {
             "OPENAI_BASE_URL": f"http://127.0.0.1:{provider}/v1",
@@ -165,18 +193,19 @@ class Site:
             "CHAT_MODELS": "openai:m",
             "CHAT_ACCESS_LOG": "0",
             "CHAT_MAX_ANSWER_CHARS": "1000000",
+            **(LIMITS if self._is_limited else {}),
         }
+        self.name += ", limits and budgets" if self._is_limited else ""
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         logs = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         if self._broker == "redis":
             self._environment["REDIS_URL"] = self._stack.enter_context(Redis()).url
-        database: Path | str = logs / "site.sqlite3"
-        if self._database == "postgres":
-            database = self._stack.enter_context(Postgres()).create_database()
-        self.server = Server(self._kind, database, logs=logs, **self._environment)
-        self.server.manage("migrate", "--verbosity", "0")
+        postgres = self._stack.enter_context(Postgres()).url if self._database == "postgres" else ""
+        database = databases.new(logs, postgres).database
+        self.server = FreshServer(self._kind, database, logs=logs, **self._environment)
+        self._known: list[Visitor] = []
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -189,10 +218,19 @@ class Site:
             yield self.server.pid
 
     def visitors(self, conversations: int, turns: int = 0) -> list[Visitor]:
-        """New conversations of new users."""
+        """New conversations of new users; empty ones are made in advance, because each time a process has to start."""
+        if turns:
+            return self._make_visitors(conversations, turns)
+        if len(self._known) < conversations:
+            self._known += self._make_visitors(max(conversations, IN_ADVANCE))
+        taken, self._known = self._known[:conversations], self._known[conversations:]
+        return taken
+
+    def _make_visitors(self, conversations: int, turns: int = 0) -> list[Visitor]:
         users = -(-conversations // USER_STREAMS)
+        given = users, conversations, turns, int(self._is_limited)
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.visitors", *map(str, (users, conversations, turns))],
+            [sys.executable, "-m", "tests.bench.visitors", *map(str, given)],
             cwd=ROOT,
             env=self.server.environment,
             stdout=subprocess.PIPE,
@@ -202,10 +240,10 @@ class Site:
         return [Visitor(**fields) for fields in json.loads(done.stdout)]
 
 
-def direct(load_: Load, provider: tuple[int, int], between: tuple[int, int]) -> Iterator[Measured]:
-    """The provider itself and the pass-through; each is a pid and a port."""
+def direct(load_: Load, servers: Mapping[str, tuple[int, int]]) -> Iterator[Measured]:
+    """The provider itself, the pass-through and peers; each has a pid and a port."""
     visitors = [Visitor()] * (load_.answers + WARMING)
-    for name, (pid, port) in (("the provider", provider), ("pass-through", between)):
+    for name, (pid, port) in servers.items():
         yield measure(name, "provider", f"http://127.0.0.1:{port}", pid, load_, visitors)
 
 
@@ -213,13 +251,36 @@ def of_site(site: Site, load_: Load) -> Iterator[Measured]:
     """The site's two streams, each in a new process: memory that the first one freed would hide what the next takes."""
     targets: tuple[Target, ...] = ("json", "page")
     for target in targets:
-        visitors = site.visitors(load_.answers + WARMING)
-        with site.serving() as pid:
+        visitors = site.visitors(load_.answers + WARMING, load_.turns)
+        with site.serving() as pid, ExitStack() as stack:
             name = f"{site.name}: {'JSON' if target == 'json' else 'HTML'}"
+            if load_.scene == "search":
+                stack.enter_context(searching(site.server.url, visitors[0].token))
             yield measure(name, target, site.server.url, pid, load_, visitors)
 
 
-def run(loads: list[Load], ways: list[tuple[str, str, str]]) -> list[list[str]]:
+@contextmanager
+def searching(url: str, token: str) -> Iterator[None]:
+    """Have somebody search in their conversations, `SEARCHES` times a second."""
+    is_over = threading.Event()
+
+    def search() -> None:
+        with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
+            while not is_over.wait(1 / SEARCHES):
+                client.get("/api/search/", params={"q": "sunlight"}).raise_for_status()
+
+    searcher = threading.Thread(target=search)
+    searcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        searcher.join()
+
+
+def run(
+    loads: list[Load], ways: list[tuple[str, str, str, str]], peers_of: Sequence[str] = (), peers_from: Path = Path()
+) -> list[list[str]]:
     """Measure all targets under all loads; the table's rows, printed as they come."""
     rows: list[list[str]] = []
     port, between_port = free_port(), free_port()
@@ -227,14 +288,20 @@ def run(loads: list[Load], ways: list[tuple[str, str, str]]) -> list[list[str]]:
         provider = stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         arguments = ("-m", "tests.bench.pass_through", str(between_port), str(port))
         between = stack.enter_context(listening(*arguments, port=between_port))
-        sites = [stack.enter_context(Site(*way, provider=port)) for way in ways]
+        servers = {"the provider": (provider, port), "pass-through": (between, between_port)}
+        for name in peers_of:
+            peer_port = free_port()
+            servers[name] = stack.enter_context(peers.serving(name, peers_from, peer_port, port)), peer_port
+        sites = [stack.enter_context(Site(*way[:3], port, way[3])) for way in ways]
+        floors: dict[int, float] = {}  # the pass-through's, by the number of streams
         for load_ in loads:
-            floor = 0.0
-            for measured in direct(load_, (provider, port), (between, between_port)):
-                floor = measured.cpu
-                rows.append(shown(measured.row(floor if measured.name == "pass-through" else 0)))
+            plain = replace(load_, scene="plain", turns=0)
+            for measured in () if load_.streams in floors else [*direct(plain, servers)]:
+                if measured.name == "pass-through":
+                    floors[load_.streams] = measured.cpu
+                rows.append(shown(measured.row(floors.get(load_.streams, 0))))
             for site in sites:
-                rows += [shown(measured.row(floor)) for measured in of_site(site, load_)]
+                rows += [shown(measured.row(floors[load_.streams])) for measured in of_site(site, load_)]
     return rows
 
 
@@ -252,10 +319,16 @@ def options() -> argparse.Namespace:
     parser.add_argument("--servers", type=listed, default=["daphne", "uvicorn"], help="daphne,uvicorn")
     parser.add_argument("--databases", type=listed, default=["sqlite"], help="sqlite,postgres")
     parser.add_argument("--brokers", type=listed, default=["memory"], help="memory,redis")
+    parser.add_argument("--limits", type=listed, default=["on"], help="on,off: every limit of users, and a budget")
     parser.add_argument("--streams", type=listed, default=["1", "50", "200", "500"], help="at once: 1,50,200,500")
     parser.add_argument("--tokens", type=int, default=200, help="in each answer")
     parser.add_argument("--rate", type=float, default=50, help="tokens a second in each stream")
     parser.add_argument("--spread", type=float, default=2, help="seconds over which the streams begin")
+    parser.add_argument("--scenes", type=listed, default=["plain"], help=f"what answers are like: {','.join(SCENES)}")
+    parser.add_argument("--turns", type=listed, default=["0"], help="turns that a conversation has had: 0,2000")
+    parser.add_argument("--ready", type=float, default=READY, help="seconds for the clients to start")
+    parser.add_argument("--peers", type=listed, default=[], help=f"{','.join(peers.PEERS)}, see tests/bench/peers.py")
+    parser.add_argument("--peers-from", type=Path, default=Path(), help="the directory where they are installed")
     parser.add_argument("--quick", action="store_true", help="daphne alone, 1 and 20 streams of 50 tokens")
     parser.add_argument("--write", type=Path, help="put the table into this page of the documentation")
     return parser.parse_args()
@@ -265,14 +338,18 @@ def main() -> None:
     asked = options()
     if asked.quick:
         asked.servers, asked.streams, asked.tokens, asked.spread = ["daphne"], ["1", "20"], 50, 0.5
-    loads = [Load(int(streams), asked.tokens, asked.rate, asked.spread) for streams in asked.streams]
+    loads = [
+        Load(int(streams), asked.tokens, asked.rate, asked.spread, scene, int(turns), asked.ready)
+        for streams, turns, scene in product(asked.streams, asked.turns, asked.scenes)
+    ]
     conditions = (
         f"{machine()}. {asked.tokens} tokens an answer at {asked.rate:g} a second, begun over {asked.spread:g} s. "
         f"Load: the machine's load average over a minute after each line; the machine has {os.cpu_count()} cores."
     )
     print(conditions)
     print(tables.table(HEAD, []), end="", flush=True)
-    rows = run(loads, list(product(asked.servers, asked.databases, asked.brokers)))
+    ways = list(product(asked.servers, asked.databases, asked.brokers, asked.limits))
+    rows = run(loads, ways, asked.peers, asked.peers_from)
     if asked.write:
         tables.write(asked.write, "bench: load", f"{conditions}\n\n{tables.table(HEAD, rows)}")
 

@@ -12,24 +12,27 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.bench import tables
 from tests.bench.__main__ import Site
 from tests.bench.processes import listening, load, machine
 from tests.bench.provider import ENDLESS
-from tests.browser.conftest import CHROMIUMS, FLAGS
-from tests.services import free_port
+from tests.browser.conftest import FLAGS
+from tests.support.needs import find_chromium
+from tests.support.services import free_port
 
 AGAIN = 5
+
+LINE = 100  # milliseconds of a round trip, as on a phone; of a connection that is open
+FAST_LINE = {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
 
 WATCH = """() => {
   window.bench = { long: [], dropped: 0, worst: 0 };
@@ -100,21 +103,21 @@ class Long:
 
 
 def chromium() -> str:
-    """The machine's Chromium; the environment's CHROMIUM first."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if not found:
-        raise SystemExit("Chromium is not installed")
-    return found
+    """The machine's Chromium, or Playwright's own; the environment's CHROMIUM first."""
+    try:
+        return find_chromium()
+    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
+        raise SystemExit(str(missing)) from None
 
 
 def question(characters: int, rate: int, kind: str = "") -> str:
     return json.dumps({"characters": characters, "rate": rate, "first": 0, "of": kind})
 
 
-def of_the_page(context: BrowserContext) -> list[list[str]]:
+def of_the_page(context: BrowserContext, again: int) -> list[list[str]]:
     """What `/` weighs and takes, with nothing in the browser's cache."""
     loads: list[dict[str, Any]] = []
-    for _ in range(AGAIN):
+    for _ in range(again):
         page = context.new_page()
         client = context.new_cdp_session(page)
         client.send("Network.enable")
@@ -134,10 +137,15 @@ def of_the_page(context: BrowserContext) -> list[list[str]]:
     ]
 
 
-def of_the_first_word(context: BrowserContext) -> list[list[str]]:
+def of_the_first_word(context: BrowserContext, again: int, line: int = 0) -> list[list[str]]:
+    """From the click to the frame with the word; `line` is the round trip of a slower line, in milliseconds."""
     took = []
-    for _ in range(AGAIN + 1):
+    for _ in range(again + 1):
         page = context.new_page()
+        if line:
+            client = context.new_cdp_session(page)
+            client.send("Network.enable")
+            client.send("Network.emulateNetworkConditions", {**FAST_LINE, "latency": line})
         page.goto("/")
         page.wait_for_load_state("networkidle")  # nobody has typed a question before the page is there
         page.fill("#content", question(400, 100))
@@ -145,7 +153,8 @@ def of_the_first_word(context: BrowserContext) -> list[list[str]]:
         page.wait_for_selector(".foot[data-status=complete]")
         page.close()
     counted = took[1:]
-    return [["First word, from click to paint", f"{median(counted):.0f} ms (at most {max(counted):.0f})"]]
+    over = f" over a line of {line} ms" if line else ""
+    return [[f"First word{over}, from click to paint", f"{median(counted):.0f} ms (at most {max(counted):.0f})"]]
 
 
 def of_a_long_answer(context: BrowserContext, long: Long) -> list[list[str]]:
@@ -196,7 +205,7 @@ class Received:
         client.send("Network.enable")
 
     def _asked(self, event: dict[str, Any]) -> None:
-        if "/stream/" in event["request"]["url"]:
+        if "/stream/" in event["request"]["url"] or "/send/" in event["request"]["url"]:
             self._streams.add(event["requestId"])
 
     def _came(self, event: dict[str, Any]) -> None:
@@ -204,7 +213,7 @@ class Received:
             self.bytes += event["dataLength"]
 
 
-def measured(site: Site, longs: list[Long]) -> list[list[str]]:
+def measured(site: Site, longs: list[Long], again: int) -> list[list[str]]:
     visitor = site.visitors(1)[0]
     with ExitStack() as stack:
         stack.enter_context(site.serving())
@@ -213,7 +222,8 @@ def measured(site: Site, longs: list[Long]) -> list[list[str]]:
         stack.callback(browser.close)
         context = browser.new_context(base_url=site.server.url, viewport={"width": 1100, "height": 750})
         context.add_cookies([{"name": "sessionid", "value": visitor.session, "url": site.server.url}])
-        rows = of_the_page(context) + of_the_first_word(context) + of_nothing(context, 5)
+        rows = of_the_page(context, again) + of_the_first_word(context, again)
+        rows += of_the_first_word(context, again, LINE) + of_nothing(context, again)
         for long in longs:
             rows += of_a_long_answer(context, long)
         return rows
@@ -224,6 +234,7 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=200_000, help="of the long answer")
     parser.add_argument("--rates", default="200,2000", help="tokens of four characters a second")
     parser.add_argument("--of", default=",".join(ENDLESS), help="single blocks so long, at the last of the rates")
+    parser.add_argument("--again", type=int, default=AGAIN, help="how often what takes a moment is measured")
     parser.add_argument("--quick", action="store_true", help="20,000 characters at 2,000 tokens a second")
     parser.add_argument("--write", type=Path, help="put the table into this page of the documentation")
     asked = parser.parse_args()
@@ -235,7 +246,7 @@ def main() -> None:
         port = free_port()
         stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site("daphne", "sqlite", "memory", port))
-        rows = measured(site, longs)
+        rows = measured(site, longs, asked.again)
     conditions = f"{machine()}. Chromium, headless; daphne, SQLite. Load average at the end: {load()}."
     text = f"{conditions}\n\n{tables.table(('In the browser', 'Measured'), rows)}"
     print(text)

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 from uuid import uuid4
@@ -35,7 +36,8 @@ class Visitor:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One stream for each visitor. `target` is what is spoken at `url`: a provider's API (a pass-through speaks it
-    too), the site's JSON events, or what its page does. Times in seconds."""
+    too), the site's JSON events, or what its page does. Times in seconds.
+    """
 
     target: Target
     url: str
@@ -129,20 +131,26 @@ async def json_events(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -
 
 
 async def page(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
-    url = await ask_on_page(http, job, visitor)
-    async with http.get(url, headers={**cookies(visitor), "accept": "text/event-stream"}) as stream:
+    async with send_form(http, job, visitor, "text/html, text/event-stream") as stream:
         async for chunk in stream.content.iter_any():
             yield chunk
 
 
 async def ask_on_page(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> str:
-    """Send the form; the URL of the answer's stream."""
-    headers = {**cookies(visitor), "hx-request": "true", "x-csrftoken": _CSRF}
-    form = {"content": job.question, "conversation": visitor.conversation, "turn": str(uuid4())}
-    async with http.post(f"{job.url}/send/", data=form, headers=headers) as turn:
+    """Send the form and return the URL of the answer's stream."""
+    async with send_form(http, job, visitor, "text/html") as turn:
         found = _STREAM.search(await turn.text())
         assert found, f"{turn.status}: no stream in the turn"
     return job.url + found[1]
+
+
+def send_form(
+    http: aiohttp.ClientSession, job: Job, visitor: Visitor, accept: str
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    """Send what the composer's form sends, and return its response, with the stream if `accept` names SSE."""
+    headers = {**cookies(visitor), "hx-request": "true", "x-csrftoken": _CSRF, "accept": accept}
+    form = {"content": job.question, "conversation": visitor.conversation, "turn": str(uuid4())}
+    return http.post(f"{job.url}/send/", data=form, headers=headers)
 
 
 def cookies(visitor: Visitor) -> dict[str, str]:

@@ -24,7 +24,7 @@ from tests.bench import tables
 from tests.bench.__main__ import Site
 from tests.bench.client import TARGETS, Job, Visitor, ask_on_page, cookies
 from tests.bench.processes import cpu_seconds, listening, load, machine
-from tests.services import free_port
+from tests.support.services import free_port
 
 RATE = 2000
 LENGTH_HEAD = (

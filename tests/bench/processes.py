@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _START = 60.0
@@ -70,13 +70,14 @@ def listening(*arguments: str, port: int) -> Iterator[int]:
     """A Python process that listens on a port; its pid."""
     with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as started:
         try:
-            _wait_for(port)
+            wait_for(port)
             yield started.pid
         finally:
             started.terminate()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Return when something listens on a port."""
     end = time.monotonic() + _START
     while time.monotonic() < end:
         with socket.socket() as probe:

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.bench.__main__ import READY, WARMING, Load, Site, ask
 from tests.bench.client import Target
 from tests.bench.processes import listening, watching
-from tests.services import free_port
+from tests.support.services import free_port
 
 RATE = 250  # samples a second
 

@@ -5,6 +5,8 @@ What is asked for is a JSON object in the last message:
     {"tokens": 200, "rate": 50, "first": 0.2}         stamped: each token says when it was sent
     {"characters": 200000, "rate": 2000, "first": 0}  Markdown, a token of four characters each
     {…, "of": "list"}                                 one that never ends: paragraphs, list, table, code
+    {…, "thinking": 100}                              so many tokens of reasoning before the answer, at the same rate
+    {…, "tool": "calculate"}                          a call of this tool first, and the answer when its result has come
 
 `first` is in seconds, `rate` in tokens a second. A stamp is `stamp()`; the first token has two, the moment when the
 question arrived before the one when it was sent. Stamps stand in headings, paragraphs, lists and code, so that a site
@@ -93,6 +95,11 @@ _BEFORE = (
     b'data: {"id":"chatcmpl-C9xkQ2mV7bTgH3rLpW8sYdNfZ0aJu","object":"chat.completion.chunk","created":1760000000,'
     b'"model":"m","service_tier":"default","system_fingerprint":"fp_560af6e559","choices":[{"index":0,"delta":'
 )
+_THOUGHT = _BEFORE + b'{"reasoning_content":"I wonder "},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+_CALL = (
+    _BEFORE + b'{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"%b","arguments":"%b"}}]}'
+)
+_ARGUMENTS = {"calculate": rb"{\"expression\":\"6*7\"}"}
 _AFTER = b',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
 _END = (
     _BEFORE + b'{},"logprobs":null,"finish_reason":"stop"}],"usage":null}\n\n',
@@ -129,6 +136,13 @@ def markdown(characters: int, kind: str = "") -> Iterator[bytes]:
         yield json.dumps(text[start : start + 4], ensure_ascii=False)[1:-1].encode()
 
 
+def find_wanted(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the newest question wants; an answer that broke off is asked to go on by words that are none."""
+    said = [message["content"] for message in reversed(messages) if message["role"] == "user"]
+    wanted: dict[str, Any] = json.loads(next(content for content in said if content.startswith("{")))
+    return wanted
+
+
 class Connection(asyncio.Protocol):
     """One client, one request after the other."""
 
@@ -151,8 +165,20 @@ class Connection(asyncio.Protocol):
         length = _LENGTH.search(head)
         if end and length and len(body) >= int(length[1]):
             asked, self._received = stamp(), b""
-            wanted = json.loads(json.loads(body)["messages"][-1]["content"])
+            messages = json.loads(body)["messages"]
+            wanted = find_wanted(messages)
+            if messages[-1]["role"] == "user" and "tool" in wanted:
+                self._call(wanted["tool"])
+                return
             self._answering = asyncio.get_running_loop().create_task(self._answer(wanted, asked))
+
+    def _call(self, tool: str) -> None:
+        """Answer at once with a call of a tool."""
+        self.transport.write(_HEAD)
+        self._chunk(_CALL % (tool.encode(), _ARGUMENTS[tool]) + _AFTER)
+        for end in _END:
+            self._chunk(end.replace(b'"stop"', b'"tool_calls"'))
+        self.transport.write(b"0\r\n\r\n")
 
     async def _answer(self, wanted: dict[str, Any], asked: int) -> None:
         begun = time.monotonic() + wanted["first"]
@@ -162,6 +188,11 @@ class Connection(asyncio.Protocol):
             pieces = markdown(wanted["characters"], wanted.get("of", ""))
         self.transport.write(_HEAD)
         self._chunk(_BEFORE + b'{"role":"assistant","content":"","refusal":null}' + _AFTER)
+        for number in range(wanted.get("thinking", 0)):
+            if (wait := begun + number / wanted["rate"] - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            self._chunk(_THOUGHT)
+        begun = max(begun, time.monotonic())
         for number in count():
             if (wait := begun + number / wanted["rate"] - time.monotonic()) > 0:
                 await asyncio.sleep(wait)

@@ -1,4 +1,4 @@
-"""What one question costs the site, without a server around it: `python -m tests.bench.question [--page]`.
+"""What one question costs the site, without a server around it: `python -m tests.bench.question [--page] [--limits]`.
 
 The ASGI application is called in this process, thirty questions at once, each to its one-token answer: one after the
 other they cost a third more, because in between the processor's caches have seen other code. CPU is all of the process,
@@ -12,11 +12,13 @@ import argparse
 import asyncio
 import json
 import os
-import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -28,17 +30,31 @@ from uuid import uuid4
 import uvloop
 
 from tests.bench.processes import listening
-from tests.services import free_port
+from tests.support import databases
+from tests.support.server import ROOT
+from tests.support.services import free_port
 
 AT_ONCE = 30
 WARMING = AT_ONCE
 
 
-def environment(directory: str, provider: int) -> dict[str, str]:
-    """A site on an empty SQLite database that asks the bench's provider."""
+# Limits that nobody reaches, and a chain that nobody needs: what they cost is what is measured.
+LIMITS = {
+    "CHAT_MODELS": "openai:m,openai:n",
+    "CHAT_FALLBACKS": "openai:m=openai:n",
+    "CHAT_USER_STREAMS": "100000",
+    "CHAT_USER_REQUESTS_PER_MINUTE": "1000000",
+    "CHAT_USER_TOKENS_PER_DAY": "1000000000",
+    "CHAT_USER_COST_PER_MONTH": "999999",
+    "CHAT_PRICES": "openai:m=1/2",
+}
+
+
+def environment(database: str, provider: int, *, limits: bool) -> dict[str, str]:
+    """A site on this database that asks the bench's provider."""
     return {
         "DJANGO_SETTINGS_MODULE": "chatsite.settings",
-        "DATABASE_URL": f"sqlite:///{Path(directory) / 'site.sqlite3'}",
+        "DATABASE_URL": database,
         "SECRET_KEY": "no secret, and long enough for one " * 2,
         "OPENAI_API_KEY": "sk-test",
         "OPENAI_BASE_URL": f"http://127.0.0.1:{provider}/v1",
@@ -46,19 +62,18 @@ def environment(directory: str, provider: int) -> dict[str, str]:
         "CHAT_ACCESS_LOG": "0",
         "CHAT_USER_STREAMS": "0",
         "CHAT_USER_REQUESTS_PER_MINUTE": "0",
+        **(LIMITS if limits else {}),
     }
 
 
-def visitor(conversations: int) -> tuple[str, str, list[str]]:
-    """A user's token, session and conversations."""
-    from django.core.management import call_command  # noqa: PLC0415 - after the settings are chosen
-
-    call_command("migrate", verbosity=0)
-
-    from chat.models import ApiToken, Conversation, User  # noqa: PLC0415 - after the settings are chosen
+def visitor(conversations: int, *, limits: bool) -> tuple[str, str, list[str]]:
+    """A new user's token, session and conversations; with limits, in a site that has a budget."""
+    from chat.models import ApiToken, Budget, Conversation, User  # noqa: PLC0415 - after the settings are chosen
     from tests.bench.visitors import session_of  # noqa: PLC0415 - after the settings are chosen
 
-    user = User.objects.create_user("ada")
+    user = User.objects.create_user(f"{uuid4()}")
+    if limits:
+        Budget.objects.get_or_create(name="Site", defaults={"scope": "site", "tokens": 10**12, "cost": 10**6})
     made = Conversation.objects.bulk_create([Conversation(user=user) for _ in range(conversations)])
     return ApiToken.issue(user, "bench"), session_of(user), [str(conversation.pk) for conversation in made]
 
@@ -111,41 +126,41 @@ async def ask_as_program(application: Any, token: str, conversation: str) -> Non
 
 
 async def ask_as_page(application: Any, session: str, conversation: str) -> None:
-    """One question from a page: the form, and the stream of what its answer changes."""
+    """One question from a page: its form's own response is the stream."""
     csrf = "c" * 32
-    headers = {"cookie": f"sessionid={session}; csrftoken={csrf}", "hx-request": "true", "accept": "text/event-stream"}
-    form = urlencode({"content": QUESTION, "conversation": conversation, "turn": uuid4(), "csrfmiddlewaretoken": csrf})
-    kind = {"content-type": "application/x-www-form-urlencoded"}
-    turn = (await request(application, "/send/", form.encode(), headers=headers | kind)).decode()
-    stream = re.search(r'hx-sse:connect="([^"?]+)\?([^"]*)"', turn)
-    assert stream is not None, turn
-    changes = await request(application, stream[1], query=stream[2], headers=headers)
+    headers = {
+        "cookie": f"sessionid={session}; csrftoken={csrf}",
+        "hx-request": "true",
+        "accept": "text/html, text/event-stream",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    form = {"content": QUESTION, "conversation": conversation, "turn": uuid4(), "csrfmiddlewaretoken": csrf, "waits": 1}
+    changes = await request(application, "/send/", urlencode(form).encode(), headers=headers)
     assert b"event: done" in changes, changes
 
 
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
     """What is asked of the database, and handed over to threads, by kind."""
-    from asgiref.sync import SyncToAsync  # noqa: PLC0415 - not before Django's settings
-    from django.db.backends.utils import CursorWrapper  # noqa: PLC0415
+    from django.db.backends.utils import CursorWrapper  # noqa: PLC0415 - not before Django's settings
 
     counted: Counter[str] = Counter()
-    execute, hand_over = CursorWrapper.execute, SyncToAsync.__call__
+    execute, submit = CursorWrapper.execute, ThreadPoolExecutor.submit
 
     def asked(cursor: CursorWrapper, sql: Any, params: Any = None) -> Any:
-        counted["statements"] += 1
+        counted["statements"] += not str(sql).startswith("BEGIN")
         return execute(cursor, sql, params)
 
-    async def handed(function: Any, *args: Any, **kwargs: Any) -> Any:
+    def handed(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         counted["hand-overs"] += 1
-        return await hand_over(function, *args, **kwargs)
+        return submit(pool, function, *args, **kwargs)
 
-    with patch.object(CursorWrapper, "execute", asked), patch.object(SyncToAsync, "__call__", handed):
+    with patch.object(CursorWrapper, "execute", asked), patch.object(ThreadPoolExecutor, "submit", handed):
         yield counted
 
 
 async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str, conversations: list[str]) -> None:
-    from chat.generation import runner  # noqa: PLC0415 - after the settings are chosen
+    from chat.generation.process import get_runner  # noqa: PLC0415 - after the settings are chosen
     from chatsite.asgi import application, prepare  # noqa: PLC0415
 
     async def ask_in(asked: list[str]) -> None:
@@ -162,25 +177,34 @@ async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str
         await ask_in(conversations[WARMING + half :])
     print(f"{cpu / half * 1000:.1f} ms of CPU a question")
     for name, count in counted.items():
-        print(f"{count / half:.1f} {name}, the keeper's and those of transactions among them")
-    await runner().drain(0)
+        print(f"{count / half:.1f} {name}, the supervisor's among them")
+    await get_runner().drain(0)
+
+
+def find_database(directory: Path) -> str:
+    """The URL of the database that `DATABASE_URL` names, migrated, or of a new SQLite file."""
+    if url := os.environ.get("DATABASE_URL"):
+        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True)
+        return url
+    return f"sqlite:///{databases.new(directory).database}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--page", action="store_true", help="from a page, not over the API")
+    parser.add_argument("--limits", action="store_true", help="with every limit of a user, a budget and a chain")
     given = parser.parse_args()
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as directory,
         listening("-m", "tests.bench.provider", str(port), port=port),
-        patch.dict(os.environ, environment(directory, port)),
+        patch.dict(os.environ, environment(find_database(Path(directory)), port, limits=given.limits)),
     ):
         import django  # noqa: PLC0415 - after the settings are chosen
 
         django.setup()
-        token, session, conversations = visitor(2 * given.questions + WARMING)
+        token, session, conversations = visitor(2 * given.questions + WARMING, limits=given.limits)
         ask, known_as = (ask_as_page, session) if given.page else (ask_as_program, token)
         uvloop.run(measure(ask, known_as, conversations))
 

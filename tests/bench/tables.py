@@ -10,7 +10,7 @@ from statistics import quantiles
 NONE = "-"
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
+def compute_percentile(values: Sequence[float], percent: int) -> float:
     """Of no values: not a number."""
     if len(values) < 2:
         return values[0] if values else float("nan")
@@ -26,7 +26,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write(path: Path, section: str, text: str) -> None:
     """Put the text between the section's markers, `<!-- section -->` and `<!-- /section -->`; at the end of the page
-    when it has none."""
+    when it has none.
+    """
     page = path.read_text() if path.exists() else ""
     start, end = f"<!-- {section} -->", f"<!-- /{section} -->"
     block = f"{start}\n\n{text.strip()}\n\n{end}"

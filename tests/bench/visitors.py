@@ -1,6 +1,7 @@
 """Fills a site's database for a bench: users with tokens, sessions and conversations, as JSON on the output.
 
-Runs in the site's environment: `python -m tests.bench.visitors 20 200 0` for 20 users, 200 conversations, no turns.
+Runs in the site's environment: `python -m tests.bench.visitors 20 200 0 1` for 20 users, 200 conversations, no turns,
+and, with the 1, a budget of the site's.
 """
 
 # ruff: noqa: E402 - Django's models can be imported when it is set up
@@ -21,7 +22,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from chat.models import ApiToken, Conversation, Message, Role, User
+from chat.models import ApiToken, Budget, Conversation, Message, Role, User
 from tests.bench.client import Visitor
 from tests.bench.provider import MARKDOWN
 
@@ -79,4 +80,7 @@ def talk(conversation: Conversation, turns: int) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(visitor) for visitor in make(*map(int, sys.argv[1:4]))]))
+    wanted = list(map(int, sys.argv[1:5]))
+    if wanted.pop():  # every question of everybody has to be counted in it
+        Budget.objects.get_or_create(name="Site", defaults={"scope": "site", "tokens": 10**12, "cost": 10**6})
+    print(json.dumps([asdict(visitor) for visitor in make(*wanted)]))

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
 
-from tests.browser.login import log_in
+from tests.browser.login import Cookies, log_in_once
 from tests.browser.relay import Relay, relay_to
-from tests.databases import prepared
 from tests.provider_server import ProviderServer
-from tests.server import Server
+from tests.support.databases import prepared
+from tests.support.needs import find_chromium
+from tests.support.server import Server
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The machine's Chromium; without one these tests fail, they are not skipped."""
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    assert path, "Chromium is not installed; .ci/run installs it"
+    """The machine's Chromium, or Playwright's own."""
+    path = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -51,6 +48,7 @@ def server(
         "OPENAI_BASE_URL": provider.openai_url,
         "CHAT_MODELS": "openai:gpt-test",
         "CHAT_LEASE": "3",
+        "CHAT_FINISH_LOST": "0",  # what a page shows of an interrupted answer is tried here
         "CHAT_IDLE_NOTICE": "1",
         **environment,
     }
@@ -59,25 +57,37 @@ def server(
         yield server
 
 
+@pytest.fixture(scope="module")
+def cookies(server: Server) -> Cookies:
+    """The cookies of those who have logged in to the module's server."""
+    return {}
+
+
 @pytest.fixture
-def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+def context(browser: Browser, server: Server, cookies: Cookies) -> Iterator[BrowserContext]:
     """A browser profile that is logged in."""
     context = browser.new_context(base_url=server.url, viewport={"width": 1100, "height": 750})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    log_in(context, "demo")
+    log_in_once(context, "demo", cookies)
     yield context
     context.close()
 
 
+def is_missing_file(response: Response) -> bool:
+    """Return whether a page, its style sheet or its script asked for a file that does not exist."""
+    return response.status == 404 and response.request.resource_type not in ("document", "fetch", "xhr", "eventsource")
+
+
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A new chat. An error in the page's script, or a refusal by its policy, fails the test."""
+    """A new chat. An error in the page's script, a refusal by its policy, or a missing file fails the test."""
     errors: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(
         "console", lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None
     )
+    page.on("response", lambda response: errors.append(response.url) if is_missing_file(response) else None)
     page.goto("/")
     yield page
     assert errors == []

@@ -54,7 +54,7 @@ class Relay:
 
     def _sleep(self) -> None:
         for connection in self._connections:
-            if b"/stream/" in connection.asked:
+            if b"/stream/" in connection.asked or b"POST /send/" in connection.asked:
                 connection.is_dead = True
             else:
                 connection.close()
@@ -65,7 +65,16 @@ class Relay:
         ready.set()
         self._loop.run_forever()
         server.close()
+        self._loop.run_until_complete(self._end_tasks())
         self._loop.close()
+
+    async def _end_tasks(self) -> None:
+        """End what the browser, which is still open, has begun since the connections were cut."""
+        begun = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close with the loop's next rounds
 
     def stop(self) -> None:
         self.cut()

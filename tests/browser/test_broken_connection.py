@@ -6,9 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_chat_page import ask, foot
+from tests.browser.chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
-from tests.server import ROOT, Server
+from tests.support.server import ROOT, Server
 
 
 def test_a_server_that_is_killed_and_comes_back(page: Page, provider: ProviderServer, server: Server) -> None:
@@ -51,7 +51,7 @@ def test_a_page_loaded_while_an_answer_is_dead_learns_its_end(
 
 def test_the_extension_still_calls_its_events_as_the_script_expects() -> None:
     """htmx 4.0.1 renames them; the script listens to both, and this test notices the change."""
-    script = (ROOT / "static" / "chat" / "chat.js").read_text()
+    script = (ROOT / "static" / "chat" / "stream.js").read_text()
     import django_htmx  # noqa: PLC0415
 
     extension = (Path(django_htmx.__file__).parent / "static/django_htmx/ext/hx-sse-4.js").read_text()

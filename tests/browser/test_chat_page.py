@@ -7,32 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.chat_page import ask, distance, foot, thread
 from tests.provider_server import ProviderServer, Script
 
 CORPUS = sorted((Path(__file__).parent.parent / "corpus").glob("*.md"))
-
-
-def ask(page: Page, question: str = "Why is the sky blue?") -> None:
-    page.fill("#composer textarea", question)
-    page.keyboard.press("Enter")
-
-
-def foot(page: Page, status: str) -> None:
-    expect(page.locator(f".foot[data-status={status}]").last).to_be_visible(timeout=20_000)
-
-
-def thread(page: Page) -> str:
-    """The conversation as the browser has it, without what htmx notes down for itself."""
-    html: str = page.eval_on_selector(
-        "#thread",
-        """thread => {
-            const copy = thread.cloneNode(true);
-            copy.querySelectorAll("[data-htmx-powered]").forEach(e => e.removeAttribute("data-htmx-powered"));
-            copy.querySelectorAll(".turn").forEach(e => e.replaceWith(...e.childNodes));
-            return copy.innerHTML.replace(/>\\s+</g, "><").trim();
-        }""",
-    )
-    return html
 
 
 def test_the_question_and_a_sign_of_life_are_there_before_the_first_word(page: Page, provider: ProviderServer) -> None:
@@ -165,13 +143,6 @@ def test_hostile_text_runs_nothing_and_loads_nothing(page: Page, provider: Provi
     assert all(url.startswith(page.url.split("/c/")[0]) for url in asked)
 
 
-def distance(page: Page) -> float:
-    """Pixels between what is seen and the end of the conversation."""
-    scroller = "const s = document.querySelector('#scroller')"
-    found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")
-    return found
-
-
 def test_the_view_follows_the_text_unless_the_reader_has_scrolled_up(page: Page, provider: ProviderServer) -> None:
     text = "\n\n".join(f"Paragraph {number}." for number in range(150))
     provider.script = Script(text=text, chunk_size=20, delay_between=0.01, gate_after=1400)
@@ -224,3 +195,69 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
     foot(page, "complete")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.querySelector('#scroller').scrollWidth") <= width
+
+
+def composing(page: Page, key: str, **fields: object) -> None:
+    """A key while an input method composes in the box, as browsers tell of it."""
+    page.eval_on_selector(
+        "#composer textarea",
+        "(box, fields) => box.dispatchEvent(new KeyboardEvent('keydown', fields))",
+        {"key": key, "bubbles": True, "cancelable": True, **fields},
+    )
+
+
+@pytest.mark.parametrize("fields", [{"isComposing": True}, {"keyCode": 229}], ids=["composing", "safari"])
+def test_keys_of_an_input_method_neither_stop_nor_send(
+    page: Page, provider: ProviderServer, fields: dict[str, object]
+) -> None:
+    provider.script = Script(text="Because of the air.", chunk_size=8, gate_after=8)
+    ask(page)
+    expect(page.locator(".answer .text")).to_contain_text("Because")
+    page.fill("#composer textarea", "にほん")
+    composing(page, "Escape", **fields)
+    composing(page, "Enter", **fields)
+    provider.release()
+    foot(page, "complete")
+    composing(page, "Enter", **fields)
+    expect(page.locator("#composer textarea")).to_have_value("にほん")
+    expect(page.locator("#thread .turn")).to_have_count(1)
+
+
+def test_an_input_method_that_is_real_keeps_its_escape(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Because of the air.", chunk_size=8, gate_after=8)
+    ask(page)
+    expect(page.locator(".answer .text")).to_contain_text("Because")
+    page.focus("#composer textarea")
+    method = page.context.new_cdp_session(page)
+    method.send("Input.imeSetComposition", {"text": "にほ", "selectionStart": 2, "selectionEnd": 2})
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    expect(page.locator(".stop")).to_be_visible()
+    method.send("Input.insertText", {"text": "日本"})
+    page.keyboard.press("Escape")
+    foot(page, "stopped")
+
+
+def test_a_rating_moves_nothing_and_leaves_the_keyboard_and_the_later_turns_where_they_are(
+    page: Page, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="Because air scatters it.")
+    for question in ("Why is the sky blue?", "And why is it red?"):
+        ask(page, question)
+        expect(page.locator(".foot[data-status=complete]").last).to_be_visible(timeout=20_000)
+        page.wait_for_timeout(100)
+    expect(page.locator(".turn")).to_have_count(2)
+    first = page.locator(".answer").first
+    before = first.locator(".facts").bounding_box()
+    first.get_by_role("button", name="Good answer").press("Enter")
+    expect(first.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
+    expect(first.get_by_role("button", name="Good answer")).to_be_focused()
+    assert first.locator(".facts").bounding_box() == before
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(first.locator("textarea")).to_be_focused()
+    page.keyboard.type("Clear.")
+    first.get_by_role("button", name="Save").press("Enter")
+    expect(first.get_by_role("link", name="Change your comment on this answer")).to_be_focused()
+    expect(page.locator(".turn")).to_have_count(2)

@@ -6,7 +6,7 @@ import time
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.test_chat_page import ask, foot
+from tests.browser.chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
 
 TEXT = "".join(f"{number} " for number in range(10))
@@ -43,7 +43,8 @@ def test_a_tab_that_gives_way_still_reads_along(page: Page, context: BrowserCont
         ask(tab)
         expect(tab.locator(".text")).to_contain_text("0 1 2 3", timeout=15_000)
     lengths = [len(tab.inner_text(".text")) for tab in tabs]
-    page.wait_for_timeout(8000)
+    # A tab that gives way waits for 4 s and reads for 0.8 s.
+    page.wait_for_timeout(6000)
     for tab, length in zip(tabs, lengths, strict=True):
         text = tab.inner_text(".text")
         assert len(text) > length

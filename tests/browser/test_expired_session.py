@@ -7,11 +7,11 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.chat_page import ask, foot
 from tests.browser.relay import Relay
 from tests.browser.requests import counted
-from tests.browser.test_chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.support.server import Server
 
 END_SESSIONS = "from django.contrib.sessions.models import Session; Session.objects.all().delete()"
 
@@ -48,7 +48,7 @@ def test_a_page_without_a_session_says_so_and_hardly_asks(
     end_session(server, relay)
     expect(page.locator("#connection")).to_contain_text("You are logged out")
     with counted(page) as requests:
-        page.wait_for_timeout(25_000)
+        page.wait_for_timeout(12_000)
     assert len(requests) <= 2
     expect(page.locator("#connection")).to_contain_text("You are logged out")
     expect(page.locator(".text")).to_contain_text("one")
@@ -58,9 +58,11 @@ def test_the_page_goes_on_within_two_seconds_of_a_login_in_another_tab(
     page: Page, context: BrowserContext, provider: ProviderServer, server: Server, relay: Relay
 ) -> None:
     streaming(page, provider, relay)
-    end_session(server, relay)
-    expect(page.locator("#connection")).to_contain_text("You are logged out")
-    provider.release()
+    relay.cut()
+    provider.release()  # before its login ends, which would end the answer too
+    server.manage("shell", "-c", END_SESSIONS)
+    relay.mend()
+    expect(page.locator("#connection")).to_contain_text("You are logged out", timeout=20_000)
     log_in(context, relay.url)
     began = time.monotonic()
     foot(page, "complete")
@@ -124,7 +126,7 @@ def test_an_answer_that_is_gone_is_asked_for_once(
     with counted(page, "/stream/") as requests:
         relay.cut()
         relay.mend()
-        expect(page.locator("#connection")).to_contain_text("This answer is gone")
+        expect(page.locator("#connection")).to_contain_text("This answer is no longer available")
         page.wait_for_timeout(4000)
     assert len(requests) <= 2  # a first one may meet the cut
     expect(page.locator(".send")).to_be_visible()

@@ -1,16 +1,32 @@
-"""On a slow network the scripts come one after the other, and the page goes on with its answer all the same."""
+"""What a page loads: little, once a release; and when its scripts come late it goes on with its answer all the same."""
 
 from __future__ import annotations
 
+import gzip
 import time
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.test_chat_page import ask, foot, thread
+from tests.browser.chat_page import ask, foot, thread
 from tests.provider_server import ProviderServer, Script
 
 TEXT = "One two **three** four"
+
+
+FILES = """() => performance.getEntriesByType("resource").map(file =>
+    [new URL(file.name).pathname, file.encodedBodySize, file.transferSize])"""
+
+
+def test_a_new_page_is_light_and_the_next_asks_for_no_file(page: Page) -> None:
+    """Bytes as they are transferred, but for the page itself, which a proxy compresses; the font is not counted."""
+    files = {path: size for path, size, _ in page.evaluate(FILES)}
+    scripts = sum(size for path, size in files.items() if path.endswith(".js") and "/chat/" in path)
+    shared = sum(size for path, size in files.items() if not path.endswith(".woff2"))
+    assert 0 < scripts <= 20_000
+    assert shared + len(gzip.compress(page.content().encode())) <= 60_000
+    page.goto("/")
+    assert [path for path, _, transferred in page.evaluate(FILES) if transferred] == []
 
 
 @pytest.mark.parametrize("late", ["htmx-4", "hx-sse-4", "chat/chat"])
@@ -35,3 +51,13 @@ def test_a_page_that_is_loaded_in_the_middle_of_an_answer_follows_it(
     page.unroute_all()
     page.reload()
     assert thread(page) == streamed
+
+
+def test_a_key_whose_script_cannot_be_loaded_says_so(page: Page) -> None:
+    page.route("**/shortcuts.js", lambda route: route.abort())
+    page.locator("#scroller").focus()
+    page.keyboard.press("?")
+    expect(page.locator("#connection")).to_contain_text("could not be loaded")
+    page.unroute_all()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()

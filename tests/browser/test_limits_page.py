@@ -7,23 +7,22 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_chat_page import ask, foot
+from tests.browser.chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.support.server import Server
 
-# Seconds: `chat.known.KNOWN_FOR` in the server, which is zero in this process.
+# Seconds: the time limit of the server's cache (`CACHES` in its settings); this process has none.
 KNOWN_FOR = 5
 
 
 def limit(server: Server, requests_per_minute: int) -> None:
-    """Of the user `demo`, from the next request on: the first limit of a site is known to the server after a moment."""
+    """Of the user `demo`: the server knows it after a moment."""
     code = (
         "from chat.models import Limit, User; Limit.objects.update_or_create(user=User.objects.get(username='demo'), "
         f"defaults={{'requests_per_minute': {requests_per_minute}}})"
     )
     server.manage("shell", "--no-imports", "-c", code)
-    if requests_per_minute:
-        time.sleep(KNOWN_FOR)
+    time.sleep(KNOWN_FOR)
 
 
 def test_a_refused_question_stays_in_the_box_and_can_be_sent_later(
@@ -53,7 +52,8 @@ def test_the_usage_page_is_reached_from_the_sidebar_and_scrolls_in_one_direction
     page.set_viewport_size({"width": width, "height": 700})
     if width < 832:
         page.click(".menu")
-    page.click("#sidebar >> text=Usage")
+    page.click("#sidebar .account button")
+    page.click("text=Usage")
     expect(page.locator("h2")).to_have_text("Usage and limits")
     expect(page.locator("#sidebar")).to_be_visible(visible=width >= 832)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

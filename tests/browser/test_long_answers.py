@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_chat_page import ask, distance, foot, thread
+from tests.browser.chat_page import ask, distance, foot, thread
 from tests.provider_server import ProviderServer, Script
 
 LONG = {
@@ -78,7 +78,7 @@ def test_a_block_of_code_of_many_screens_is_copied_whole(page: Page, provider: P
         assert page.evaluate("navigator.clipboard.readText()") == code
 
 
-def test_what_is_out_of_sight_is_found_and_printed(page: Page, provider: ProviderServer) -> None:
+def test_text_out_of_sight_is_found_and_printed(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text=LONG["paragraphs"], chunk_size=500)
     ask(page)
     foot(page, "complete")

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
+from tests.browser.chat_page import ask, foot, thread
 from tests.browser.relay import Relay
 from tests.browser.requests import counted
-from tests.browser.test_chat_page import ask, foot, thread
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.support.server import Server
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_new_conversation_appears_in_the_list_of_a_new_chat(page: Page, contex
     expect(page.locator("#conversations [aria-current]")).to_have_text(title)
 
 
-def test_what_a_program_asks_is_shown_too(page: Page, server: Server, provider: ProviderServer) -> None:
+def test_questions_of_a_program_are_shown_too(page: Page, server: Server, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
     ask(page, "The first question")
     foot(page, "complete")
@@ -149,7 +149,7 @@ def test_what_a_program_asks_is_shown_too(page: Page, server: Server, provider: 
     expect(page.locator(".foot[data-status=complete]")).to_have_count(2)
 
 
-def test_what_was_asked_while_the_socket_was_away_is_fetched(
+def test_questions_asked_while_the_socket_was_away_are_fetched(
     page: Page, other: Page, relay: Relay, provider: ProviderServer
 ) -> None:
     other.goto(f"{relay.url}/c/{page.url.split('/')[-2]}/")

@@ -6,11 +6,11 @@ import time
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.chat_page import ask, foot
 from tests.browser.relay import Relay
 from tests.browser.requests import counted
-from tests.browser.test_chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.support.server import Server
 
 LONG = Script(text="word " * 4000, chunk_size=5, delay_between=0.02)
 

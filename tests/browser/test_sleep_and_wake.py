@@ -7,9 +7,9 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.chat_page import ask, foot
 from tests.browser.relay import Relay
 from tests.browser.requests import counted
-from tests.browser.test_chat_page import ask, foot
 from tests.provider_server import ProviderServer, Script
 
 HEARTBEAT = 2

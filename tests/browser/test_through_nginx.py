@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests import databases
+from tests.browser.chat_page import ask, foot, thread
 from tests.browser.login import log_in
-from tests.browser.test_chat_page import ask, foot, thread
-from tests.nginx import Nginx
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
-from tests.waiting import PATIENCE
+from tests.support import databases
+from tests.support.nginx import SERVED_BY, Nginx
+from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 PARAGRAPHS = "\n\n".join(f"Paragraph *{number}* with some words." for number in range(40))
 
@@ -44,6 +44,7 @@ def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactor
         "OPENAI_BASE_URL": provider.openai_url,
         "CHAT_MODELS": "openai:gpt-test",
         "CHAT_LEASE": "3",
+        "CHAT_FINISH_LOST": "0",  # what a page shows of an answer that nobody continues is tried here
     }
     database, _ = databases.new(directory)
     servers = [Server("daphne", database, logs=directory, **environment) for _ in range(2)]
@@ -91,6 +92,13 @@ def test_the_page_its_files_and_its_stream_come_over_http_2(page: Page, provider
     assert protocols(page) == {"h2"}
 
 
+def ask_and_find_producer(page: Page, deployment: Deployment) -> Server:
+    """Ask, and return the process that answers, as the head of its response tells it."""
+    with page.expect_response(lambda response: response.request.method == "POST") as asked:
+        ask(page)
+    return deployment.by_port(int(asked.value.headers[SERVED_BY.lower()].rpartition(":")[2]))
+
+
 def stream_of(page: Page) -> str:
     """The access log's pattern for the streams of the answer that the page follows."""
     address = page.get_attribute(".wire", "hx-sse:connect") or ""
@@ -129,15 +137,15 @@ def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_th
 ) -> None:
     """Tabs follow at both processes; the one that does not produce the answer dies."""
     provider.script = Script(text=PARAGRAPHS, chunk_size=5, delay_between=0.02, gate_after=200)
-    ask(page)
+    producer = ask_and_find_producer(page, deployment)
     expect(page.locator(".text")).to_contain_text("Paragraph 3")
     stream = stream_of(page)
-    producer = deployment.nginx.served_by("POST /send/")[-1]
-    [bystander] = [server for server in deployment.servers if server.port != producer]
-    # Sockets count as connections too, so nobody knows which tab nginx gives to which process.
+    [bystander] = [server for server in deployment.servers if server is not producer]
     tabs = [page]
     for _ in range(5):
         tabs.append(page.context.new_page())
+        # One connection a tab: with a socket beside each stream, all streams may come to the same process.
+        tabs[-1].route_web_socket("**/ws/chat/", lambda socket: None)
         tabs[-1].goto(page.url)
         expect(tabs[-1].locator(".text")).to_contain_text("Paragraph 3")
     bystander.kill()
@@ -153,20 +161,17 @@ def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_th
 def wait_until_kept(page: Page, words: str) -> None:
     """Until the database has these words: without Redis, what no checkpoint has dies with its process."""
     answer = (page.get_attribute(".answer", "id") or "").removeprefix("answer-")
-    end = time.monotonic() + PATIENCE
-    while words not in page.request.get(f"/api/answers/{answer}/").json()["text"]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until(lambda: words in page.request.get(f"/api/answers/{answer}/").json()["text"])
 
 
 def test_a_page_whose_answer_died_with_its_process_learns_so_from_the_other(
     page: Page, provider: ProviderServer, deployment: Deployment
 ) -> None:
     provider.script = Script(text=PARAGRAPHS, chunk_size=5, gate_after=200)
-    ask(page)
+    producer = ask_and_find_producer(page, deployment)
     expect(page.locator(".text")).to_contain_text("Paragraph 3")
     wait_until_kept(page, "Paragraph *3*")
-    deployment.by_port(deployment.nginx.served_by("POST /send/")[-1]).kill()
+    producer.kill()
     foot(page, "interrupted")
     expect(page.locator(".text")).to_contain_text("Paragraph 3")
     provider.script = Script(text="All of it.")

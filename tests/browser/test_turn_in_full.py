@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_chat_page import ask
+from tests.browser.chat_page import ask
 from tests.provider_server import Call, ProviderServer, Script
 
 
@@ -74,6 +74,20 @@ def test_continue_goes_on_where_the_answer_broke(page: Page, provider: ProviderS
     expect(page.locator(".answer")).to_have_count(1)
 
 
+def test_continue_is_offered_at_the_end_of_the_conversation_alone(page: Page, provider: ProviderServer) -> None:
+    provider.enqueue(Script(text="A half of the whole", chunk_size=6, drop_after=7))
+    provider.script = Script(text="Another one.")
+    ask(page, "Tell me")
+    ended(page, "interrupted")
+    expect(page.locator("button.continue")).to_be_visible()
+    ask(page, "Something else, then")
+    ended(page)
+    expect(page.locator("button.continue").and_(page.locator(":visible"))).to_have_count(0)
+    page.reload()
+    expect(page.locator("#thread .answer")).to_have_count(2)
+    expect(page.locator("button.continue")).to_have_count(0)
+
+
 def test_another_wording_is_a_branch_and_the_old_one_is_two_clicks_away(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="First.")
     ask(page, "Old wording")
@@ -81,8 +95,11 @@ def test_another_wording_is_a_branch_and_the_old_one_is_two_clicks_away(page: Pa
     provider.script = Script(text="Second.")
     page.hover("#thread .question")
     page.click("#thread .question a.edit")
-    expect(page.locator("#content")).to_have_value("Old wording")
-    page.fill("#content", "New wording")
+    expect(page.locator(".editor textarea")).to_have_value("Old wording")
+    page.keyboard.press("Escape")
+    expect(page.locator("#thread .question a.edit")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.fill(".editor textarea", "New wording")
     page.keyboard.press("Enter")
     expect(page.locator(".wordings .attempts")).to_contain_text("Wording 2 of 2")
     ended(page)

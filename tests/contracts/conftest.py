@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chat.providers import Pool, Provider
+from chat.providers.base import Provider
+from chat.providers.registry import Pool
 from tests.contracts.hearing import KEY, TEXT, Make
 from tests.provider_server import ProviderServer, Script
 
@@ -18,7 +19,7 @@ async def server() -> AsyncIterator[ProviderServer]:
         yield server
 
 
-@pytest.fixture(params=["openai", "anthropic"])
+@pytest.fixture(params=["openai", "responses", "anthropic"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -27,15 +28,17 @@ def name(request: pytest.FixtureRequest) -> str:
 async def make(name: str, server: ProviderServer) -> AsyncIterator[Make]:
     """Makes providers of the kind under test, and closes them."""
     configuration: dict[str, dict[str, Any]] = {
-        "openai": {"api_key": KEY, "base_url": server.openai_url},
+        "openai": {"api_key": KEY, "base_url": server.openai_url, "api": "chat"},
+        "responses": {"api_key": KEY, "base_url": server.openai_url, "api": "responses"},
         "anthropic": {"api_key": KEY, "base_url": server.anthropic_url},
         "demo": {"pace": 0},
     }
     pools: list[Pool] = []
 
     def make(**options: Any) -> Provider:
-        pools.append(Pool({name: {**configuration[name], **options}}))
-        return pools[-1].get(name)
+        provider = "openai" if name == "responses" else name
+        pools.append(Pool({provider: {**configuration[name], **options}}))
+        return pools[-1].get(provider)
 
     yield make
     for pool in pools:

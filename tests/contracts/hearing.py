@@ -9,10 +9,25 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from chat.errors import ChatError
-from chat.events import Finish, FinishReason, ProviderEvent, Reasoning, Signature, Token, ToolArguments, ToolCall, Usage
-from chat.providers import Called, Prompt, Provider, Thinking, Turn
+from chat.core.errors import ChatError
+from chat.core.events import (
+    Finish,
+    FinishReason,
+    NativeForm,
+    ProviderEvent,
+    Reasoning,
+    Signature,
+    Token,
+    ToolArguments,
+    ToolCall,
+    ToolCallExtra,
+    Usage,
+)
+from chat.providers.base import THINKING, CalledTool, Prompt, Provider, Thinking, Turn, is_sign_of_life
 from tests.provider_server import Script
+
+OPENAI = pytest.mark.parametrize("name", ["openai"], indirect=True)
+ANTHROPIC = pytest.mark.parametrize("name", ["anthropic"], indirect=True)
 
 KEY = "sk-test-51f0c2a7e9b84d36"
 PROMPT = Prompt("test-model", (Turn("system", "Be brief."), Turn("user", "Why is the sky blue?")))
@@ -43,7 +58,7 @@ REFUSALS = [
     pytest.param(Script(status=408), "timeout", id="408"),
     pytest.param(Script(status=504), "timeout", id="504"),
     pytest.param(Script(html_200=True), "upstream_error", id="200 web page"),
-    pytest.param(Script(plain_json=True), "upstream_error", id="200 JSON"),
+    pytest.param(Script(raw='{"greeting": "hello"}', raw_type="application/json"), "upstream_error", id="200 JSON"),
 ]
 
 FAULTS = [
@@ -89,14 +104,15 @@ class Heard:
         return next((event for event in reversed(self.events) if isinstance(event, Usage)), None)
 
     @property
-    def calls(self) -> list[Called]:
+    def calls(self) -> list[CalledTool]:
         """The tool calls in the order in which they began, with what came of their arguments."""
         arguments: dict[str, str] = {}
         for event in self.events:
             if isinstance(event, ToolArguments):
                 arguments[event.id] = arguments.get(event.id, "") + event.delta
         begun = [event for event in self.events if isinstance(event, ToolCall)]
-        return [Called(call.id, call.name, arguments.get(call.id, "")) for call in begun]
+        extras = {event.id: event.content for event in self.events if isinstance(event, ToolCallExtra)}
+        return [CalledTool(call.id, call.name, arguments.get(call.id, ""), extras.get(call.id, "")) for call in begun]
 
     @property
     def thinking(self) -> tuple[Thinking, ...]:
@@ -109,6 +125,11 @@ class Heard:
                 blocks.append(Thinking(text, event.content))
                 text = ""
         return tuple(blocks)
+
+    @property
+    def native_form(self) -> str:
+        """What later turns send back in the place of the text."""
+        return next((event.content for event in self.events if isinstance(event, NativeForm)), "")
 
     @property
     def kinds(self) -> list[str]:
@@ -127,9 +148,9 @@ async def hear(provider: Provider, prompt: Prompt = PROMPT, each: Callable[[str]
     try:
         async with asyncio.timeout(PATIENCE), aclosing(provider.stream(prompt)) as batches:
             async for batch in batches:
-                assert batch, "an empty batch"
-                events += batch
-                await each(Heard(events).text)
+                if not is_sign_of_life(batch):
+                    events += [event for event in batch if event is not THINKING]
+                    await each(Heard(events).text)
     except ChatError as error:
         return Heard(events, error)
     return Heard(events)

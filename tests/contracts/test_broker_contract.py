@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from chat.broker import LONGEST_BATCH, Broker, Following, NotLiveError
+from chat.broker.base import LONGEST_BATCH, Broker, Following, NotLiveError
 from chat.broker.memory import MemoryBroker
 from chat.broker.redis import RedisBroker
-from chat.events import Done, Event, Notice, Reasoning, Token, Usage
-from chat.transcript import Transcript
+from chat.core.events import Done, Event, Notice, Reasoning, Token, Usage
+from chat.core.transcript import Transcript
 from tests.browser.relay import relay_to
-from tests.services import Redis
-from tests.waiting import eventually
+from tests.support.services import Redis
+from tests.support.waiting import eventually
 
 ANSWER = "answer-1"
 USAGE = Usage(3, 5)
@@ -83,7 +83,7 @@ async def heard(following: Following, text: str) -> list[Event]:
     """What comes until so much text has come; nothing else may come in between."""
     events: list[Event] = []
     while text_of(events) != text:
-        batch = await following.next(PATIENCE)
+        batch = await following.read_next(PATIENCE)
         assert batch is not None
         assert batch.events, f"{text_of(events)!r} and no more"
         events += batch.events
@@ -93,7 +93,7 @@ async def heard(following: Following, text: str) -> list[Event]:
 async def rest(following: Following) -> list[Event]:
     """Everything that still comes, to the end."""
     events: list[Event] = []
-    while (batch := await following.next(PATIENCE)) is not None:
+    while (batch := await following.read_next(PATIENCE)) is not None:
         events += batch.events
     return events
 
@@ -130,7 +130,7 @@ async def test_a_reader_goes_on_from_its_position(broker: Broker, owner: Owner, 
 
 async def test_a_waiting_reader_is_woken_by_the_first_word(broker: Broker, owner: Owner) -> None:
     async with broker.follow(ANSWER, 0) as following:
-        waiting = asyncio.ensure_future(following.next(PATIENCE))
+        waiting = asyncio.ensure_future(following.read_next(PATIENCE))
         await asyncio.sleep(0)
         await owner.say("word")
         batch = await asyncio.wait_for(waiting, PATIENCE)
@@ -140,7 +140,7 @@ async def test_a_waiting_reader_is_woken_by_the_first_word(broker: Broker, owner
 
 async def test_silence_gives_an_empty_batch_and_the_next_word_is_not_lost(broker: Broker, owner: Owner) -> None:
     async with broker.follow(ANSWER, 0) as following:
-        batch = await following.next(0.01)
+        batch = await following.read_next(0.01)
         assert batch is not None
         assert not batch.events
         await owner.say("late")
@@ -153,7 +153,7 @@ async def test_the_end_comes_once_and_last(broker: Broker, owner: Owner) -> None
         await heard(following, "all")
         await owner.end()
         assert await rest(following) == [USAGE, DONE]
-        assert await following.next(PATIENCE) is None
+        assert await following.read_next(PATIENCE) is None
 
 
 async def test_a_reader_that_was_told_the_usage_gets_the_end_alone(broker: Broker, owner: Owner) -> None:
@@ -173,7 +173,7 @@ async def test_an_ended_answer_is_not_live(broker: Broker, owner: Owner) -> None
 async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, owner: Owner) -> None:
     async with broker.follow(ANSWER, 0) as following:
         await owner.broker.notify(ANSWER, NOTICE)
-        batch = await following.next(PATIENCE)
+        batch = await following.read_next(PATIENCE)
         assert batch is not None
         assert list(batch.events) == [NOTICE]
         await owner.say("again")
@@ -184,7 +184,7 @@ async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, 
 async def test_a_reader_who_comes_during_silence_is_told_of_it(broker: Broker, owner: Owner) -> None:
     await owner.broker.notify(ANSWER, NOTICE)
     async with broker.follow(ANSWER, 0) as following:
-        batch = await following.next(PATIENCE)
+        batch = await following.read_next(PATIENCE)
         assert batch is not None
         assert list(batch.events) == [NOTICE]
 
@@ -211,7 +211,7 @@ async def test_a_long_answer_comes_in_pieces(broker: Broker, owner: Owner) -> No
     async with broker.follow(ANSWER, 3) as following:
         seen = ""
         while len(seen) < len(text) - 3:
-            batch = await following.next(PATIENCE)
+            batch = await following.read_next(PATIENCE)
             assert batch is not None
             assert 0 < len(text_of(batch.events)) <= LONGEST_BATCH
             seen += text_of(batch.events)
@@ -234,7 +234,7 @@ async def test_the_readers_of_an_answer_that_is_given_up_are_sent_to_the_databas
         await owner.broker.give_up(ANSWER)
         await broker.forget(ANSWER)  # as the reaper's notice makes every process do
         with pytest.raises(NotLiveError):
-            await following.next(PATIENCE)
+            await following.read_next(PATIENCE)
 
 
 async def test_what_is_seized_is_what_was_shown(redis: Redis) -> None:
@@ -270,7 +270,7 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
             await owner.say("two ")
             await heard(near, "two ")
             with pytest.raises(NotLiveError):
-                await far.next(PATIENCE)
+                await far.read_next(PATIENCE)
             server.resume()
         await eventually(lambda: is_live(readers))
         async with readers.follow(ANSWER, 4) as far:

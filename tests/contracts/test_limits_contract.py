@@ -11,9 +11,9 @@ from itertools import cycle
 import httpx2
 import pytest
 
-from tests import databases
 from tests.provider_server import ProviderServer, Script
-from tests.server import Cluster, Server
+from tests.support import databases
+from tests.support.server import Cluster, Server
 
 pytestmark = pytest.mark.database
 
@@ -69,6 +69,7 @@ def users(provider_thread: ProviderServer, tmp_path_factory: pytest.TempPathFact
     directory = tmp_path_factory.mktemp("site")
     database, token = databases.tested(directory)
     environment = {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "30"}
+    environment["CHAT_TOOLS"] = "none"  # their schemas are a part of what an answer reserves
     server = Server("daphne", database, logs=directory, **environment)
     tokens = json.loads(server.manage("shell", "--no-imports", "-c", USERS))
     with Cluster("daphne", database, token, size=3, logs=directory, **environment) as cluster:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from chat.events import FinishReason, Usage
-from chat.providers import Called, Provider, ToolSchema
+from chat.core.events import FinishReason, Usage
+from chat.providers.base import CalledTool, Provider, ToolSchema
 from tests.contracts.hearing import (
     AFTER,
     CLOSES_WITHIN,
@@ -30,7 +30,6 @@ from tests.provider_server import Call, ProviderServer, Script
 from tests.provider_server.directives import NASTY
 
 CALLS = [Call("weather", '{"city":"Zürich"}', "call_a"), Call("clock", "{}", "call_b")]
-REFUSALS_OF_WHOLE_ANSWERS = [case for case in REFUSALS if case.id != "200 JSON"]
 
 
 async def test_an_answer_comes_whole(provider: Provider, server: ProviderServer) -> None:
@@ -83,10 +82,11 @@ async def test_without_usage_there_is_none(provider: Provider, server: ProviderS
 
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "tool_calls"])
 async def test_its_finish_reason_is_the_providers(
-    provider: Provider, server: ProviderServer, reason: FinishReason
+    name: str, provider: Provider, server: ProviderServer, reason: FinishReason
 ) -> None:
+    is_of_calls = name == "responses" and reason == "tool_calls"  # its calls alone say that it waits for tools
     server.script = Script(text=TEXT, finish_reason=reason)
-    assert (await complete(provider)).finishes == [reason]
+    assert (await complete(provider)).finishes == ["stop" if is_of_calls else reason]
 
 
 async def test_an_empty_answer_is_a_finish_alone(provider: Provider, server: ProviderServer) -> None:
@@ -117,13 +117,20 @@ async def test_calls_without_ids_get_one_each(provider: Provider, server: Provid
 async def test_the_request_carries_the_parameters(
     name: str, provider: Provider, server: ProviderServer, ask: Any
 ) -> None:
-    schema = {"type": "object", "properties": {"sky": {"type": "string"}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"sky": {"type": "string"}}}
+    schema |= {"required": ["sky"], "additionalProperties": False}
     await ask(provider, replace(PROMPT, max_output_tokens=77, temperature=0.0, response_schema=schema))
     body = server.requests[0].body
-    assert (body["model"], body["max_tokens"], body["temperature"]) == ("test-model", 77, 0.0)
-    expected = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    limit = body["max_output_tokens" if name == "responses" else "max_tokens"]
+    assert (body["model"], limit, body["temperature"]) == ("test-model", 77, 0.0)
+    expected: dict[str, Any] = {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+    }
     if name == "openai":
         assert body["response_format"] == expected
+    elif name == "responses":
+        assert body["text"] == {"format": {"type": "json_schema", **expected["json_schema"]}}
     else:
         assert [(tool["name"], tool["input_schema"]) for tool in body["tools"]] == [("answer", schema)]
         assert (body["tool_choice"]["type"], body["tool_choice"]["name"]) == ("tool", "answer")
@@ -138,13 +145,13 @@ async def test_a_tool_without_parameters_is_sent_with_an_object(provider: Provid
     server.script = Script(text="", tool_calls=[Call("clock", "{}", "a")])
     heard = await complete(provider, replace(PROMPT, tools=(ToolSchema("clock", "", {"type": "object"}),)))
     assert [(call.id, call.name) for call in heard.calls] == [("a", "clock")]
-    assert heard.calls[0] in (Called("a", "clock", "{}"), Called("a", "clock", ""))
+    assert heard.calls[0] in (CalledTool("a", "clock", "{}"), CalledTool("a", "clock", ""))
 
 
 # Failures
 
 
-@pytest.mark.parametrize(("script", "code"), REFUSALS_OF_WHOLE_ANSWERS)
+@pytest.mark.parametrize(("script", "code"), REFUSALS)
 async def test_a_refused_request_has_its_code(
     provider: Provider, server: ProviderServer, script: Script, code: str
 ) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from chat.providers import Provider
+from chat.providers.base import Provider
 from tests.contracts.hearing import AFTER, DROPS, FAULTS, KEY, PATIENCE, REFUSALS, TEXT, Make, failed, hear
 from tests.provider_server import ProviderServer, Script
 
@@ -134,10 +134,10 @@ async def test_the_wait_may_be_a_date(provider: Provider, server: ProviderServer
     assert failed(await hear(provider)).retry_after == pytest.approx(100, abs=PATIENCE)
 
 
-async def test_a_refused_connection_is_an_upstream_error(make: Make) -> None:
+async def test_a_refused_connection_is_a_provider_that_could_not_be_reached(make: Make) -> None:
     async with ProviderServer() as gone:
         url = gone.openai_url
-    assert failed(await hear(make(base_url=url))).code == "upstream_error"
+    assert failed(await hear(make(base_url=url))).code == "unreachable"
 
 
 async def test_a_wrong_key_is_an_authentication_failure(make: Make) -> None:

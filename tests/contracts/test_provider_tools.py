@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chat.events import Finish, ProviderEvent, ToolArguments, ToolCall
-from chat.providers import Called, Prompt, Provider, ToolSchema, Turn
+from chat.core.events import Finish, ProviderEvent, ToolArguments, ToolCall
+from chat.providers.base import CalledTool, Prompt, Provider, ToolSchema, Turn
 from tests.contracts.hearing import PATIENCE, PROMPT, TEXT, Heard, complete, hear
 from tests.provider_server import Call, ProviderServer, Script
 
@@ -28,7 +28,7 @@ CALLS = [
     Call("clock", "{}", "call_b"),
     Call("weather", '{"city": "Rome"}', "call_c"),
 ]
-MADE = [Called(call.id, call.name, call.arguments) for call in CALLS]
+MADE = [CalledTool(call.id, call.name, call.arguments) for call in CALLS]
 
 # The manners that keep the ids, and those that lose them on the way.
 WITH_IDS = [
@@ -61,6 +61,9 @@ def results_in(name: str, body: dict[str, Any]) -> list[tuple[str, str]]:
     """The id and the content of each result in the request, in its order."""
     if name == "openai":
         return [(turn["tool_call_id"], turn["content"]) for turn in body["messages"] if turn["role"] == "tool"]
+    if name == "responses":
+        outputs = [item for item in body["input"] if item.get("type") == "function_call_output"]
+        return [(item["call_id"], item["output"]) for item in outputs]
     blocks = [block for turn in body["messages"] if isinstance(turn["content"], list) for block in turn["content"]]
     return [(block["tool_use_id"], block["content"]) for block in blocks if block["type"] == "tool_result"]
 
@@ -174,10 +177,10 @@ async def test_a_call_without_arguments_is_told(provider: Provider, server: Prov
 
 async def test_a_call_without_a_name_is_told_without_one(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", tool_calls=[Call("", '{"city": "Rome"}', "a")])
-    assert (await hear(provider, ASKED)).calls == [Called("a", "", '{"city": "Rome"}')]
+    assert (await hear(provider, ASKED)).calls == [CalledTool("a", "", '{"city": "Rome"}')]
 
 
-@pytest.mark.parametrize("reason", ["stop", "anything"])
+@pytest.mark.parametrize("reason", ["stop", "end_turn", "function_call"])
 async def test_an_answer_that_stops_with_calls_waits_for_tools(
     provider: Provider, server: ProviderServer, reason: str
 ) -> None:
@@ -207,7 +210,7 @@ async def test_the_request_carries_the_tools(name: str, provider: Provider, serv
     if name == "openai":
         assert {tool["type"] for tool in sent} == {"function"}
         sent = [tool["function"] for tool in sent]
-    schemas = [tool["parameters" if name == "openai" else "input_schema"] for tool in sent]
+    schemas = [tool["input_schema" if name == "anthropic" else "parameters"] for tool in sent]
     assert [(tool["name"], tool["description"]) for tool in sent] == [(tool.name, tool.description) for tool in TOOLS]
     assert schemas == [tool.parameters for tool in TOOLS]
     assert "tool_choice" not in server.requests[0].body
@@ -219,6 +222,7 @@ async def test_one_tool_can_be_forced(name: str, provider: Provider, server: Pro
         server.requests[0].body["tool_choice"]
         == {
             "openai": {"type": "function", "function": {"name": "clock"}},
+            "responses": {"type": "function", "name": "clock"},
             "anthropic": {"type": "tool", "name": "clock", "disable_parallel_tool_use": True},
         }[name]
     )
@@ -226,7 +230,7 @@ async def test_one_tool_can_be_forced(name: str, provider: Provider, server: Pro
 
 async def test_a_prompt_without_tools_says_nothing_of_them(provider: Provider, server: ProviderServer) -> None:
     await hear(provider)
-    assert not {"tools", "tool_choice", "response_format", "temperature"} & server.requests[0].body.keys()
+    assert not {"tools", "tool_choice", "response_format", "text", "temperature"} & server.requests[0].body.keys()
 
 
 @pytest.mark.parametrize("ask", [hear, complete])
@@ -253,7 +257,9 @@ async def test_anthropic_gets_all_results_in_one_user_message_and_the_next_quest
 ) -> None:
     turns = (
         Turn("user", "How is it?"),
-        Turn("assistant", "I look.", calls=(Called("a", "weather", '{"city": "Rome"}'), Called("b", "clock", ""))),
+        Turn(
+            "assistant", "I look.", calls=(CalledTool("a", "weather", '{"city": "Rome"}'), CalledTool("b", "clock", ""))
+        ),
         Turn("tool", "Sunny.", call_id="a"),
         Turn("tool", "The clock stands still.", call_id="b", ok=False),
         Turn("user", "And now?"),
@@ -277,7 +283,7 @@ async def test_anthropic_gets_all_results_in_one_user_message_and_the_next_quest
 async def test_openai_gets_a_message_for_each_result(provider: Provider, server: ProviderServer) -> None:
     turns = (
         Turn("user", "How is it?"),
-        Turn("assistant", "", calls=(Called("a", "weather", '{"city":  "Rome"}'), Called("b", "clock", ""))),
+        Turn("assistant", "", calls=(CalledTool("a", "weather", '{"city":  "Rome"}'), CalledTool("b", "clock", ""))),
         Turn("tool", "Sunny.", call_id="a"),
         Turn("tool", "The clock stands still.", call_id="b", ok=False),
     )
@@ -314,7 +320,7 @@ async def test_arguments_that_are_no_object_go_back_inside_one(
 ) -> None:
     heard = Heard([ToolCall("a", "weather"), ToolArguments("a", arguments), Finish("tool_calls")])
     assert (await hear(provider, answered(ASKED, heard, "No JSON."))).error is None
-    assert "INVALID_JSON" in str(server.requests[0].body["messages"])
+    assert "INVALID_JSON" in str(server.requests[0].body)
 
 
 @pytest.mark.parametrize("call_id", ["functions.weather:0", "chatcmpl-tool-" + "0" * 32, "id with spaces", "é"])
@@ -334,5 +340,5 @@ async def test_a_history_with_calls_is_accepted_when_there_are_no_tools_any_more
 
 
 def test_the_size_of_a_prompt_counts_what_the_calls_say() -> None:
-    turns = (Turn("assistant", "12345", calls=(Called("a", "weather", "678"), Called("b", "clock", "90"))),)
+    turns = (Turn("assistant", "12345", calls=(CalledTool("a", "weather", "678"), CalledTool("b", "clock", "90"))),)
     assert Prompt("m", turns).size == 10

@@ -9,16 +9,17 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.databases import prepared
 from tests.provider_server import ProviderServer, Script
-from tests.server import Server
+from tests.support.client import Client
+from tests.support.databases import prepared
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.database
 
@@ -39,50 +40,6 @@ def provider_thread() -> Iterator[ProviderServer]:
 @pytest.fixture
 def environment(provider_thread: ProviderServer) -> dict[str, str]:
     return {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "3"}
-
-
-class Client:
-    """A program with a token."""
-
-    def __init__(self, server: Server, token: str) -> None:
-        self.http = httpx2.Client(
-            base_url=server.url,
-            headers={"authorization": f"Bearer {token}"},
-            timeout=30,
-            limits=httpx2.Limits(max_connections=100),
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.http.close()
-
-    def begin(self, content: str = "Hello") -> str:
-        conversation = self.http.post("/api/conversations/").json()["id"]
-        path = f"/api/conversations/{conversation}/messages/"
-        response = self.http.post(path, json={"content": content}, headers={"prefer": "respond-async"})
-        return str(response.json()["answer"])
-
-    def answer(self, answer: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(f"/api/answers/{answer}/").json()
-        return found
-
-    def ended(self, answer: str, within: float) -> dict[str, Any]:
-        """The answer once it is terminal; the test fails when it is not in time."""
-        end = time.monotonic() + within
-        while (found := self.answer(answer))["status"] in {"queued", "streaming"}:
-            assert time.monotonic() < end, f"still {found['status']} after {within} s"
-            time.sleep(0.1)
-        return found
-
-    def events(self, answer: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-        path = f"/api/answers/{answer}/events/?after={after}"
-        with self.http.stream("GET", path, headers={"accept": "application/x-ndjson"}) as response:
-            for line in response.iter_lines():
-                if line:
-                    event = json.loads(line)
-                    yield event.pop("position"), event
 
 
 def test_an_answer_streams_as_it_is_said(
@@ -117,6 +74,7 @@ def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
     provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
+    environment["CHAT_FINISH_LOST"] = "0"
     with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answers = [client.begin() for _ in range(5)]
         seen = ""
@@ -140,13 +98,13 @@ def test_sigterm_loses_nothing_and_ends_in_time(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
     provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
-    environment["CHAT_DRAIN"] = "1"
+    environment |= {"CHAT_DRAIN": "1", "CHAT_FINISH_LOST": "0"}
     with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
         seen: list[dict[str, Any]] = []
         reader = threading.Thread(target=lambda: seen.extend(event for _, event in client.events(answer)))
         reader.start()
-        time.sleep(0.5)
+        wait_until(lambda: seen)
         assert server.terminate(10) < 10
         reader.join(10)
         text = "".join(event.get("content", "") for event in seen)

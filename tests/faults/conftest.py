@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests import databases
 from tests.faults import LONG, SEED, Place
 from tests.faults.load import Load
 from tests.provider_server import ProviderServer
-from tests.server import Cluster
-from tests.services import Postgres, Redis
+from tests.support import databases
+from tests.support.server import Cluster
+from tests.support.services import Postgres, Redis
 
 # The limits on one user are not what is tried here, nor is leaving.
 ENVIRONMENT = {
     "CHAT_MODELS": "openai:gpt-test",
     "CHAT_ABANDON_AFTER": "0",
+    # What ends where nobody goes on is what most of these try; test_kill_is_finished.py lets them go on.
+    "CHAT_FINISH_LOST": "0",
     # The short form has less time, not less to keep; the long one has the defaults.
     **({} if LONG else {"CHAT_LEASE": "3", "CHAT_DRAIN": "3"}),
     "CHAT_USER_STREAMS": "100000",
@@ -57,9 +59,12 @@ def environment() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clusters() -> Iterator[dict[str, Cluster]]:
-    """Those that run, by place and environment: three servers take some seconds to start."""
+    """Those that run, by place and environment: three servers take some seconds to start.
+
+    They end with these tests: twenty servers that nobody asks took a third of a core from the browser tests.
+    """
     clusters: dict[str, Cluster] = {}
     yield clusters
     for cluster in clusters.values():
@@ -76,7 +81,8 @@ async def cluster(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Cluster]:
     """Running servers, as many as the place has, from an earlier test or new. A test that fails leaves none behind, and
-    what they logged is shown."""
+    what they logged is shown.
+    """
     service: Redis | None = request.getfixturevalue("redis") if place.redis else None
     redis = {"REDIS_URL": service.url} if service else {}
     every = {**ENVIRONMENT, "OPENAI_BASE_URL": provider.openai_url, **redis, **environment}

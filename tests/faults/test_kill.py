@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults import ALONE, MANY, Place, places, short_or_long
 from tests.faults.load import Asked, Load, Reading
-from tests.server import Cluster
+from tests.support.server import Cluster
 
 ROUNDS = short_or_long(1, 25)
 ANSWERS = short_or_long(10, 20)
@@ -63,8 +63,9 @@ async def is_honest(one: Asked, kept: str, reading: Reading, killed: float, load
     if redis:
         assert kept == reading.text
     else:
-        # What was shown and is lost is less than what was said in the last second.
+        # What was shown and is lost is less than what was said in the last second. No position lies past the end.
         assert reading.text.startswith(kept)
+        assert reading.position == len(kept) + 2
 
 
 async def is_whole(one: Asked, reading: Reading, load: Load) -> None:

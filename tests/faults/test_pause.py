@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import ALONE, LONG, MANY, Place, places, short_or_long
 from tests.faults.load import Asked, Load
-from tests.server import Cluster
+from tests.support.server import Cluster
 
 ANSWERS = short_or_long(8, 20)
 CHARACTERS = 5000

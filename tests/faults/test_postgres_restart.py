@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults import MANY, Place, places, short_or_long
 from tests.faults.load import Asked, Load, Reading
-from tests.services import Postgres
+from tests.support.services import Postgres
 
 ANSWERS = short_or_long(12, 50)
 AWAY_FOR = short_or_long([0.0], [0.0, 3.0, 0.0, 7.0])  # seconds, for each restart

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
 from tests.faults.load import Load
-from tests.server import Cluster
+from tests.support.server import Cluster
 
 SENDS = short_or_long(10, 50)
 RETRIES = short_or_long(10, 50)
@@ -41,14 +41,14 @@ async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place,
 
 
 @pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
-async def test_a_retry_during_the_run_gives_the_run(place: Place, load: Load) -> None:
+async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place, load: Load) -> None:
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
         await asyncio.sleep(load.chance.uniform(0, 0.5))
         retried = await asyncio.gather(
-            *(load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+            *(load.response("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
         )
-        assert {each["answer"] for each in retried} == {asked.answer}
+        assert [(status, said["error"]["answer"]) for status, said in retried] == [(409, asked.answer)] * 2
         assert (await load.follow(asked.answer)).text == asked.text
         assert len(load.recorded(asked)) == 1
 
@@ -83,7 +83,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
     async def race() -> None:
         asked = await load.ask(200, chunk_size=10, delay_between=0.02)  # 0.4 s
         followings = [load.following(asked.answer) for _ in range(2)]
-        await asyncio.sleep(0.4 + load.chance.uniform(-0.1, 0.1))
+        await asyncio.sleep(0.4 + load.chance.uniform(-0.1, 0.4))  # on a busy machine it takes longer
         said = await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
         assert said["status"] in {"complete", "stopped"}
         for following in followings:

@@ -12,7 +12,7 @@ import redis as client
 
 from tests.faults import MANY, Place, places, short_or_long
 from tests.faults.load import Asked, Load, Reading
-from tests.services import Redis
+from tests.support.services import Redis
 
 GONE_FOR = short_or_long(3.0, 30.0)
 BEFORE_AND_AFTER = short_or_long(1.0, 6.0)

@@ -14,7 +14,7 @@ import pytest
 from tests.faults import ALONE, MANY, Place, places, short_or_long
 from tests.faults.load import Load
 from tests.faults.processes import Use, use
-from tests.server import Cluster, logged_in
+from tests.support.server import Cluster, logged_in
 
 FOLLOWERS = 300
 CONNECTIONS_AT_MOST = 20

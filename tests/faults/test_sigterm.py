@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
 from tests.faults.load import Asked, Load
-from tests.server import Cluster, Server
+from tests.support.server import Cluster, Server
 
 ANSWERS = short_or_long(15, 50)
 PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.05}
@@ -22,6 +23,12 @@ MUCH = 4000  # 25 s, which no drain waits for
 
 EXIT_WITHIN = 10.0
 ON_ITS_WAY = 0.5
+
+
+@pytest.fixture
+def environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The default drain where the time of the exit is what is tried, also in the short form."""
+    return {"CHAT_DRAIN": "8", "CHAT_MAX_PROMPT_CHARS": "2000000"} if "neither_read" in request.node.name else {}
 
 
 @asynccontextmanager
@@ -79,3 +86,46 @@ async def is_refused(load: Load, question: Asked) -> None:
 async def test_an_idle_server_leaves_in_spite_of_a_half_sent_request(place: Place, cluster: Cluster) -> None:
     async with half_sent_request(cluster.servers[0], cluster.token):
         await asyncio.to_thread(cluster.servers[0].terminate, EXIT_WITHIN)
+
+
+class Unread:
+    """A client that asks for something long and reads none of it, through buffers that hold little."""
+
+    def __init__(self, server: Server, request: str) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.connect(("127.0.0.1", server.port))
+        self._socket.sendall(request.encode())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("place", places(ALONE, "uvicorn-sqlite-1", sizes=(1,), redis=(False,)), ids=str)
+async def test_clients_that_neither_read_nor_send_do_not_delay_the_exit(
+    place: Place, load: Load, cluster: Cluster
+) -> None:
+    """With the default drain, and an answer that takes longer: readers that do not read, a program that waits for the
+    whole, half of a request, and a connection that is kept for a next one.
+    """
+    victim = cluster.servers[0]
+    bearer = f"Authorization: Bearer {cluster.token}\r\n"
+    asked = await load.ask(300_000, victim, chunk_size=10_000, delay_between=0.02)
+    slow = await load.ask(MUCH, victim, **PACE)
+    paths = [f"/api/answers/{asked.answer}/events/", f"/api/answers/{slow.answer}/events/"]
+    clients = [Unread(victim, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}\r\n") for path in paths * 3]
+    clients.append(Unread(victim, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
+    waits = await load.question(MUCH, victim, **PACE)
+    body = json.dumps({"content": waits.content})
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{bearer}"
+    path = f"/api/conversations/{waits.conversation}/messages/"
+    clients.append(Unread(victim, f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n{body}"))
+    await load.begun(waits)
+    async with half_sent_request(victim, cluster.token):
+        took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
+    print(f"{place}: {took:.1f} s")
+    for client in clients:
+        client.close()
+    await asyncio.to_thread(victim.start)
+    kept = await load.answer(slow.answer)
+    assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_restart")

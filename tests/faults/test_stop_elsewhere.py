@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults import FILE, MANY, Place, places, short_or_long
 from tests.faults.load import Load
-from tests.server import Cluster
+from tests.support.server import Cluster
 
 TIMES = short_or_long(12, 100)
 AT_ONCE = 10

@@ -1,4 +1,4 @@
-"""A provider for tests: a local HTTP server that speaks both wire formats and fails in every way they can.
+"""A provider for tests: a local HTTP server that speaks three wire formats and fails in every way they can.
 
     async with ProviderServer() as server:                      # in the test's event loop
     with ProviderServer.in_thread() as server:                  # in a thread of its own
@@ -9,7 +9,7 @@ and a directive in the user's message (see `directives.py`) has its own way.
 """
 
 from tests.provider_server.recorded import Recorded
-from tests.provider_server.script import Call, Script
+from tests.provider_server.script import Call, Refuses, Script
 from tests.provider_server.server import ProviderServer
 
-__all__ = ["Call", "ProviderServer", "Recorded", "Script"]
+__all__ = ["Call", "ProviderServer", "Recorded", "Refuses", "Script"]

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from chat.core.events import Usage
+from tests.provider_server.anthropic_contracts import CONTRACTS, signature_of
 from tests.provider_server.script import Call
 from tests.provider_server.wire import Frame, Json, Kind, Refusal, Wire
 
@@ -137,7 +139,11 @@ class AnthropicWire(Wire):
         return {**message, "stop_reason": self._stop_reason()}
 
     def _thought(self, reasoning: str) -> Json:
-        return {"type": "thinking", "thinking": reasoning, "signature": self.script.signature}
+        return {"type": "thinking", "thinking": reasoning, "signature": self._signature_of(reasoning)}
+
+    def _signature_of(self, reasoning: str) -> str:
+        """Return what ends a block of reasoning: a model that has a contract signs it, any other as the script says."""
+        return signature_of(self.model, reasoning) if self.model in CONTRACTS else self.script.signature
 
     def _called(self, call: Call) -> Json:
         called = {"type": "tool_use", "name": call.name, "input": {}}
@@ -172,7 +178,7 @@ class AnthropicWire(Wire):
         yield self._block_start(index, {"type": "thinking", "thinking": "", "signature": ""}, "opening")
         for piece in self._pieces_of(reasoning):
             yield self._block_delta(index, {"type": "thinking_delta", "thinking": piece}, "reasoning")
-        if signature := self.script.signature:
+        if signature := self._signature_of(reasoning):
             yield self._block_delta(index, {"type": "signature_delta", "signature": signature}, "opening")
         yield from self._block_stop(index, "opening")
 
@@ -203,10 +209,13 @@ class AnthropicWire(Wire):
     def _usage(self, output_tokens: int) -> Json:
         usage = self.script.usage
         return {
-            "input_tokens": usage.input_tokens - usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": _uncached(usage),
+            "cache_creation_input_tokens": usage.written_tokens + usage.written_hour_tokens,
             "cache_read_input_tokens": usage.cached_tokens,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": usage.written_tokens,
+                "ephemeral_1h_input_tokens": usage.written_hour_tokens,
+            },
             "output_tokens": output_tokens,
             "service_tier": "standard",
         }
@@ -214,8 +223,8 @@ class AnthropicWire(Wire):
     def _final_usage(self) -> Json:
         usage = self.script.usage
         final: Json = {
-            "input_tokens": usage.input_tokens - usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": _uncached(usage),
+            "cache_creation_input_tokens": usage.written_tokens + usage.written_hour_tokens,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
         }
@@ -236,6 +245,10 @@ class AnthropicWire(Wire):
     def _event(self, event: Json, kind: Kind) -> Frame:
         name = str(event["type"]).encode()
         return Frame(b"event: " + name + b"\ndata: " + self.dumped(event) + b"\n\n", kind)
+
+
+def _uncached(usage: Usage) -> int:
+    return usage.input_tokens - usage.cached_tokens - usage.written_tokens - usage.written_hour_tokens
 
 
 def _input(call: Call) -> Json:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.provider_server import openai_models
 from tests.provider_server.script import Call
 from tests.provider_server.tool_deltas import call_deltas, tool_deltas
 from tests.provider_server.wire import Frame, Json, Kind, Refusal, Wire
@@ -80,12 +81,12 @@ class OpenAIWire(Wire):
             return Refusal(400, "invalid_request_error", "you must provide a model parameter")
         if not request.get("messages"):
             return Refusal(400, "invalid_request_error", "Invalid 'messages': empty array.", "empty_array", "messages")
-        return _complaint_about(request["messages"])
+        return _complaint_about(request["messages"]) or openai_models.complaint_about_chat(request)
 
     @staticmethod
     def error_body(refusal: Refusal) -> Json:
         """See `Wire`."""
-        _, error_type, message, code, param = refusal
+        _, error_type, message, code, param, _ = refusal
         return {"error": {"message": message, "type": error_type, "param": param, "code": code}}
 
     def refusal(self) -> Refusal:

@@ -43,7 +43,7 @@ class Recorded:
     @property
     def prompt(self) -> str:
         """The text of the last user message."""
-        for message in reversed(self.body.get("messages") or []):
+        for message in reversed(self._messages):
             if message.get("role") == "user" and not _is_result(message):
                 return _text(message.get("content"))
         return ""
@@ -51,8 +51,13 @@ class Recorded:
     @property
     def brings_results(self) -> bool:
         """Its last message is the result of a tool call."""
-        messages = self.body.get("messages") or [{}]
-        return _is_result(messages[-1])
+        return bool(self._messages) and _is_result(self._messages[-1])
+
+    @property
+    def _messages(self) -> list[dict[str, Any]]:
+        """The conversation in the request, in any of the formats."""
+        found = self.body.get("messages") or self.body.get("input") or []
+        return [{"role": "user", "content": found}] if isinstance(found, str) else found
 
     def sent(self, characters: int) -> None:
         """So many more characters were sent now."""
@@ -82,7 +87,8 @@ class Recorded:
 def _is_result(message: dict[str, Any]) -> bool:
     content = message.get("content")
     parts = content if isinstance(content, list) else []
-    return message.get("role") == "tool" or any(part.get("type") == "tool_result" for part in parts)
+    is_output = message.get("type") == "function_call_output"
+    return is_output or message.get("role") == "tool" or any(part.get("type") == "tool_result" for part in parts)
 
 
 def _text(content: object) -> str:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from chat.events import Usage
+from chat.core.events import Usage
 
 PARAGRAPH = """\
 ## Why the sky is blue
@@ -76,9 +76,26 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refuses:
+    """What a server does not take, in its own words. `part` is a path in the request, such as `stream_options`,
+    `thinking.type=enabled`, `max_tokens>4096`, `messages.*.role=system` or `messages.-1.role=assistant`.
+    """
+
+    part: str
+    message: str
+    status: int = 400
+    type: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+    body: Any = None
+    """The whole of the error, of a server that has a form of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Script:
     """One answer. Fields combine; those named `…_after` count characters of the text, and one that lies beyond
-    its end counts as its end. Times are seconds."""
+    its end counts as its end. Times are seconds.
+    """
 
     # What is said.
     text: str = PARAGRAPH
@@ -104,6 +121,8 @@ class Script:
     """`stop`, `length`, `content_filter` or `tool_calls`; empty: what fits. Any other goes out as it is."""
     usage: Usage = field(default_factory=lambda: Usage(input_tokens=12, output_tokens=34))
     no_usage: bool = False
+    counts_tokens: bool = False
+    """Count the usage from the request and the answer, with what the server's prompt cache holds, and charge it."""
 
     # How it is cut into deltas and bytes.
     chunks: Sequence[str] = ()
@@ -149,6 +168,15 @@ class Script:
     plain_json: bool = False
     """A JSON object instead of the stream, as a server that ignores `stream` sends."""
 
+    refuses_parts: Sequence[Refuses] = ()
+    """Refuse a request that has one of these parts, the first that it has; answer any other."""
+
+    raw: str = ""
+    """The body as it is, whatever was asked for: in place of everything that is said here. Its bytes are its UTF-8."""
+    raw_type: str = "text/event-stream; charset=utf-8"
+    location: str = ""
+    """Redirect there, with `status`."""
+
     # Faults of the stream.
     stall_after: int | None = None
     stall_for: float | None = None
@@ -162,6 +190,9 @@ class Script:
     eof_after: int | None = None
     """The HTTP body ends properly and the answer does not."""
     drop_after: int | None = None
+    drop_each: Sequence[int] = ()
+    """Of a response in background mode: the connections that bring the text up to these places break there, one for
+    each place; the response goes on."""
     drop_by: Literal["reset", "close"] = "reset"
     """The connection ends in the middle of an HTTP chunk, by TCP reset or by an ordinary close."""
     no_finish: bool = False
@@ -185,7 +216,7 @@ class Script:
 
     @property
     def refuses(self) -> bool:
-        return self.status != 200 or self.context_length or self.content_filter
+        return not self.raw and (self.status != 200 or self.context_length or self.content_filter)
 
     @property
     def faults(self) -> list[Fault]:

@@ -8,25 +8,41 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from tests.provider_server.anthropic import REQUEST_ID, AnthropicWire
+from tests.provider_server.anthropic_contracts import CONTRACTS, Strict
+from tests.provider_server.background import (
+    BackgroundResponse,
+    BackgroundResponses,
+    complaint_about_background,
+    read_stream_query,
+)
 from tests.provider_server.bell import Bell
 from tests.provider_server.connection import ChunkedBody, Connection, Request
 from tests.provider_server.delivery import Delivery
 from tests.provider_server.directives import changed, directed
 from tests.provider_server.openai import OpenAIWire
+from tests.provider_server.openai_models import contract_of
+from tests.provider_server.openai_responses import ResponsesWire
+from tests.provider_server.parts import refusal_of_a_part
+from tests.provider_server.prompt_cache import PromptCache
 from tests.provider_server.recorded import Recorded
 from tests.provider_server.script import Script
 from tests.provider_server.wire import HTML, Json, Refusal, Wire
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0
-MODELS = ("gpt-test", "claude-test")
+MODELS = ("gpt-test", "messages-test")
 
-WIRES: dict[str, type[Wire]] = {"/v1/chat/completions": OpenAIWire, "/v1/messages": AnthropicWire}
+WIRES: dict[str, type[Wire]] = {
+    "/v1/chat/completions": OpenAIWire,
+    "/v1/responses": ResponsesWire,
+    "/v1/messages": AnthropicWire,
+}
 
 
 class ProviderServer:
@@ -36,6 +52,12 @@ class ProviderServer:
         self.script = script or Script()
         """What answers when the queue is empty and the message has no directive."""
         self.requests: list[Recorded] = []
+        self.prompt_cache = PromptCache()
+        """Charges the requests whose script says `counts_tokens`."""
+        self.strict = Strict()
+        """What the models that have a contract remember, and bill."""
+        self.background = BackgroundResponses()
+        """The Responses API's, which go on without their clients."""
         self.port = port
         self._api_key = api_key
         self._queue: deque[Script] = deque()
@@ -71,6 +93,7 @@ class ProviderServer:
     ) -> None:
         self._server.close()
         tasks = [connection.task for connection in self._connections]
+        tasks += [response.close() for response in self.background.all]
         for connection in [*self._connections]:
             connection.break_off(reset=True)
             connection.task.cancel()
@@ -100,7 +123,8 @@ class ProviderServer:
 
     def release(self) -> None:
         """End the hold, and let every request that has arrived so far pass one gate (`Script.gate_after`),
-        the one where it stands or the next one it comes to."""
+        the one where it stands or the next one it comes to.
+        """
         self._held = False
         for recorded in self.requests:
             recorded.releases += 1
@@ -137,6 +161,8 @@ class ProviderServer:
         path = request.path.partition("?")[0]
         if request.method == "POST" and path in WIRES:
             await self._answer(WIRES[path], request, connection)
+        elif path.startswith("/v1/responses/"):
+            await self._follow(path.removeprefix("/v1/responses/"), request, connection)
         elif request.method == "GET" and path == "/v1/models":
             await connection.respond_json(200, _models())
         elif path.startswith("/_/"):
@@ -153,11 +179,22 @@ class ProviderServer:
             await connection.respond_json(400, wire_type.error_body(refusal))
             return
         recorded = self._record(request, body, connection)
+        strict = wire_type is AnthropicWire and body.get("model") in CONTRACTS
         wire = wire_type(recorded.script, body)
         try:
-            if refusal_of_request := wire.complaint(request.headers, body, self._api_key):
-                await connection.respond_json(refusal_of_request.status, wire.error_body(refusal_of_request))
+            if refusal_of_request := (
+                wire.complaint(request.headers, body, self._api_key)
+                or complaint_about_background(body)
+                or (self.strict.complaint(body) if strict else None)
+                or refusal_of_a_part(recorded.script, body)
+            ):
+                error = refusal_of_request.body or wire.error_body(refusal_of_request)
+                await connection.respond_json(refusal_of_request.status, error)
             else:
+                if strict:
+                    wire = self._billed(wire, recorded)
+                elif recorded.script.counts_tokens:
+                    wire = wire_type(self._charged(recorded), body)
                 await self._perform(wire, recorded, connection)
             recorded.finished_at = monotonic()
         finally:
@@ -165,6 +202,52 @@ class ProviderServer:
                 recorded.closed_at = connection.lost_at
             recorded.waiting = False
             self._bell.ring()
+
+    async def _follow(self, place: str, request: Request, connection: Connection) -> None:
+        """Answer a request for a response in background mode: its stream from some event on, its state, its end."""
+        response_id, _, action = place.partition("/")
+        recorded = Recorded(request.method, request.path, request.headers, {}, connection.peer, self.script)
+        self.requests.append(recorded)
+        self._bell.ring()
+        wants_stream, after = read_stream_query(request.path)
+        found = self.background.find(response_id)
+        refusal = self.background.take_refusal()
+        try:
+            if found is None:
+                message = f"Response with id '{response_id}' not found."
+                refusal = refusal or Refusal(404, "invalid_request_error", message, None, "id")
+            elif refusal is None and action == "cancel" and request.method == "POST":
+                self.background.cancelled.append(response_id)
+                refusal = found.cancel()
+            elif refusal is None and wants_stream:
+                refusal = self.background.complaint_about_stream(found)
+            if refusal is not None or found is None:
+                assert refusal is not None
+                await connection.respond_json(refusal.status, OpenAIWire.error_body(refusal))
+            elif wants_stream:
+                await self._send_response(found, recorded, connection, after)
+            else:
+                await connection.respond_json(200, found.snapshot())
+            recorded.finished_at = monotonic()
+        finally:
+            if recorded.finished_at is None:
+                recorded.closed_at = connection.lost_at
+            self._bell.ring()
+
+    async def _send_response(
+        self, response: BackgroundResponse, recorded: Recorded, connection: Connection, after: int | None = None
+    ) -> None:
+        body = ChunkedBody(connection, split_bytes=recorded.script.split_bytes)
+        await body.start(_stream_headers())
+        await response.send(body, recorded, after)
+
+    def _billed(self, wire: Wire, recorded: Recorded) -> Wire:
+        """Return the answer of a model that has a contract, with what it costs by the model's own count."""
+        said = recorded.script.usage
+        usage = self.strict.count(recorded.body, said.output_tokens, said.reasoning_tokens)
+        recorded.script = replace(recorded.script, usage=usage)
+        self.strict.remember(recorded.body, wire.completion()["content"])
+        return AnthropicWire(recorded.script, recorded.body)
 
     def _record(self, request: Request, body: Json, connection: Connection) -> Recorded:
         recorded = Recorded(request.method, request.path, request.headers, body, connection.peer, self.script)
@@ -176,13 +259,34 @@ class ProviderServer:
         self._bell.ring()
         return recorded
 
+    def _charged(self, recorded: Recorded) -> Script:
+        """Return the request's script with the usage that its prompt and its answer come to."""
+        script = recorded.script
+        contract = contract_of(str(recorded.body["model"]))
+        answer = script.whole_text + "".join(call.arguments for call in script.tool_calls)
+        pays = contract is not None and contract.pays_for_writing
+        usage = self.prompt_cache.charge(recorded.body, answer, script.reasoning, pays_for_writing=pays)
+        return replace(script, usage=usage)
+
     async def _perform(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
         script = wire.script
         await asyncio.sleep(script.delay_headers)
         if script.html_200:
             await connection.respond(script.status, HTML, "text/html; charset=utf-8")
+        elif script.location:
+            headers = {"location": script.location}
+            await connection.respond(script.status, b"", "text/plain", headers)
+        elif script.raw:
+            await self._send_raw(script, recorded, connection)
         elif script.refuses:
             await self._refuse(wire, recorded, connection)
+        elif isinstance(wire, ResponsesWire) and recorded.body.get("background"):
+            response = BackgroundResponse(wire, recorded, self._bell, lambda: self._held)
+            self.background.add(response)
+            if recorded.body.get("stream"):
+                await self._send_response(response, recorded, connection)
+            else:
+                await connection.respond_json(200, response.snapshot())
         elif script.plain_json or not recorded.body.get("stream"):
             await self._complete(wire, recorded, connection)
         else:
@@ -191,6 +295,21 @@ class ProviderServer:
             )
             await body.start(_stream_headers())
             await Delivery(wire, body, recorded, self._bell, lambda: self._held).run()
+
+    async def _send_raw(self, script: Script, recorded: Recorded, connection: Connection) -> None:
+        data = script.raw.encode("utf-8", "surrogatepass")
+        if script.status != 200:
+            await connection.respond(script.status, data, script.raw_type)
+            return
+        body = ChunkedBody(connection, split_bytes=script.split_bytes)
+        await body.start({**_stream_headers(), "content-type": script.raw_type})
+        if script.drop_after is None:
+            await body.write(data)
+            recorded.sent_bytes += len(data)
+            await body.finish()
+        else:
+            await body.write(data[: script.drop_after])
+            await body.break_off(data[script.drop_after :], reset=script.drop_by == "reset")
 
     async def _complete(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
         """The answer whole, or what becomes of it: of the stream's faults those that a whole answer can have."""

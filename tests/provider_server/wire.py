@@ -34,6 +34,8 @@ class Refusal(NamedTuple):
     message: str
     code: str | None = None
     param: str | None = None
+    body: Any = None
+    """The whole of it, instead."""
 
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>Gateway</title></head><body><h1>Please sign in</h1></body></html>\n"

@@ -10,6 +10,8 @@ from chat.models import ApiToken, User
 
 
 class Command(BaseCommand):
+    """`manage.py apitoken`."""
+
     help = "Make a bearer token for a user and print it; it cannot be read again."
 
     def add_arguments(self, parser: CommandParser) -> None:

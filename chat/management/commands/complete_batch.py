@@ -16,33 +16,24 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from chat.batch.input import BadLine, Defaults, Item, check_model, count_lines, read_prompts
+from chat.batch.results import BusyFileError, Result, Results
+from chat.batch.worker import Tally, Work
 from chat.models import User
-from chat.prompt_file import (
-    BadLine,
-    BusyFileError,
-    Defaults,
-    Item,
-    Result,
-    Results,
-    Tally,
-    Work,
-    check_model,
-    read,
-    size_of,
-)
 
 EPILOG = """
 A line of the input is a JSON object with a prompt, or with messages as OpenAI's API has them:
 
   {"id": "q1", "prompt": "What is a turn?"}
   {"id": "q2", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]}
-  {"prompt": "Name a bird.", "model": "openai:gpt-4o", "max_tokens": 100, "temperature": 0,
+  {"prompt": "Name a bird.", "model": "openai:gpt-6.1-terra", "max_tokens": 100, "temperature": 0, "effort": "low",
    "response_schema": {"type": "object", "properties": {"bird": {"type": "string"}}}}       (on one line)
 
 A line without an id has that of its number, such as line-3: give ids if lines may move. The output has a line for
 each prompt, in the order in which they were answered:
 
-  {"id", "text", "status": "complete"|"interrupted", "finish_reason", "usage", "error": null|{"code", "message", …}}
+  {"id", "text", "status": "complete"|"interrupted", "finish_reason", "usage", "error": null|{"code", "message", …},
+   "notices": [{"code", "message"}] where the model was asked without something that the line wishes for}
 
 Run the same command again to go on after an interruption, a crash, or more lines in the input: an id that the output
 has is not asked again, and a last line that was torn is repaired. --retry-failed asks those again that were
@@ -52,7 +43,7 @@ A provider that refuses for now (429, 5xx) is asked again as CHAT_MAX_RETRIES sa
 prompts for that model wait meanwhile. Each try is on the ledger, as "batch". With --user the calls are that user's and
 count towards their limits, and a limit that ends within a minute is waited for; without, they are the site's.
 
-  manage.py complete_batch questions.jsonl answers.jsonl --model openai:gpt-4o-mini --concurrency 8
+  manage.py complete_batch questions.jsonl answers.jsonl --model openai:gpt-6-luna --concurrency 8
 
 The exit code is 0 when all lines have an answer, 1 when some failed or could not be read, 130 after Ctrl+C.
 """
@@ -63,13 +54,15 @@ QUIET = 10.0
 WIDTH = 30
 
 
-def number(text: str) -> int:
+def parse_number(text: str) -> int:
+    """Parse a whole number above zero."""
     if not text.isdecimal() or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
 
-def model(text: str) -> str:
+def parse_model(text: str) -> str:
+    """Parse the name of one of the site's models."""
     try:
         return check_model(text)
     except ValueError as error:
@@ -77,6 +70,8 @@ def model(text: str) -> str:
 
 
 class Command(BaseCommand):
+    """`manage.py complete_batch`."""
+
     help = "Answer a file of prompts, several at a time, without streaming; an interrupted run goes on where it ended."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -89,10 +84,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "output", type=Path, metavar="out.jsonl", help="what comes of them; added to when it exists"
         )
-        parser.add_argument("--model", type=model, help="provider:model; default: the first of CHAT_MODELS")
-        parser.add_argument("--concurrency", type=number, default=4, metavar="N", help="calls at once; default: 4")
+        parser.add_argument("--model", type=parse_model, help="provider:model; default: the first of CHAT_MODELS")
+        parser.add_argument(
+            "--concurrency", type=parse_number, default=4, metavar="N", help="calls at once; default: 4"
+        )
         parser.add_argument("--user", metavar="NAME", help="whose calls they are; default: the site's")
-        parser.add_argument("--max-tokens", type=number, metavar="N", help="how long an answer may be")
+        parser.add_argument("--max-tokens", type=parse_number, metavar="N", help="how long an answer may be")
         parser.add_argument("--system", default="", metavar="TEXT", help="what the model is told first")
         parser.add_argument("--retry-failed", action="store_true", help="ask those again that were interrupted")
 
@@ -100,12 +97,12 @@ class Command(BaseCommand):
         chosen: str = options["model"] or settings.CHAT_MODELS[0]
         defaults = Defaults(chosen, options["system"], options["max_tokens"])
         progress = Progress(self)
-        work = Work(_user(options["user"]), options["concurrency"], progress.told)
+        work = Work(_find_user(options["user"]), options["concurrency"], progress.report)
         progress.tally = work.tally
         try:
-            work.tally.total = size_of(input)
-            with Results(output, again=retry_failed) as results:
-                asyncio.run(_until_stopped(work, read(input, defaults), results))
+            work.tally.total = count_lines(input)
+            with Results(output, drops_failed=retry_failed) as results:
+                asyncio.run(_run_until_stopped(work, read_prompts(input, defaults), results))
         except BusyFileError:
             raise CommandError(f"Another run is writing to {output}.") from None
         except OSError as error:
@@ -120,7 +117,7 @@ class Command(BaseCommand):
         _say_failures(work.tally, output)
 
 
-def _user(name: str | None) -> User | None:
+def _find_user(name: str | None) -> User | None:
     if name is None:
         return None
     found = User.objects.filter(username=name, is_active=True).first()
@@ -129,8 +126,8 @@ def _user(name: str | None) -> User | None:
     return found
 
 
-async def _until_stopped(work: Work, items: Iterator[Item | BadLine], results: Results) -> None:
-    """Ctrl+C, and what a service manager sends, end it properly."""
+async def _run_until_stopped(work: Work, items: Iterator[Item | BadLine], results: Results) -> None:
+    """Run until the end, or until Ctrl+C or a service manager's signal, which end it properly."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run makes one
     with suppress(NotImplementedError):
@@ -156,7 +153,7 @@ class Progress:
         self._began = time.monotonic()
         self._shown = self._began
 
-    def told(self, item: Item | BadLine, result: Result | None) -> None:
+    def report(self, item: Item | BadLine, result: Result | None) -> None:
         if isinstance(item, BadLine):
             self._say(f"line {item.number}: {item.sentence}")
         if time.monotonic() - self._shown > (0.1 if self._is_terminal else QUIET):
@@ -165,7 +162,7 @@ class Progress:
     def show(self, *, is_end: bool = False) -> None:
         self._shown = time.monotonic()
         tally = self.tally
-        words = f"{tally.seen:,} of {tally.total:,}"
+        words = f"{tally.lines_done:,} of {tally.total:,}"
         if tally.known:
             words += f", {tally.known:,} of them before"
         if tally.failed + tally.bad:
@@ -173,17 +170,17 @@ class Progress:
         if not self._is_terminal:
             self._stderr.write(words, str)
             return
-        done = WIDTH * tally.seen // max(1, tally.total)
-        line = f"\r\033[K[{'#' * done}{'.' * (WIDTH - done)}] {words}{'' if is_end else self._left()}"
+        done = WIDTH * tally.lines_done // max(1, tally.total)
+        line = f"\r\033[K[{'#' * done}{'.' * (WIDTH - done)}] {words}{'' if is_end else self._write_time_left()}"
         self._stderr.write(line, str, ending="\n" if is_end else "")
         self._stderr.flush()
 
-    def _left(self) -> str:
-        """How long it may still take, from the pace so far."""
+    def _write_time_left(self) -> str:
+        """Write how long it may still take, from the pace so far."""
         worked = self.tally.complete + self.tally.failed
         if not worked:
             return ""
-        seconds = (time.monotonic() - self._began) / worked * (self.tally.total - self.tally.seen)
+        seconds = (time.monotonic() - self._began) / worked * (self.tally.total - self.tally.lines_done)
         return f", {seconds / 60:.0f} min left" if seconds > 90 else f", {seconds:.0f} s left"
 
     def _say(self, sentence: str) -> None:

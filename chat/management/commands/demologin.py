@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from chat.accounts.model_registry import describe_models
 from chat.models import User
 
 USERNAME = "demo"
@@ -14,13 +15,18 @@ PASSWORD = "demo-password"  # noqa: S105 - printed on every start, and made only
 
 
 class Command(BaseCommand):
+    """`manage.py demologin`."""
+
     help = "Make the login demo on a site without users; with --show, print the address and the login."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--migrate", action="store_true", help="migrate first")
         parser.add_argument("--show", action="store_true", help="print where the site is and how to log in")
         parser.add_argument("--port", default="8000", help="the port to print")
 
-    def handle(self, *args: Any, show: bool = False, port: str = "8000", **options: Any) -> None:
+    def handle(self, *args: Any, migrate: bool = False, show: bool = False, port: str = "8000", **options: Any) -> None:
+        if migrate:
+            call_command("migrate", verbosity=0)
         if not User.objects.exists():
             User.objects.create_superuser(USERNAME, password=PASSWORD)
         if show:
@@ -31,4 +37,4 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Chatsite   http://127.0.0.1:{port}/")
         if demo is not None and demo.check_password(PASSWORD):
             self.stdout.write(f"  Log in as  {USERNAME}  with the password  {PASSWORD}")
-        self.stdout.write(f"  Answers    {', '.join(settings.CHAT_MODELS)}   (Ctrl+C ends the site)\n\n")
+        self.stdout.write(f"  Answers    {describe_models()}   (Ctrl+C ends the site)\n\n")

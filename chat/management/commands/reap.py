@@ -1,23 +1,28 @@
-"""Interrupts the answers whose server is gone."""
+"""Interrupts the answers whose server is gone, and settles the calls that it left."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from chat.generation import runner
+from chat.generation.process import get_runner
 
 
 class Command(BaseCommand):
+    """`manage.py reap`."""
+
     help = (
         "Interrupt the answers whose server is gone: their code becomes server_lost, the text that was written or that "
         "Redis still holds is kept, their calls are settled on the ledger with estimates, and the open pages show the "
-        "end. Every running server does the same every two seconds; this is for when none runs, say before a backup or "
-        "after a crash. A server counts as gone when it has not renewed its lease for CHAT_LEASE seconds, so what "
-        "running servers write is never touched. It does no harm to run this twice, or on several machines at once."
+        "end. Calls of other purposes, such as titles and batches, and those whose answer was deleted are settled too, "
+        "with what their process last wrote of them. Every running server does the same every two seconds; this is for "
+        "when none runs, say before a backup or after a crash. A server counts as gone when it has not renewed its "
+        "lease for CHAT_LEASE seconds, so what running servers write is never touched. It does no harm to run this "
+        "twice, or on several machines at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,14 +35,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, wait: bool = False, **options: Any) -> None:
         if wait:
             self.stderr.write(f"Waiting {settings.CHAT_LEASE:g} s for the leases of servers that died just now.")
-        ended = asyncio.run(_reap(settings.CHAT_LEASE if wait else 0))
+        ended, settled = asyncio.run(_reap(settings.CHAT_LEASE if wait else 0))
         self.stdout.write(f"{ended} answer{'' if ended == 1 else 's'} interrupted.")
+        if settled:
+            purposes = ", ".join(f"{count} {purpose}" for purpose, count in sorted(settled.items()))
+            calls = settled.total()
+            self.stdout.write(f"{calls} other call{'' if calls == 1 else 's'} settled: {purposes}.")
 
 
-async def _reap(wait: float) -> int:
+async def _reap(wait: float) -> tuple[int, Counter[str]]:
+    """Return how many answers were ended, and how many other calls were settled by purpose."""
     await asyncio.sleep(wait)
-    here = runner()
+    here = get_runner()
     try:
-        return await here.keeper.sweep()
+        return await here.supervisor.sweep(is_finishing=False), await here.supervisor.sweep_calls()
     finally:
         await here.drain(0)

@@ -11,10 +11,12 @@ from typing import Any, get_args
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from chat import ledger, reports
-from chat.reports import By, Figures, Line, Selection
-from chat.review import csv_of
-from chat.templatetags.figures import NO_PRICE, percent
+from chat.accounting import reports, rollups
+from chat.accounting.figures import Figures, Line, sum_lines
+from chat.accounting.reports import By
+from chat.accounting.selections import Selection
+from chat.admin.usage_csv import write_table
+from chat.templatetags.figures import NO_PRICE, write_percent
 
 EPILOG = """
 Days are UTC, and both ends are included. The sums are those of the ledger to the last token, for pruned days too. In
@@ -29,10 +31,22 @@ the table "no price" means that nobody knows what the calls cost, and "+ ?" that
 minute or more for a million rows, during which answers are written as always, but for a few seconds at its beginning.
 """
 
-HEADS = ("calls", "interrupted", "estimated", "input", "cached", "output", "reasoning", "US dollars")
+HEADS = (
+    "calls",
+    "interrupted",
+    "estimated",
+    "input",
+    "cached",
+    "written",
+    "output",
+    "reasoning",
+    "searches",
+    "US dollars",
+)
 
 
-def day(text: str) -> date:
+def parse_day(text: str) -> date:
+    """Parse a day such as 2026-01-31."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -40,6 +54,8 @@ def day(text: str) -> date:
 
 
 class Command(BaseCommand):
+    """`manage.py usage_report`."""
+
     help = "Tokens, cost and errors of a period by day, user, group, model or provider, as a table or as CSV."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -48,8 +64,10 @@ class Command(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from", dest="start", type=day, metavar="DAY", help="first day; default: of this month")
-        parser.add_argument("--to", dest="end", type=day, metavar="DAY", help="last day; default: today")
+        parser.add_argument(
+            "--from", dest="start", type=parse_day, metavar="DAY", help="first day; default: of this month"
+        )
+        parser.add_argument("--to", dest="end", type=parse_day, metavar="DAY", help="last day; default: today")
         parser.add_argument("--by", choices=get_args(By), default="day", help="what a line is; default: day")
         parser.add_argument("--format", choices=("table", "csv"), default="table", help="default: table")
         parser.add_argument("--rebuild", action="store_true", help="count the whole ledger anew first")
@@ -69,20 +87,22 @@ class Command(BaseCommand):
         start = start or min(today, end).replace(day=1)
         if start > end:
             raise CommandError(f"The first day, {start}, is after the last one, {end}.")
-        counted = (ledger.rebuild if rebuild else ledger.catch_up)(Progress(self))
+        counted = (rollups.rebuild if rebuild else rollups.catch_up)(Progress(self))
         if counted:
             self.stderr.write(f"{counted:,} calls counted")
-        lines = reports.table(Selection(start, end), by)
+        for bad in rollups.find_rows_left_out():
+            self.stderr.write(str(bad))
+        lines = reports.make_table(Selection(start, end), by)
         if format == "csv":
-            for line in csv_of(by, lines):
+            for line in write_table(by, lines):
                 self.stdout.write(line, ending="")
         else:
-            self._table(start, end, by, lines)
+            self._write_table(start, end, by, lines)
 
-    def _table(self, start: date, end: date, by: By, lines: Sequence[Line]) -> None:
+    def _write_table(self, start: date, end: date, by: By, lines: Sequence[Line]) -> None:
         self.stdout.write(f"{start} to {end}, by {by}\n\n")
-        total = reports.report_total(Selection(start, end)) if by in {"group", "error"} else reports.total_of(lines)
-        rows = [(by, *HEADS), *(cells(line.name, line.figures) for line in lines), cells("total", total)]
+        total = reports.sum_selection(Selection(start, end)).figures if by in {"group", "error"} else sum_lines(lines)
+        rows = [(by, *HEADS), *(write_cells(line.name, line.figures) for line in lines), write_cells("total", total)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for number, row in enumerate(rows):
             if number == len(rows) - 1:
@@ -93,22 +113,25 @@ class Command(BaseCommand):
             self.stdout.write("\nA user in two groups counts in both; the total counts each call once.")
         if by == "error":
             self.stdout.write("\nThe total is of all calls, not of the interrupted ones alone.")
-        if (kept := ledger.kept_from()) and start < kept:
+        if (kept := rollups.find_first_kept_day()) and start < kept:
             self.stdout.write(f"\nRows before {kept} were pruned; their sums are complete.")
 
 
-def cells(name: str, figures: Figures) -> tuple[str, ...]:
+def write_cells(name: str, figures: Figures) -> tuple[str, ...]:
+    """Return the cells of one line of the table."""
     partly = " + ?" if figures.unpriced else ""
     cost = NO_PRICE if figures.cost is None else f"{figures.cost:,.8f}{partly}"
     return (
         name,
         f"{figures.calls:,}",
-        percent(figures.error_share),
-        percent(figures.estimated_share),
+        write_percent(figures.error_share),
+        write_percent(figures.estimated_share),
         f"{figures.input_tokens:,}",
         f"{figures.cached_tokens:,}",
+        f"{figures.all_written_tokens:,}",
         f"{figures.output_tokens:,}",
         f"{figures.reasoning_tokens:,}",
+        f"{figures.searches:,}",
         cost,
     )
 

@@ -1,0 +1,1 @@
+"""Money: prices, the ledger of upstream calls, its totals, quotas and reports."""

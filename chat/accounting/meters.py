@@ -1,0 +1,185 @@
+"""Meters: the counters behind every limit. One statement decides about a call and reserves for it, one settles it.
+
+Both are an INSERT … ON CONFLICT DO UPDATE of all the meters that a call draws on. `reserve` changes only those that
+have room: the rows that it returns are the verdict, and a transaction without all of them is undone. Rows are taken in
+the order of their keys, so that two transactions cannot wait for each other, and last of all in their transaction: an
+answer's end holds its own rows when it comes here, and so does a turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import Count
+from django.utils import timezone
+
+from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
+
+log = logging.getLogger(__name__)
+
+# A call may go on so long after the end of the window that it counts for: twice the most of CHAT_TOTAL_TIMEOUT.
+LONGEST_HOLD = timedelta(days=3)
+
+
+class Draw(NamedTuple):
+    """The share of one call in one meter: `used` for good, and `held` until it is settled. `most` is the limit."""
+
+    key: str
+    begins: datetime
+    until: datetime
+    most: int
+    used: int = 0
+    held: int = 0
+    is_hard: bool = True
+    is_seeded: bool = False
+
+
+class Level(NamedTuple):
+    """The amounts of a meter that are used and held."""
+
+    used: int
+    held: int
+    until: datetime
+
+
+class Settled(NamedTuple):
+    """A meter after a settlement."""
+
+    key: str
+    used: int
+    most: int | None
+    told: int
+
+
+Seed = Callable[[Draw], tuple[int, int]]
+"""The ledger's figures for a meter that is new: used and held, without the call that draws on it now."""
+
+_COLUMNS = ("key", "begins", "until", "used", "held", "most", "is_hard", "is_seeded", "told")
+
+# A window that has ended begins anew with the draw; only that of requests does, whose key is the same every minute.
+_USED = "(CASE WHEN chat_meter.until <= excluded.begins THEN 0 ELSE chat_meter.used END + excluded.used)"
+
+
+@lru_cache(maxsize=32)
+def _reserve_sql(rows: int) -> str:
+    row = f"({', '.join(['%s'] * len(_COLUMNS))})"
+    return (
+        f"INSERT INTO chat_meter ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - our own names
+        f"ON CONFLICT (key) DO UPDATE SET used = {_USED}, held = chat_meter.held + excluded.held, "
+        "begins = CASE WHEN chat_meter.until <= excluded.begins THEN excluded.begins ELSE chat_meter.begins END, "
+        "until = CASE WHEN chat_meter.until <= excluded.begins THEN excluded.until ELSE chat_meter.until END, "
+        "most = excluded.most, is_hard = excluded.is_hard "
+        f"WHERE NOT excluded.is_hard OR {_USED} + chat_meter.held + excluded.held <= excluded.most "
+        "RETURNING key, used, held, is_seeded"
+    )
+
+
+def reserve(draws: Iterable[Draw], seed: Seed) -> list[Draw]:
+    """Draw on all of these meters, and return those that have no room: then the caller undoes its transaction.
+
+    A draw alone has to fit into its limit: a meter that does not exist yet takes whatever it is given.
+    """
+    ordered = sorted(draws)
+    if not ordered:
+        return []
+    values: list[Any] = []
+    for draw in ordered:
+        begins, until = map(connection.ops.adapt_datetimefield_value, (draw.begins, draw.until))
+        values += (draw.key, begins, until, draw.used, draw.held, draw.most, draw.is_hard, draw.is_seeded, 0)
+    with connection.cursor() as cursor:
+        cursor.execute(_reserve_sql(len(ordered)), values)
+        taken = {key: row for key, *row in cursor.fetchall()}
+    return [draw for draw in ordered if draw.key not in taken or not _seed_if_new(draw, taken[draw.key], seed)]
+
+
+def _seed_if_new(draw: Draw, row: Sequence[Any], seed: Seed) -> bool:
+    """Add the ledger's earlier usage to a meter that has just been made; return whether the draw still fits."""
+    used, held, is_seeded = row
+    if is_seeded:
+        return True
+    more_used, more_held = seed(draw)
+    used, held = used + more_used, held + more_held
+    Meter.objects.filter(pk=draw.key).update(used=used, held=held, is_seeded=True)
+    return not draw.is_hard or used + held <= draw.most
+
+
+@lru_cache(maxsize=32)
+def _settle_sql(rows: int) -> str:
+    columns = ", ".join(_COLUMNS)
+    kept = columns.replace("used, held", "given.column2, given.column3")
+    kept = ", ".join(name if name.startswith("given.") else f"meter.{name}" for name in kept.split(", "))
+    return (
+        f"INSERT INTO chat_meter ({columns}) SELECT {kept} FROM (VALUES {', '.join(['(%s, %s, %s)'] * rows)}) AS given "  # noqa: S608
+        "JOIN chat_meter AS meter ON meter.key = given.column1 WHERE true ORDER BY meter.key "
+        "ON CONFLICT (key) DO UPDATE SET used = chat_meter.used + excluded.used, "
+        "held = chat_meter.held + excluded.held RETURNING key, used, most, told"
+    )
+
+
+def settle(changes: Mapping[str, tuple[int, int]]) -> list[Settled]:
+    """Add to what is used and what is held of these meters; return them. One that is gone stays so."""
+    if not changes:
+        return []
+    values = [value for key in sorted(changes) for value in (key, *changes[key])]
+    with connection.cursor() as cursor:
+        cursor.execute(_settle_sql(len(changes)), values)
+        return [Settled(*row) for row in cursor.fetchall()]
+
+
+def read_levels(keys: Iterable[str]) -> dict[str, Level]:
+    """Return how far these meters are used and held, those that exist."""
+    rows = Meter.objects.filter(pk__in=list(keys)).values_list("key", "used", "held", "until")
+    return {key: Level(used, held, until) for key, used, held, until in rows}
+
+
+def make_live_key(user_id: int) -> str:
+    """Return the key of the meter of a user's live answers."""
+    return str(MeterKey("user", user_id, "live", "now"))
+
+
+def recount() -> int:
+    """Correct meters that hold more or less than the calls under way need; return how many there were.
+
+    A call that is settled gives back what it held. This finds what nobody settled: an answer whose process and row are
+    both gone. A meter's row is the lock under which its calls are admitted, so that what is read under it is exact.
+    """
+    young = Meter.objects.filter(until__gt=timezone.now() - LONGEST_HOLD)
+    kept = dict(young.exclude(held=0).values_list("key", "held"))
+    found = _count_held([*kept]) if kept else Counter[str]()
+    mended = 0
+    for key in sorted(key for key, held in kept.items() if found[key] != held):
+        with transaction.atomic():
+            meter = Meter.objects.select_for_update().filter(pk=key).first()
+            if meter is None or meter.held == (held := _count_held([key])[key]):
+                continue
+            log.warning("meter %s: %d was held, and calls under way hold %d", key, meter.held, held)
+            Meter.objects.filter(pk=key).update(held=held)
+            mended += 1
+    return mended
+
+
+def _count_held(keys: Sequence[str]) -> Counter[str]:
+    """Return what calls under way and live answers hold of these meters."""
+    held: Counter[str] = Counter()
+    running = ProviderCall.objects.filter(outcome=Outcome.RUNNING, holds__isnull=False)
+    for holds in running.values_list("holds", flat=True):
+        for key, amount in holds or ():
+            held[key] += amount
+    for key in keys:
+        of = MeterKey.parse(key)
+        if (of.scope, of.measure) == ("user", "live"):
+            held[key] = count_live_answers(of.owner)
+    return held
+
+
+def count_live_answers(user_id: int) -> int:
+    """Return how many of a user's answers are live, without those that the site bears."""
+    calls = ProviderCall.objects.filter(user=user_id, billed_to=ProviderCall.BilledTo.USER, answer__status__in=LIVE)
+    calls = calls.filter(purpose=ProviderCall.Purpose.ANSWER)
+    return calls.aggregate(answers=Count("answer", distinct=True))["answers"]  # type: ignore[no-any-return]

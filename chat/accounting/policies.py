@@ -1,0 +1,102 @@
+"""The limits that hold for a user. Read at most every few seconds; a question asks memory alone."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.db import models
+
+from chat.models import Limit
+from chat.models.compiled import Select
+
+# The fields of `Limit`, and the site's defaults for them.
+FIGURES = {
+    "requests_per_minute": "CHAT_USER_REQUESTS_PER_MINUTE",
+    "live_answers": "CHAT_USER_STREAMS",
+    "tokens_per_day": "CHAT_USER_TOKENS_PER_DAY",
+    "cost_per_month": "CHAT_USER_COST_PER_MONTH",
+}
+
+
+class Limits(NamedTuple):
+    """The limits of one user; None is no limit."""
+
+    requests_per_minute: int | None
+    live_answers: int | None
+    tokens_per_day: int | None
+    cost_per_month: Decimal | None  # US dollars
+
+
+class _Figures(NamedTuple):
+    """A row of `Limit`; None is inherited."""
+
+    requests_per_minute: int | None
+    live_answers: int | None
+    tokens_per_day: int | None
+    cost_per_month: Decimal | None
+
+
+class _Shared(NamedTuple):
+    """The part that is the same for all users: the limits of groups, and whether any user has an own one."""
+
+    of_groups: dict[int, _Figures]
+    is_any_own: bool
+
+
+_groups = Select(Group, lambda user: Group.objects.filter(user=user).only("pk").order_by(), models.IntegerField())
+_own = Select(Limit, lambda user: Limit.objects.filter(user=user), models.IntegerField())
+
+
+def find_groups(user_id: int) -> frozenset[int]:
+    """Return the ids of a user's groups, as they were some seconds ago at most."""
+    found: frozenset[int] = cache.get_or_set(f"chat.groups.{user_id}", partial(_read_groups, user_id)) or frozenset()
+    return found
+
+
+def _read_groups(user_id: int) -> frozenset[int]:
+    return frozenset(_groups.list_keys(user_id))
+
+
+def find_limits(user_id: int) -> Limits:
+    """Return a user's limits.
+
+    Each figure is their own if they have one, otherwise the most generous of their groups', otherwise the site's
+    default.
+    """
+    shared = _find_shared()
+    own = shared.is_any_own and cache.get_or_set(f"chat.own_limit.{user_id}", partial(_read_own, user_id))
+    groups = find_groups(user_id) if shared.of_groups else ()
+    of_groups = [shared.of_groups[group] for group in groups if group in shared.of_groups]
+    return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
+
+
+def _find_shared() -> _Shared:
+    return cache.get_or_set("chat.shared_limits", _read_shared)  # type: ignore[return-value]
+
+
+def _read_shared() -> _Shared:
+    of_groups = {row.group_id: _read_figures(row) for row in Limit.objects.filter(group__isnull=False)}
+    return _Shared(of_groups, Limit.objects.filter(user__isnull=False).exists())  # type: ignore[arg-type]
+
+
+def _read_own(user_id: int) -> _Figures | tuple[()]:
+    """Return a user's own figures; where there are none, something that a cache keeps."""
+    row = _own.get_first(user_id)
+    return _read_figures(row) if row else ()
+
+
+def _read_figures(row: Limit) -> _Figures:
+    return _Figures(*(getattr(row, name) for name in FIGURES))
+
+
+def _choose_figure(name: str, *ranks: list[_Figures]) -> Any:
+    """Return the most generous figure of the first rank that has one. A 0 there means that there is no limit."""
+    for rank in ranks:
+        if given := [figure for row in rank if (figure := getattr(row, name)) is not None]:
+            return max(given) if all(given) else None
+    return getattr(settings, FIGURES[name]) or None

@@ -1,0 +1,399 @@
+"""Quotas: a user's limits, what each upstream call reserves of them before it and settles after it.
+
+A call claims something of each limit that it counts for. One statement takes all of the claims or refuses the call
+(`chat.accounting.meters`), so that of many requests at once, in any process, exactly those are admitted that the limits
+have room for. Where there is no limit nothing is kept but the ledger; a limit that comes later begins with what the
+ledger has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import ceil
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, QuerySet, Sum
+from django.template.defaultfilters import pluralize
+from django.utils import timezone
+
+from chat.accounting import alerts, ledger, meters
+from chat.accounting.budgets import BudgetTerms, find_budgets, make_terms, match_calls
+from chat.accounting.formatting import write_amount
+from chat.accounting.meters import Draw, Level, count_live_answers, make_live_key
+from chat.accounting.periods import Window, find_window, write_moment
+from chat.accounting.policies import Limits, find_limits
+from chat.core.errors import RefusedError
+from chat.core.events import Usage
+from chat.leases import compute_lease_end
+from chat.models import COST_UNIT, Budget, Meter, MeterKey, Period, ProviderCall, User
+from chat.models.compiled import Insert
+
+MINUTE = timedelta(minutes=1)
+
+# The window of what is counted as long as it lasts.
+ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+# Seconds after which a program may ask again that is refused for its own answers under way: their end is not known.
+WHILE_BUSY = 5
+
+# Time beyond a call's longest, in which its end is written or the loss of its owner is noticed.
+SETTLING = timedelta(minutes=1)
+
+
+class QuotaError(RefusedError):
+    """The refusal of a call by one of its user's limits; the sentence says which one, and when it ends."""
+
+    status, code = 429, "quota_exceeded"
+
+    def __init__(self, sentence: str, retry_after: int | None) -> None:
+        super().__init__(sentence)
+        self.sentence, self.retry_after = sentence, retry_after
+
+
+class BudgetError(QuotaError):
+    """The refusal of a call by a budget; `fallback_model` is what to ask instead, if anything."""
+
+    def __init__(self, sentence: str, retry_after: int | None, terms: BudgetTerms, key: str) -> None:
+        super().__init__(sentence, retry_after)
+        self.budget, self.fallback_model, self.key = terms.name, terms.fallback_model, key
+
+
+class Quota(NamedTuple):
+    """One limit and how far it is used, in tokens, US dollars, or a count."""
+
+    limit: Decimal | None
+    used: Decimal
+    reserved: Decimal = Decimal(0)  # for calls that are under way
+    resets_at: datetime | None = None
+
+
+class Standing(NamedTuple):
+    """A user's quotas."""
+
+    requests: Quota
+    live_answers: Quota
+    tokens: Quota
+    cost: Quota
+
+
+class Claim(NamedTuple):
+    """The claim of a call on one limit. `least` is what it needs without any guess of its output."""
+
+    draw: Draw
+    measure: str
+    least: int
+    window: str = ""
+    """The name of the limit's window in a sentence: "today's"."""
+    each: str = ""
+    budget: BudgetTerms | None = None
+
+    def write(self, amount: int) -> str:
+        """Write an amount of what is measured."""
+        return write_amount(self.measure, amount)
+
+
+_insert = Insert(ProviderCall)
+
+
+def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
+    """Put an upstream call on the ledger before it is made, or raise `QuotaError` and leave nothing.
+
+    A crash so leaves a row to settle. `call` is new and has the estimate of its input. `is_request` is for the first
+    call of an answer, that a user asked for; further calls count for tokens and cost only. A call that is nobody's, or
+    that the site pays, is not limited.
+    """
+    now = timezone.now()
+    call.lease_until, call.started_at = compute_lease_end(), now
+    claims = _make_claims(call, now, is_request=is_request)
+    call.holds = [(claim.draw.key, claim.draw.held) for claim in claims if claim.measure in _OF_CALLS] or None
+    call.has_place = any(claim.measure == "live" for claim in claims)
+    try:
+        with transaction.atomic(savepoint=False):
+            _insert(call)
+            if claims:
+                _reserve(claims, now)
+    except BudgetError as error:
+        if not connection.in_atomic_block:  # otherwise whoever undoes the transaction tells of it
+            alerts.note_refusal(error.key)
+        raise
+    return call
+
+
+# What a call holds until it is settled; a place among the live answers is its answer's.
+_OF_CALLS = {"tokens", "cost"}
+
+
+def _make_claims(call: ProviderCall, now: datetime, *, is_request: bool) -> list[Claim]:
+    """Return what the call claims of its user's limits. Raises `QuotaError` for one that can never fit."""
+    user = None if call.billed_to == ProviderCall.BilledTo.SITE else call.user_id
+    return [
+        *([] if user is None else _claim_for_user(user, call, now, is_request=is_request)),
+        *_claim_of_budgets(user, call, now),
+    ]
+
+
+def _claim_of_budgets(user: int | None, call: ProviderCall, now: datetime) -> list[Claim]:
+    """Return what the call claims of budgets, the hard ones first: they say what to do instead."""
+    claims = []
+    for terms in find_budgets(user, call.model):
+        for key, measure, most, window in terms.find_amounts(now):
+            draw = Draw(key, window.begins, window.until, most, is_hard=terms.is_hard)
+            claims.append(_hold(Claim(draw, measure, 0, f"the budget {terms.name}:", f"a {terms.period}", terms), call))
+    return claims
+
+
+def _make_requests_key(user_id: int) -> str:
+    return str(MeterKey("user", user_id, "requests", "now"))
+
+
+def _make_amount_key(user_id: int, measure: str, window: Window) -> str:
+    return str(MeterKey("user", user_id, measure, window.name))
+
+
+def _claim_for_user(user: int, call: ProviderCall, now: datetime, *, is_request: bool) -> list[Claim]:
+    limits = find_limits(user)
+    claims = []
+    if is_request and limits.requests_per_minute is not None:
+        draw = Draw(_make_requests_key(user), now, now + MINUTE, limits.requests_per_minute, 1, 0, is_seeded=True)
+        claims.append(Claim(draw, "requests", 1))
+    if is_request and limits.live_answers is not None and call.answer_id is not None:
+        claims.append(Claim(Draw(make_live_key(user), *ALWAYS, limits.live_answers, 0, 1), "live", 1))
+    if limits.tokens_per_day is not None:
+        window = find_window(Period.DAY, now)
+        draw = Draw(_make_amount_key(user, "tokens", window), window.begins, window.until, limits.tokens_per_day)
+        claims.append(_hold(Claim(draw, "tokens", 0, "today's", "a day"), call))
+    if limits.cost_per_month is not None:
+        window = find_window(Period.MONTH, now)
+        most = int(limits.cost_per_month / COST_UNIT)
+        draw = Draw(_make_amount_key(user, "cost", window), window.begins, window.until, most)
+        claims.append(_hold(Claim(draw, "cost", 0, "this month's", "a month"), call))
+    return claims
+
+
+def _hold(claim: Claim, call: ProviderCall) -> Claim:
+    """Return the claim with the call's expected usage: its input, and an estimate of its output.
+
+    Where the guess alone outgrows the limit it is cut to fit, or a small limit would admit no call at all. Raises
+    `QuotaError` where the input alone does.
+    """
+    if claim.measure == "tokens":
+        least, guess = call.input_tokens, settings.CHAT_RESERVE_OUTPUT
+    else:
+        least, guess = _estimate_cost(call, call.input_tokens, 0), _estimate_cost(call, 0, settings.CHAT_RESERVE_OUTPUT)
+    draw = claim.draw
+    if draw.is_hard and least > draw.most:
+        if claim.budget is not None:
+            raise BudgetError(
+                f"This needs about {claim.write(least)}, and the budget {claim.budget.name} is "
+                f"{claim.write(draw.most)} {claim.each}. Ask something shorter, or begin a new chat.",
+                None,
+                claim.budget,
+                draw.key,
+            )
+        raise QuotaError(
+            f"This needs about {claim.write(least)}, and your limit is {claim.write(draw.most)} {claim.each}. "
+            "Ask something shorter, or begin a new chat.",
+            None,
+        )
+    return claim._replace(draw=draw._replace(held=min(least + guess, max(draw.most, least))), least=least)
+
+
+def _estimate_cost(call: ProviderCall, input_tokens: int, output_tokens: int) -> int:
+    """Return the cost of a call in units of `COST_UNIT`; a model without a price costs nothing here."""
+    return int((ledger.find_call_price(call, Usage(input_tokens, output_tokens)) or Decimal(0)) / COST_UNIT)
+
+
+def _reserve(claims: Sequence[Claim], now: datetime) -> None:
+    """Take all of the claims, or raise `QuotaError` for the first that has no room."""
+    # One that takes nothing has room always: a free model is not held up by a limit on cost.
+    refused = meters.reserve([claim.draw for claim in claims if claim.draw.used or claim.draw.held], _count_before)
+    if not refused:
+        return
+    levels = meters.read_levels(draw.key for draw in refused)
+    for claim in claims:
+        if claim.draw in refused:
+            raise _make_refusal(claim, levels[claim.draw.key], now)
+
+
+def _count_before(draw: Draw) -> tuple[int, int]:
+    """Return a user's usage by the ledger for a new meter: used, and held by calls other than this one."""
+    scope, owner, measure, _ = MeterKey.parse(draw.key)
+    if scope == "budget":
+        return _add_up(ledger.find_ended_calls(draw.begins, draw.until).filter(match_calls(owner)), measure), 0
+    if measure == "live":
+        return 0, max(0, count_live_answers(owner) - 1)
+    return _add_up(_find_ended_calls(draw.begins, draw.until, owner), measure), 0
+
+
+def _find_ended_calls(begins: datetime, until: datetime, user_id: int) -> QuerySet[ProviderCall]:
+    """Return the calls of a user in a window that have ended, without those that the site bears."""
+    return ledger.find_ended_calls(begins, until).filter(user=user_id, billed_to=ProviderCall.BilledTo.USER)
+
+
+def _add_up(calls: QuerySet[ProviderCall], measure: str) -> int:
+    """Return the tokens of these calls, or their cost in units of `COST_UNIT`."""
+    if measure == "tokens":
+        return calls.aggregate(sum=Sum(F("input_tokens") + F("output_tokens"), default=0))["sum"]  # type: ignore[no-any-return]
+    spent: Decimal = calls.aggregate(sum=Sum("cost", default=Decimal(0)))["sum"]
+    return int((spent / COST_UNIT).to_integral_value())
+
+
+def settle(calls: Iterable[ProviderCall], place_of: int | None = None) -> None:
+    """Replace the reservations of calls by their figures, in the transaction that settles their rows.
+
+    `place_of` is the user whose live answer has ended, where it had a place. A call counts for the window in which it
+    began, as it does on the ledger.
+    """
+    changes: dict[str, tuple[int, int]] = {}
+    for call in calls:
+        figures = {"tokens": call.input_tokens + call.output_tokens, "cost": int((call.cost or 0) / COST_UNIT)}
+        for key, amount in call.holds or ():
+            used, held = changes.get(key, (0, 0))
+            changes[key] = used + figures[MeterKey.parse(key).measure], held - amount
+    if place_of is not None:
+        changes[make_live_key(place_of)] = 0, -1
+    alerts.note_levels(meters.settle(changes))
+
+
+def find_holder_of_place(call: ProviderCall) -> int | None:
+    """Return the user among whose live answers this call's answer has a place; None where nobody's are counted."""
+    if call.billed_to == ProviderCall.BilledTo.SITE or call.user_id is None:
+        return None
+    return call.user_id if find_limits(call.user_id).live_answers is not None else None
+
+
+def lock_meters(call: ProviderCall, model: str) -> None:
+    """Lock the meters that a call holds something of, and those that a call of another model in its place needs.
+
+    In the order of their keys, before the one is settled and the other admitted in the same transaction: of two such
+    exchanges in opposite directions each would otherwise wait for the other's meter.
+    """
+    user = None if call.billed_to == ProviderCall.BilledTo.SITE else call.user_id
+    budgets, now = find_budgets(user, model), timezone.now()
+    needed = {amount.key for terms in budgets for amount in terms.find_amounts(now)}
+    for key in sorted(needed | {key for key, _ in call.holds or ()}):
+        Meter.objects.select_for_update().filter(pk=key).first()
+
+
+def compute_longest_call() -> timedelta:
+    """Return how long a row can be running: it may wait for a slot for as long as it may take."""
+    return 2 * timedelta(seconds=settings.CHAT_TOTAL_TIMEOUT) + SETTLING
+
+
+# Verdicts
+
+
+def _make_refusal(claim: Claim, level: Level, now: datetime) -> QuotaError:
+    if claim.measure == "requests":
+        seconds = max(1, ceil((level.until - now).total_seconds()))
+        used = claim.write(claim.draw.most)
+        return QuotaError(
+            f"You have used this minute's {used}. You can go on in {seconds} second{pluralize(seconds)}.", seconds
+        )
+    if claim.measure == "live":
+        many = claim.draw.most
+        writing = "One of your answers is" if many == 1 else f"{many:,} of your answers are"
+        return QuotaError(
+            f"{writing} still being written, and you may have no more at once. Wait for one of them, or stop it.",
+            WHILE_BUSY,
+        )
+    return _refuse_amount(claim, level, now)
+
+
+def _refuse_amount(claim: Claim, level: Level, now: datetime) -> QuotaError:
+    """Return the refusal of a call for which too little is left."""
+    if claim.budget is not None:
+        return _refuse_by_budget(claim, claim.budget, level, now)
+    most, need = claim.draw.most, claim.draw.held
+    whole, wait = claim.write(most), ceil((level.until - now).total_seconds())
+    then = f"You can go on {write_moment(level.until, now)}."
+    if level.used >= most:
+        return QuotaError(f"You have used {claim.window} {whole}. {then}", wait)
+    if level.used + need <= most:
+        return QuotaError(
+            f"Your answers under way may take the rest of {claim.window} {whole}. Wait for one of them to end.",
+            WHILE_BUSY,
+        )
+    left = claim.write(most - level.used)
+    return QuotaError(
+        f"You have {left} left of {claim.window} {whole}, and this needs about {claim.write(need)}. {then}", wait
+    )
+
+
+def _refuse_by_budget(claim: Claim, terms: BudgetTerms, level: Level, now: datetime) -> BudgetError:
+    """Return the refusal of a call by a budget: how much of it is left, and until when."""
+    most, need = claim.draw.most, claim.draw.held
+    whole = f"the budget {terms.name} ({claim.write(most)} {claim.each})"
+    wait = ceil((level.until - now).total_seconds())
+    then = f"You can go on {write_moment(level.until, now)}."
+    left = claim.write(max(0, most - level.used))
+    if level.used >= most:
+        sentence = f"{whole[0].upper()}{whole[1:]} is used up. {then}"
+    elif level.used + need <= most:
+        sentence, wait = f"Answers under way may take the rest of {whole}. Wait for one of them to end.", WHILE_BUSY
+    else:
+        sentence = f"{left} is left of {whole}, and this needs about {claim.write(need)}. {then}"
+    return BudgetError(sentence, wait, terms, claim.draw.key)
+
+
+# What is shown
+
+
+def find_standing(user: User) -> Standing:
+    """Return the quotas that the user's next question would be measured by."""
+    now, limits = timezone.now(), find_limits(user.pk)
+    key = _make_requests_key(user.pk)
+    minute = meters.read_levels([key]).get(key)
+    if minute is None or minute.until <= now:
+        minute = Level(0, 0, now + MINUTE)
+    live = Decimal(count_live_answers(user.pk))
+    return Standing(
+        Quota(_convert_to_decimal(limits.requests_per_minute), Decimal(minute.used), resets_at=minute.until),
+        Quota(_convert_to_decimal(limits.live_answers), live),
+        *_measure_amounts(user.pk, limits, now),
+    )
+
+
+def find_amounts(user_id: int) -> list[tuple[str, Quota]]:
+    """Return a user's quotas of tokens and of cost, those that have a limit, with what each measures."""
+    limits = find_limits(user_id)
+    if limits.tokens_per_day is None and limits.cost_per_month is None:
+        return []
+    quotas = zip(("tokens", "cost"), _measure_amounts(user_id, limits, timezone.now(), only_limited=True), strict=True)
+    return [(measure, quota) for measure, quota in quotas if quota.limit is not None]
+
+
+def _measure_amounts(user_id: int, limits: Limits, now: datetime, *, only_limited: bool = False) -> list[Quota]:
+    """Return how far tokens and cost are used; what no meter counts, by the ledger."""
+    wanted = (
+        ("tokens", find_window(Period.DAY, now), _convert_to_decimal(limits.tokens_per_day), Decimal(1)),
+        ("cost", find_window(Period.MONTH, now), limits.cost_per_month, COST_UNIT),
+    )
+    levels = meters.read_levels(_make_amount_key(user_id, measure, window) for measure, window, _, _ in wanted)
+    quotas = []
+    for measure, window, limit, unit in wanted:
+        level = levels.get(_make_amount_key(user_id, measure, window)) if limit is not None else None
+        if level is None and (limit is not None or not only_limited):
+            used = _add_up(_find_ended_calls(window.begins, window.until, user_id), measure)
+            level = Level(used, 0, window.until)
+        used, held = (level.used, level.held) if level is not None else (0, 0)
+        quotas.append(Quota(limit, used * unit, held * unit, window.until))
+    return quotas
+
+
+def open_meters(budget: Budget) -> None:
+    """Start the meters of a new budget from the ledger's usage, so that it is shown before the next call."""
+    for key, _, most, window in make_terms(budget).find_amounts(timezone.now()):
+        draw = Draw(key, window.begins, window.until, most)
+        meter = Meter(key=key, begins=draw.begins, until=draw.until, most=most, is_hard=budget.is_hard)
+        meter.used, meter.held = _count_before(draw)
+        meter.is_seeded = True
+        Meter.objects.bulk_create([meter], ignore_conflicts=True)
+
+
+def _convert_to_decimal(figure: int | None) -> Decimal | None:
+    return None if figure is None else Decimal(figure)

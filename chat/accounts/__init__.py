@@ -1,0 +1,1 @@
+"""Users: who reads, whether they still may, and which models they may use."""

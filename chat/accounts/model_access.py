@@ -1,0 +1,28 @@
+"""Which models a user may choose."""
+
+from __future__ import annotations
+
+from django.core.cache import cache
+
+from chat.accounting.policies import find_groups
+from chat.accounts.model_registry import list_offered_models
+from chat.models import ModelAccess, User
+
+
+def _read_restricted() -> dict[str, frozenset[int]]:
+    """Return the models that are for some groups only, with the ids of these groups."""
+    rows = ModelAccess.objects.prefetch_related("groups")
+    return {row.model: frozenset(group.pk for group in row.groups.all()) for row in rows}
+
+
+def list_allowed_models(user: User) -> list[str]:
+    """Return the site's models that are still served and that the user may use, the default first.
+
+    A model without a row in `ModelAccess` is for everybody, another one for the groups of its row.
+    """
+    offered = list_offered_models()
+    restricted = cache.get_or_set("chat.restricted_models", _read_restricted) or {}
+    if restricted.keys().isdisjoint(offered):
+        return offered
+    groups = find_groups(user.pk)
+    return [model for model in offered if model not in restricted or not groups.isdisjoint(restricted[model])]

@@ -1,0 +1,1 @@
+"""The HTTP API and the WebSocket, for programs. docs/events.md describes both."""

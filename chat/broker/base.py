@@ -1,0 +1,104 @@
+"""The broker: the live log of answers, which pages follow. The database keeps answers, the broker wakes readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from chat.core.events import Event, Notice, Terminal, Usage
+from chat.core.transcript import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that a reader has not had yet. They begin at `start`; the last one may be the answer's last."""
+
+    start: int
+    events: Sequence[Event] = ()
+
+    def drop_notice(self, notice: Notice) -> Batch:
+        """Return the batch for a reader who has been told that already."""
+        return Batch(self.start, [event for event in self.events if event != notice])
+
+
+# No batch holds more positions than this: a reader who comes late to a long answer gets it in pieces, as it reads them.
+LONGEST_BATCH = 64 * 1024
+
+
+class NotLiveError(LookupError):
+    """The broker knows no such live answer, or not that position of it: ask the database."""
+
+
+class Following(Protocol):
+    """One reader, at a position of an answer."""
+
+    async def read_next(self, timeout: float) -> Batch | None:
+        """Return what has arrived since the last call, as soon as there is any.
+
+        After `timeout` seconds of nothing that is an empty batch; when the answer has ended and the reader has had all
+        of it, None. Raises `NotLiveError` when the broker has lost the answer.
+        """
+        ...
+
+
+class Broker(Protocol):
+    """The live log of answers.
+
+    Implementations pass one contract suite, tests/contracts/test_broker_contract.py. None of them may fail an answer:
+    what a broker does not know, its readers find in the database.
+    """
+
+    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
+        """Begin the log of an answer. Its owner goes on growing `transcript`, the only copy of the text here.
+
+        The log begins at the `joint`, up to where the database has it; by default that is all there is of it.
+        """
+        ...
+
+    async def publish(self, answer: str) -> None:
+        """Wake the readers: the transcript has grown."""
+        ...
+
+    async def notify(self, answer: str, notice: Notice) -> None:
+        """Show a notice to all readers who wait now or come before the answer goes on.
+
+        One with the code `resumed` is shown to all who come from before it, also after that.
+        """
+        ...
+
+    async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
+        """Give the readers the last events and forget the answer. Call it after the database knows the end."""
+        ...
+
+    async def give_up(self, answer: str) -> None:
+        """Forget the answer without an end, and send its readers to the database, which knows another end."""
+        ...
+
+    def follow(self, answer: str, after: int) -> AbstractAsyncContextManager[Following]:
+        """Read from position `after` on. Raises `NotLiveError` on entering."""
+        ...
+
+    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+        """Take the log over from a lost owner, which can then write no more; return the events after the position.
+
+        That is all that any reader has had, or None where that is not known.
+        """
+        ...
+
+    async def forget(self, answer: str) -> None:
+        """Delete what other owners have left of a log, because the database has it, and send readers here there."""
+        ...
+
+    async def find_left(self) -> set[str]:
+        """Return the answers of which other owners have left logs. Those that have ended are to be forgotten."""
+        ...
+
+    async def is_up(self) -> bool:
+        """Return whether the server that the broker uses answers now."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the broker's connections."""
+        ...

@@ -1,0 +1,224 @@
+"""The journal: what has been shown of live answers, in files, so that it outlives the process without a Redis.
+
+A process that is killed leaves the kernel what it has written, so nothing waits for the disk: text is written to a file
+of its answer's, and then shown. Whoever goes on with the answer reads it there. The files are as private as the text:
+only their owner may read them, and each goes when its answer has ended.
+
+A file holds lines: first the boot of the machine and the position at which the log begins, then entries, each with the
+position that follows it. A last line without its end was never shown. A file without a line is one that could not be
+written: what was shown of its answer is not known, and neither is it after a crash of the machine.
+
+The processes of a site share one directory. Each log has a file with a name of its own. To seize it is to rename it:
+an owner that was only paused does not find it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from chat.broker.entries import decode, encode, extend
+from chat.core.events import Lasting
+from chat.core.transcript import Transcript
+
+log = logging.getLogger(__name__)
+
+# Seconds after a failure in which the logs that have failed are not tried again, and those between two log lines.
+TRY_AGAIN_AFTER = 5.0
+FAILURE_LOGGED_EVERY = 60.0
+
+SEIZED = ".seized"
+
+# <answer>.<random>, the answer's id being a UUID. Whatever else is in the directory is left alone.
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9a-f]{16}(?:\.seized)?")
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(eq=False)
+class _Log:
+    """An answer that this process writes: it has a file, unless that could not be written."""
+
+    transcript: Transcript
+    written: int
+    path: str
+    is_broken: bool = False
+    is_gone: bool = False  # it was seized
+
+
+class Journal:
+    """The logs of the answers that this process writes, and those that others have left in the same directory.
+
+    A log that cannot be written costs its answer nothing, but the chance of being gone on with after a crash.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._boot = _read_boot()
+        self._logs: dict[str, _Log] = {}
+        self._try_again_at = self._failure_logged_at = 0.0
+
+    # The owner's side
+
+    def begin(self, answer: str, transcript: Transcript, start: int) -> None:
+        """Begin a log, which has the transcript from `start` on."""
+        self._logs[answer] = begun = _Log(transcript, start, "")
+        self._create(answer, begun, start)
+
+    def write(self, answer: str) -> None:
+        """Write what the transcript has beyond the log. No disk is waited for: this costs some microseconds."""
+        written = self._logs[answer]
+        if written.is_gone or written.transcript.position == written.written:
+            return
+        if not written.is_broken:
+            self._append(written)
+        elif time.monotonic() > self._try_again_at:
+            broken = written.path
+            self._create(answer, written, written.transcript.start)
+            if written.is_broken:  # the one that is there says so already
+                written.path, broken = broken, written.path
+            _remove(broken)
+
+    def end(self, answer: str) -> None:
+        """Forget a log and delete it: the database has the end of its answer."""
+        _remove(self._logs.pop(answer).path)
+
+    def leave(self, answer: str) -> None:
+        """Forget a log, and leave what there is of it."""
+        self._logs.pop(answer)
+
+    def _create(self, answer: str, begun: _Log, start: int) -> None:
+        begun.path = f"{self._directory}/{answer}.{token_hex(8)}"
+        begun.written, begun.is_broken = start, False
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            _write(begun.path, f"{self._boot} {start}\n".encode() + _make_entry(begun), os.O_CREAT | os.O_EXCL)
+            begun.written = begun.transcript.position
+        except OSError as error:
+            self._note_failure(begun, error)
+
+    def _append(self, written: _Log) -> None:
+        try:
+            _write(written.path, _make_entry(written))
+            written.written = written.transcript.position
+        except FileNotFoundError:
+            written.is_gone = True
+        except OSError as error:
+            self._note_failure(written, error)
+
+    def _note_failure(self, failed: _Log, error: OSError) -> None:
+        """Truncate a log that cannot be written, which a full disk allows: its answer is then not continued."""
+        failed.is_broken = True
+        with suppress(OSError):
+            os.truncate(failed.path, 0)
+        now = time.monotonic()
+        self._try_again_at = now + TRY_AGAIN_AFTER
+        if not self._failure_logged_at or now > self._failure_logged_at + FAILURE_LOGGED_EVERY:
+            self._failure_logged_at = now
+            log.warning(
+                "the journal cannot be written (%s): answers are not continued after a crash", error.strerror or error
+            )
+
+    # Taking over
+
+    def seize(self, answer: str, after: int) -> Sequence[Lasting] | None:
+        """See `chat.broker.base.Broker.seize`. Without a file nothing was shown."""
+        found = [_seize(path) for path in self._find(answer, self._list())]
+        if not found:
+            return () if self._is_usable() else None
+        left = [whole for path in found if (whole := self._read(path, after)) is not None]
+        return max(left, key=lambda taken: taken.position).read_since(after) if left else None
+
+    def remove_left(self, answer: str) -> None:
+        """Delete what other owners have left of an answer."""
+        for path in self._find(answer, self._list_left()):
+            _remove(path)
+
+    def find_left(self) -> set[str]:
+        """Return the answers of which there are files by other owners."""
+        return {found[1] for path in self._list_left() if (found := _NAME.fullmatch(os.path.basename(path)))}
+
+    def _list(self) -> list[str]:
+        """Return the paths of all files, those of this process too: a pause makes it find its own."""
+        try:
+            return [f"{self._directory}/{name}" for name in os.listdir(self._directory)]
+        except OSError:
+            return []
+
+    def _list_left(self) -> list[str]:
+        """Return the paths of the files that this process does not write."""
+        listed = self._list()  # first: a file that is made meanwhile is not among them
+        own = {written.path for written in list(self._logs.values())}
+        return [path for path in listed if path not in own]
+
+    def _find(self, answer: str, paths: Sequence[str]) -> list[str]:
+        return [path for path in paths if os.path.basename(path).startswith(f"{answer}.")]
+
+    def _is_usable(self) -> bool:
+        """Return whether a log could be written here; a directory that is not there yet was not needed yet."""
+        if self._directory.exists():
+            return os.access(self._directory, os.W_OK | os.X_OK)
+        return os.access(self._directory.parent, os.W_OK | os.X_OK)
+
+    def _read(self, path: str, after: int) -> Transcript | None:
+        """Return what a file has after a position; None where it cannot say what was shown."""
+        try:
+            first, *lines = Path(path).read_bytes().split(b"\n")[:-1]
+            boot, _ = first.decode().split(" ")
+            taken = Transcript(after)
+            for line in lines:
+                position, _, events = line.partition(b" ")
+                if int(position) > after and not extend(taken, int(position), decode(events)):
+                    return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return taken if boot == self._boot else None
+
+
+def _make_entry(written: _Log) -> bytes:
+    """Return the line for what the log lacks; nothing where it lacks nothing."""
+    transcript = written.transcript
+    if transcript.position == written.written:
+        return b""
+    return b"%d %s\n" % (transcript.position, encode(transcript.read_since(written.written)))
+
+
+def _write(path: str, data: bytes, flags: int = 0) -> None:
+    """Write all of it at the end of a file.
+
+    It is opened each time: to keep it open would save a microsecond, and take one more of the process's descriptors.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
+    try:
+        if os.write(descriptor, data) < len(data):
+            raise OSError("the disk is full")
+    finally:
+        os.close(descriptor)
+
+
+def _seize(path: str) -> str:
+    """Take a file from its owner, and return its path."""
+    if path.endswith(SEIZED):
+        return path
+    with suppress(OSError):  # another process was quicker
+        os.rename(path, path + SEIZED)
+    return path + SEIZED
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def _read_boot() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,191 @@
+"""The tree of another site's conversation, made into questions and answers.
+
+Other sites keep a chain of messages for one answer: what was thought, a tool's call, its result, the text. Here such a
+chain is one answer; where it forks, each way through it is an attempt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from chat.conversations.exchange.portable import PortableCall, PortableMessage, UnreadableError
+from chat.core.events import Lasting, Token
+
+NOT_THERE = "(This message is not in the archive.)"
+
+# Answers that fork share their beginnings, which are copied: at most so many messages more than there are.
+MOST_COPIES = 20_000
+
+# Messages of one conversation. The longest that people have are some thousands.
+MOST_MESSAGES = 100_000
+
+
+@dataclass(slots=True)
+class Node:
+    """A message of another site: a question, or a step of an answer."""
+
+    key: str
+    parent: str | None
+    role: Literal["user", "assistant"]
+    created_at: datetime | None = None
+    text: str = ""
+    parts: list[Lasting] = field(default_factory=list)
+    calls: list[PortableCall] = field(default_factory=list)
+    model: str = ""
+    status: Literal["complete", "stopped"] = "complete"
+    finish_reason: str = ""
+
+
+class Tree(NamedTuple):
+    """The messages of a conversation, and the end of the branch that is shown."""
+
+    messages: list[PortableMessage]
+    leaf: int | None
+
+
+class _Steps(NamedTuple):
+    """The steps of an answer so far, the last one first: those of attempts that fork share their beginning."""
+
+    node: Node
+    before: _Steps | None
+    length: int
+
+    def as_list(self) -> list[Node]:
+        steps: list[Node] = []
+        rest: _Steps | None = self
+        while rest is not None:
+            steps.append(rest.node)
+            rest = rest.before
+        return steps[::-1]
+
+
+class _Place(NamedTuple):
+    """A node that waits to be looked at: after which message it comes, and the answer that it goes on with."""
+
+    node: Node
+    parent: int | None
+    steps: _Steps | None
+
+
+def assemble_tree(nodes: Sequence[Node], shown: str | None, left_out: Counter[str], begun_at: datetime) -> Tree:
+    """Return nodes as questions and answers. `shown` is the node at the end of the branch that is shown.
+
+    A node whose parent is gone begins a tree of its own. Raises `UnreadableError`.
+    """
+    return _Assembly(nodes, left_out, begun_at).run(shown)
+
+
+class _Assembly:
+    def __init__(self, nodes: Sequence[Node], left_out: Counter[str], begun_at: datetime) -> None:
+        if len(nodes) > MOST_MESSAGES:
+            raise UnreadableError(f"It has more than {MOST_MESSAGES:,} messages.")
+        self._nodes = nodes
+        self._left_out = left_out
+        self._begun_at = begun_at
+        self._copies = len(nodes) + MOST_COPIES
+        self._messages: list[PortableMessage] = []
+        self._ends: dict[str, int] = {}  # by a node's key: the message that it became part of
+        self._by_parent: dict[str | None, list[Node]] = {}
+
+    def run(self, shown: str | None) -> Tree:
+        keys = {node.key for node in self._nodes}
+        for node in self._nodes:
+            self._by_parent.setdefault(node.parent if node.parent in keys else None, []).append(node)
+        waiting = [_Place(node, None, None) for node in reversed(self._by_parent.get(None, []))]
+        reached = 0
+        while waiting:
+            place = waiting.pop()
+            reached += 1
+            waiting += reversed(list(self._take(place)))
+        if lost := len(self._nodes) - reached:
+            self._left_out["message in a circle of messages"] += lost
+        return Tree(self._messages, self._find_leaf(shown))
+
+    def _take(self, place: _Place) -> list[_Place]:
+        """Take a node in, and return those that follow it."""
+        node = place.node
+        children = self._by_parent.pop(node.key, [])
+        if node.role == "user":
+            number = self._add_question(node, place.parent)
+            if not children:
+                self._add_answer([], number)
+            return [_Place(child, number, None) for child in children]
+        parent = place.parent
+        if parent is None or not self._messages[parent - 1].is_question:
+            missing = Node("", None, "user", node.created_at, text=NOT_THERE)
+            parent = self._add_question(missing, parent)
+        steps = _Steps(node, place.steps, place.steps.length + 1 if place.steps else 1)
+        goes_on = [child for child in children if child.role == "assistant"]
+        asked = [child for child in children if child.role == "user"]
+        places = [_Place(child, parent, steps) for child in goes_on]
+        if asked or not goes_on:
+            self._copies -= steps.length
+            if self._copies < 0:
+                raise UnreadableError("Its answers fork too often.")
+            answer = self._add_answer(steps.as_list(), parent)
+            places += [_Place(child, answer, None) for child in asked]
+        return places
+
+    def _add_question(self, node: Node, parent: int | None) -> int:
+        if parent is not None and self._messages[parent - 1].is_question:
+            parent = self._add_answer([], parent)
+        number = len(self._messages) + 1
+        created_at = node.created_at or self._make_time_after(parent)
+        self._messages.append(PortableMessage(number, parent, "user", created_at, text=node.text))
+        if node.key:
+            self._ends[node.key] = number
+        return number
+
+    def _add_answer(self, steps: list[Node], parent: int) -> int:
+        """Add an answer of these steps. Without any it is one that was stopped before its first word."""
+        number = len(self._messages) + 1
+        times = [step.created_at for step in steps if step.created_at]
+        created_at = times[0] if times else self._make_time_after(parent)
+        last = steps[-1] if steps else Node("", None, "assistant", status="stopped")
+        self._messages.append(
+            PortableMessage(
+                number,
+                parent,
+                "assistant",
+                created_at,
+                parts=_join_steps(steps),
+                status=last.status,
+                finish_reason=last.finish_reason,
+                model=next((step.model for step in reversed(steps) if step.model), ""),
+                finished_at=max(times) if times else None,
+                calls=[call for step in steps for call in step.calls],
+            )
+        )
+        self._ends.update((step.key, number) for step in steps)
+        return number
+
+    def _make_time_after(self, parent: int | None) -> datetime:
+        """Return a time for a message without one: just after the message before it."""
+        if parent is None:
+            return self._begun_at
+        return min(self._messages[parent - 1].created_at + timedelta(microseconds=1), datetime.now(UTC))
+
+    def _find_leaf(self, shown: str | None) -> int | None:
+        """Return the end of the branch on which the shown node lies: where it was gone on with last."""
+        followed: dict[int, int] = {}
+        for message in self._messages:
+            if message.parent is not None:
+                followed[message.parent] = message.number
+        number = self._ends.get(shown or "") or (self._messages[-1].number if self._messages else None)
+        while number in followed:
+            number = followed[number]
+        return number
+
+
+def _join_steps(steps: list[Node]) -> list[Lasting]:
+    """Return the parts of an answer's steps; two texts in a row are two paragraphs."""
+    parts: list[Lasting] = []
+    for step in steps:
+        if parts and step.parts and isinstance(parts[-1], Token) and isinstance(step.parts[0], Token):
+            parts.append(Token("\n\n"))
+        parts += step.parts
+    return parts

@@ -1,0 +1,1 @@
+"""Live answers: producing, keeping and ending them."""

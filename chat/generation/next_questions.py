@@ -1,0 +1,66 @@
+"""Asking the next questions of conversations whose answer has ended, in this process or in one that is gone."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from chat.conversations.actions import ask_next
+from chat.core.errors import RefusedError
+from chat.models import NextQuestion
+from chat.observability.outages import FAULTS
+from chat.tasks import run_in_thread, start_detached
+
+if TYPE_CHECKING:
+    from chat.generation.runner import Runner
+
+log = logging.getLogger(__name__)
+
+# Conversations that a sweep looks after; the next sweep, two seconds later, has the others.
+ASKED_AT_ONCE = 50
+
+
+class NextQuestionAsker:
+    """Asks what is due: at once where it knows of a next question, and with each sweep whatever it finds.
+
+    An answer's end costs no query where nobody has written a next question: this process knows the conversations of
+    those that were kept here, or that another process has told it of. A notice that was lost costs two seconds.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._known: set[UUID] = set()
+
+    def note(self, conversation_id: UUID) -> None:
+        """Note that a conversation has next questions, and ask the first one if it is due."""
+        self._known.add(conversation_id)
+        start_detached(self._ask(conversation_id))
+
+    def note_end(self, conversation_id: UUID, user_id: int) -> None:
+        """Note that an answer has ended: what comes next is asked, or waits, and its pages are told."""
+        if conversation_id in self._known:
+            start_detached(self._ask(conversation_id, user_id))
+
+    async def sweep(self) -> None:
+        """Ask whatever is due, such as what a process that is gone has left."""
+        if self._runner.draining:
+            return
+        for conversation_id in await run_in_thread(_find_all_due):
+            await self._ask(conversation_id)
+
+    async def _ask(self, conversation_id: UUID, ended_of: int | None = None) -> None:
+        try:
+            answer = await ask_next(self._runner, conversation_id)
+            if not await run_in_thread(NextQuestion.objects.filter(conversation=conversation_id).exists):
+                self._known.discard(conversation_id)
+            elif answer is None and ended_of is not None:
+                self._runner.tell_pages_of_next(ended_of, conversation_id)
+        except RefusedError as refusal:
+            log.info("conversation %s: its next question is asked later: %s", conversation_id, refusal.code)
+        except FAULTS as error:
+            log.warning("a next question is asked later: %s", str(error).partition("\n")[0])
+
+
+def _find_all_due() -> list[UUID]:
+    return list(NextQuestion.objects.due().values_list("conversation", flat=True)[:ASKED_AT_ONCE])

@@ -1,0 +1,65 @@
+"""The pace of a process: how long answers gather what comes before they read it and wake their readers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+# Seconds. Reading what came and waking its readers costs about 0.3 ms, whether it is one token or twenty. So each live
+# answer adds this much to the pause between two reads of any of them, and all of them together leave half of the event
+# loop to new questions.
+PAUSE_PER_ANSWER = 0.00075
+
+# An event loop that wakes late has more to do than it can, and the first words of new answers suffer first. So the
+# pause grows by so many times the lateness.
+PAUSE_PER_LATENESS = 3
+
+# Seconds: text that comes later than this seems to stutter, which it may while the event loop is late.
+LONGEST = 0.25
+LONGEST_WHEN_LATE = 0.5
+
+# So many answers that were taken up ask one provider at once, in one process. After a crash there may be hundreds, and
+# a provider that is asked by all of them in one moment refuses most.
+MOST_OPENINGS = 10
+
+# The lateness is an average over about so many waits.
+REMEMBERED = 32
+
+
+class Pace:
+    """One for all answers of a process. Times are seconds."""
+
+    def __init__(self, shortest: float, live: Callable[[], int]) -> None:
+        """`live` counts the answers that are written now."""
+        self._shortest = shortest
+        self._live = live
+        self._lateness = 0.0
+
+    @property
+    def pause(self) -> float:
+        """Seconds that an answer now rests after a read."""
+        wanted = min(LONGEST, max(self._shortest, self._live() * PAUSE_PER_ANSWER))
+        return min(LONGEST_WHEN_LATE, wanted + PAUSE_PER_LATENESS * self._lateness)
+
+    async def wait(self) -> None:
+        """Wait for the length of the pause, and learn how late the event loop is."""
+        due = time.monotonic() + self.pause
+        await asyncio.sleep(due - time.monotonic())
+        late = time.monotonic() - due
+        self._lateness += (late - self._lateness) / REMEMBERED
+
+
+class Openings:
+    """Limits how many answers that were taken up wait for their provider's first word at once: `MOST_OPENINGS`.
+
+    The others wait for their turn, in the order in which they were taken up. Questions of users never wait here.
+    """
+
+    def __init__(self) -> None:
+        self._of_providers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_OPENINGS))
+
+    def get_semaphore(self, model: str) -> asyncio.Semaphore:
+        """Return what an answer of a `provider:model` holds from its call to its first word."""
+        return self._of_providers[model.partition(":")[0]]

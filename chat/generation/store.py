@@ -1,0 +1,526 @@
+"""Live answers in the database: their checkpoints, their ends, and those whose owner is gone.
+
+Every write names the fence that its owner began with, and its row count is the verdict: an owner that was paused and
+then lost its answer finds no row to write to. Leases run by the database's clock, because those of several machines
+never agree. Call all of this in a thread, see `chat.tasks.run_in_thread`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, IntegerField, QuerySet, UUIDField
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from chat.accounting import ledger, quotas, rollups
+from chat.broker.base import LONGEST_BATCH, Batch
+from chat.conversations.turns import name_owner
+from chat.core.events import Bookmark, Event, Lasting, Reasoning, Terminal, TextEvent, Usage, get_text
+from chat.core.failures import Failure, find_cause
+from chat.core.tokens import estimate_tokens
+from chat.core.transcript import Outline, Transcript
+from chat.generation.verdict import STEP, STOPPED_BY_USER, Verdict, make_interruption
+from chat.leases import can_trust_leases, compute_lease_end, read_clock
+from chat.models import LIVE, USAGE_FIELDS, Conversation, Message, Outcome, ProviderCall, Status, ToolCall
+from chat.models.compiled import Update
+from chat.models.provider_calls import MOST_MILLISECONDS
+from chat.observability import alarms, metrics
+
+
+class StoredBookmark(NamedTuple):
+    """The place where the response of the call with the row `call` can be taken up, and its position on the line."""
+
+    bookmark: Bookmark
+    position: int
+    call: int
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The bookmark as JSON for the database."""
+        return {**asdict(self.bookmark), "position": self.position, "call": self.call}
+
+    @classmethod
+    def from_members(cls, members: Mapping[str, Any] | None) -> StoredBookmark | None:
+        """Return what `members` wrote."""
+        if members is None:
+            return None
+        bookmark = Bookmark(members["id"], members["number"], members["state"])
+        return cls(bookmark, members["position"], members["call"])
+
+
+class AnswerSnapshot(NamedTuple):
+    """A live answer as a checkpoint keeps it."""
+
+    id: UUID
+    fence: int
+    text: str
+    reasoning: str
+    outline: Outline
+    position: int
+    first_token_at: datetime | None
+    bookmark: StoredBookmark | None = None
+    """Of the call under way, as of the same moment as the text."""
+
+    @property
+    def transcript_values(self) -> tuple[Any, ...]:
+        """The values of `TRANSCRIPT_FIELDS`."""
+        return (*self[2:-1], None if self.bookmark is None else self.bookmark.members)
+
+    @classmethod
+    def from_transcript(
+        cls,
+        answer_id: UUID,
+        fence: int,
+        transcript: Transcript,
+        first_token_at: datetime | None,
+        bookmark: StoredBookmark | None = None,
+    ) -> AnswerSnapshot:
+        values = transcript.text, transcript.reasoning, transcript.outline, transcript.position
+        return cls(answer_id, fence, *values, first_token_at, bookmark)
+
+
+class LeaseStatus(NamedTuple):
+    """A live answer's fence, and what others ask of its owner."""
+
+    fence: int
+    stop_requested: bool
+    watched_ago: float | None  # seconds
+
+
+class CallResult(NamedTuple):
+    """The result of one upstream call: its row, its tokens, its times in milliseconds.
+
+    `failure` is what is known of its failure, beyond the code of the verdict.
+    """
+
+    call: ProviderCall
+    usage: Usage
+    first_token_ms: int | None
+    total_ms: int
+    failure: Failure | None = None
+
+
+TRANSCRIPT_FIELDS = ("text", "reasoning", "outline", "position", "first_token_at", "bookmark")
+
+
+def _select_owned(answer: Any, fence: Any) -> QuerySet[Message]:
+    return Message.objects.live().filter(pk=answer, fence=fence)
+
+
+def _select_owned_up_to(answer: Any, fence: Any, position: Any) -> QuerySet[Message]:
+    return _select_owned(answer, fence).filter(position__lte=position)
+
+
+_KEPT_FIELDS = (*TRANSCRIPT_FIELDS, "status", "lease_until")
+_keep = Update(Message, _KEPT_FIELDS, _select_owned, UUIDField(), IntegerField())
+# A checkpoint may wait for a lock while a step of tools writes more of its answer: that stays.
+_keep_newer = Update(Message, _KEPT_FIELDS, _select_owned_up_to, UUIDField(), IntegerField(), IntegerField())
+_end = Update(
+    Message,
+    (*TRANSCRIPT_FIELDS, "status", "error_code", "finish_reason", "finished_at", "owner", "lease_until"),
+    _select_owned,
+    UUIDField(),
+    IntegerField(),
+)
+_touch = Update(
+    Conversation,
+    ("updated_at", "answered_at"),
+    lambda answer: Conversation.objects.filter(messages=answer),
+    UUIDField(),
+)
+
+
+# Checkpoints
+
+
+def write_checkpoint(
+    snapshots: Sequence[AnswerSnapshot], watched: Collection[UUID], calls: Sequence[rollups.Progress] = ()
+) -> dict[UUID, LeaseStatus]:
+    """Write all snapshots and renew their leases; return the lease status of the answers that are still ours.
+
+    The same transaction notes for their owners that the answers in `watched`, which are written elsewhere, have readers
+    here.
+
+    The rows of running `calls` are written first, in a transaction of their own: a deletion takes the ledger's rows
+    before the answers, and two that lock them in different orders would wait for each other.
+    """
+    if calls:
+        rollups.write_progress(calls)
+    with transaction.atomic():
+        now = read_clock()
+        lease_until = now + timedelta(seconds=settings.CHAT_LEASE)
+        _keep_newer.execute_many(
+            (*snapshot.transcript_values, _find_status(snapshot), lease_until, *snapshot[:2], snapshot.position)
+            for snapshot in snapshots
+        )
+        if watched:
+            # A row that its owner is writing now is left for the next time: two processes that wait for each other's
+            # rows would be a deadlock.
+            free = Message.objects.live().select_for_update(skip_locked=True).filter(pk__in=watched)
+            Message.objects.filter(pk__in=free.values("pk")).update(watched_at=now)
+        owned = Message.objects.live().filter(owner=name_owner()) if snapshots else Message.objects.none()
+        return {
+            answer: LeaseStatus(fence, stop is not None, (now - watched_at).total_seconds() if watched_at else None)
+            for answer, fence, stop, watched_at in owned.values_list("pk", "fence", "stop_requested_at", "watched_at")
+        }
+
+
+def request_stop(answer_id: UUID) -> None:
+    """Note that the answer is to be stopped, for its owner in whatever process."""
+    Message.objects.live().filter(pk=answer_id, stop_requested_at=None).update(stop_requested_at=Now())
+
+
+def _find_status(snapshot: AnswerSnapshot) -> Status:
+    return Status.STREAMING if snapshot.first_token_at else Status.QUEUED
+
+
+# Steps of tools
+
+
+def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequence[ToolCall]) -> bool:
+    """Write a checkpoint, settle the call that called these tools, and write their rows: now they may be run.
+
+    Return whether the answer was still ours. A tool that has its row is never run again: whoever goes on with the
+    answer uses its result, or says that there is none.
+    """
+    with transaction.atomic():
+        is_ours = keep(snapshot)
+        if is_ours:
+            ToolCall.objects.bulk_create(tools)
+        results = [result] if result is not None else []
+        _settle_calls(results if is_ours else _leave_followed(snapshot.id, results), STEP)
+    return is_ours
+
+
+def keep_tool_result(tool: ToolCall, fence: int) -> bool:
+    """Write what a tool came to, before anybody is told; return whether the answer was still ours."""
+    fields = {name: getattr(tool, name) for name in ("result", "summary", "ok", "milliseconds")}
+    owned = Message.objects.live().filter(pk=tool.answer_id, fence=fence)
+    rows = ToolCall.objects.filter(pk=tool.pk, finished_at=None, answer__in=owned)
+    return rows.update(**fields, finished_at=timezone.now()) > 0
+
+
+def keep(snapshot: AnswerSnapshot) -> bool:
+    """Write the checkpoint of one answer and renew its lease; return whether it was still ours."""
+    lease_until = read_clock() + timedelta(seconds=settings.CHAT_LEASE)
+    values = (*snapshot.transcript_values, _find_status(snapshot), lease_until)
+    return _keep(*values, snapshot.id, snapshot.fence) > 0
+
+
+# Ends
+
+
+def release(snapshot: AnswerSnapshot, results: Sequence[CallResult]) -> bool:
+    """Leave an answer, as far as it has come, to the process that sweeps next; return whether it was still ours.
+
+    Its call is settled, its lease is over, and no process is its owner. The fence rises, or a checkpoint of ours that
+    is under way would write older text over this and hold the answer for another lease.
+    """
+    with transaction.atomic():
+        is_ours = keep(snapshot)
+        if is_ours:
+            released = Message.objects.filter(pk=snapshot.id, fence=snapshot.fence)
+            released.update(owner="", lease_until=read_clock() - timedelta(seconds=1), fence=snapshot.fence + 1)
+        for result in results:
+            settle_call(result, make_interruption("server_restart" if is_ours else "server_lost"))
+    return is_ours
+
+
+def settle(
+    snapshot: AnswerSnapshot, verdict: Verdict, results: Sequence[CallResult], place_of: int | None = None
+) -> bool:
+    """Write an answer's end and settle its rows on the ledger; return whether this was the write that ended it.
+
+    `place_of` is its user, where it has a place among their live answers: that is given back.
+    """
+    now = timezone.now()
+    ending = verdict.status, verdict.error_code, verdict.finish_reason, now, "", None
+    with transaction.atomic():
+        snapshot = snapshot._replace(bookmark=None)
+        is_ended = _end(*snapshot.transcript_values, *ending, snapshot.id, snapshot.fence) > 0
+        if is_ended:
+            _touch(now, now, snapshot.id)
+        # What a call cost stays, also when its answer was ended by another process meanwhile, or deleted: then the
+        # deletion has stopped it.
+        is_lost = not is_ended and verdict == make_interruption("server_lost")
+        is_deleted = is_lost and not Message.objects.filter(pk=snapshot.id).exists()
+        freed = place_of if is_ended or is_deleted else None
+        own = results if is_ended else _leave_followed(snapshot.id, results)
+        _settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, freed)
+    return is_ended
+
+
+def _leave_followed(answer_id: UUID, results: Iterable[CallResult]) -> list[CallResult]:
+    """Return the results of an answer's late owner without the call whose response its new owner follows.
+
+    That call goes on, on the same row.
+    """
+    kept = Message.objects.live().filter(pk=answer_id).values_list("bookmark", flat=True).first()
+    followed = StoredBookmark.from_members(kept)
+    return [result for result in results if followed is None or result.call.pk != followed.call]
+
+
+def open_call(answer_id: UUID, prompt_size: int, start: int, omitted: int = 0) -> ProviderCall:
+    """Write a row on the ledger for a further upstream call of an answer, and return it.
+
+    The call begins at position `start` and leaves so many more messages out. Raises `quotas.QuotaError`.
+    """
+    if omitted:
+        Message.objects.filter(pk=answer_id).update(omitted=F("omitted") + omitted)
+    answer = Message.objects.select_related("conversation").get(pk=answer_id)
+    first = answer.calls.order_by("pk").first()
+    call = ProviderCall(
+        user_id=answer.conversation.user_id,
+        answer_id=answer_id,
+        model=answer.model,
+        input_tokens=estimate_tokens(prompt_size),
+        start=start,
+        billed_to=first.billed_to if first else ProviderCall.BilledTo.USER,
+        requested_by_id=first.requested_by_id if first else None,
+    )
+    return quotas.admit(call, is_request=False)
+
+
+def settle_call(result: CallResult, verdict: Verdict) -> bool:
+    """Settle one row of the ledger; return whether this was the first time."""
+    with transaction.atomic(savepoint=False):
+        return _settle_calls([result], verdict) > 0
+
+
+def _settle_calls(results: Iterable[CallResult], verdict: Verdict, place_of: int | None = None) -> int:
+    """Settle rows of the ledger, then what they hold of limits; return how many this was the first time for."""
+    settled = [result.call for result in results if _settle_row(result, verdict)]
+    quotas.settle(settled, place_of)
+    return len(settled)
+
+
+def _settle_row(result: CallResult, verdict: Verdict) -> bool:
+    call = result.call
+    for name in USAGE_FIELDS:
+        setattr(call, name, getattr(result.usage, name))
+    call.estimated = result.usage.estimated
+    call.cost = ledger.find_call_price(call, result.usage)
+    call.first_token_ms, call.total_ms = result.first_token_ms, result.total_ms
+    call.outcome, call.error_code = Outcome(verdict.status.value), verdict.error_code
+    if verdict.error_code:
+        _note_failure(call, result.failure or Failure(find_cause(verdict.error_code)))
+    if not ledger.settle(call):
+        return False
+    if call.error_code == "provider_budget":
+        alarms.report_empty_budget(call.model)
+    transaction.on_commit(partial(metrics.count_call, call.model, call.outcome, call.error_code, result.usage))
+    return True
+
+
+def _note_failure(call: ProviderCall, failure: Failure) -> None:
+    report = failure.report
+    call.error_cause, call.error_status = failure.cause.value, report.status
+    call.error_kind, call.error_message, call.request_id = report.kind, report.message, report.request_id
+
+
+# Answers whose owner is gone
+
+
+class LostAnswer(NamedTuple):
+    """A live answer whose owner is gone, and that is ours now, as its last owner left it.
+
+    `cause` is the code of its interruption: `server_lost`, or `server_restart` where its owner left it on purpose.
+    `is_whole` says whether the snapshot has all that any reader has had: it does where its owner left it, and where its
+    provider keeps the response, which says the same again; else the broker has to know the rest.
+    """
+
+    snapshot: AnswerSnapshot
+    user_id: int
+    cause: str
+    seconds_ago: float
+    is_stopped: bool  # its user had asked for that
+    losses: int
+    has_schema: bool
+    is_whole: bool
+    model: str
+    conversation_id: UUID
+
+    @property
+    def id(self) -> UUID:
+        return self.snapshot.id
+
+
+def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ago: float = 0.0) -> list[LostAnswer]:
+    """Become the owner of live answers whose lease ran out, at most so many, those that ended `ago` seconds or earlier.
+
+    The oldest of those come first that have readers: they are in `watched`, or a process has said so. The fence rises
+    with the owner, so that of two who seize the same answer one finds no row, as does the owner before them.
+    """
+    if not can_trust_leases():
+        return []
+    now = read_clock()
+    expired = Message.objects.live().filter(lease_until__lt=now - timedelta(seconds=ago))
+    rows = list(expired.select_related("conversation").order_by("created_at").only(*_LOST_FIELDS))
+    recently = now - timedelta(seconds=settings.CHAT_LEASE)
+    rows.sort(key=lambda row: not (row.pk in watched or (row.watched_at is not None and row.watched_at > recently)))
+    seized = [row for row in rows[:most] if _seize(row.pk, row.fence)]
+    # Read once more: its owner may have written until then.
+    found = Message.objects.in_bulk([row.pk for row in seized])
+    _drop_ended_bookmarks(found.values())
+    return [_make_lost(found[row.pk], row, now) for row in seized if row.pk in found]
+
+
+def _drop_ended_bookmarks(answers: Iterable[Message]) -> None:
+    """Take the bookmark from each answer whose call has been settled: the response of a later call may have been read.
+
+    A call may end between two checkpoints.
+    """
+    marked = [answer for answer in answers if answer.bookmark is not None]
+    calls = [answer.bookmark["call"] for answer in marked if answer.bookmark is not None]
+    running = set(ProviderCall.objects.filter(pk__in=calls, outcome=Outcome.RUNNING).values_list("pk", flat=True))
+    for answer, call in zip(marked, calls, strict=True):
+        if call not in running:
+            answer.bookmark = None
+
+
+_LOST_FIELDS = ("fence", "owner", "lease_until", "watched_at", "conversation__user")
+
+
+def _seize(answer_id: UUID, fence: int) -> int:
+    lost = Message.objects.live().filter(pk=answer_id, fence=fence, lease_until__lt=Now())
+    seized = lost.update(fence=fence + 1, owner=name_owner(), lease_until=compute_lease_end())
+    if seized:  # its calls are the seizer's now: another process would settle one whose response can be followed
+        calls = ProviderCall.objects.filter(answer=answer_id, purpose=ProviderCall.Purpose.ANSWER)
+        calls.filter(outcome=Outcome.RUNNING).update(lease_until=compute_lease_end())
+    return seized
+
+
+def _make_lost(answer: Message, before: Message, now: datetime) -> LostAnswer:
+    """Return an answer as it is now, with what was known of its owner before it was seized."""
+    return LostAnswer(
+        AnswerSnapshot.from_transcript(
+            answer.pk,
+            answer.fence,
+            answer.restore_transcript(),
+            answer.first_token_at,
+            StoredBookmark.from_members(answer.bookmark),
+        ),
+        before.conversation.user_id,
+        "server_lost" if before.owner else "server_restart",
+        (now - before.lease_until).total_seconds() if before.lease_until else 0.0,
+        answer.stop_requested_at is not None,
+        answer.losses,
+        answer.response_schema is not None,
+        not before.owner or answer.bookmark is not None,
+        answer.model,
+        answer.conversation_id,
+    )
+
+
+def settle_lost(lost: LostAnswer) -> bool:
+    """End an answer that was seized, with estimates for the call that was under way.
+
+    It is interrupted, or stopped where its user had asked for that before its owner went away.
+    """
+    with transaction.atomic():
+        # Its user may have asked for it since it was seized.
+        stopped = Message.objects.filter(pk=lost.id, stop_requested_at__isnull=False)
+        verdict = STOPPED_BY_USER if lost.is_stopped or stopped.exists() else make_interruption(lost.cause)
+        if not settle(lost.snapshot, verdict, ()):
+            return False
+        settle_running_calls(lost.snapshot, verdict)
+    model = Message.objects.filter(pk=lost.snapshot.id).values_list("model", flat=True).first() or ""
+    metrics.count_end(model, verdict.status, verdict.error_code)
+    metrics.count_recovery(model, lost.cause, "left")
+    return True
+
+
+def settle_running_calls(snapshot: AnswerSnapshot, verdict: Verdict) -> None:
+    """Settle the calls that the last owner of an answer had under way, with estimates."""
+    calls = ProviderCall.objects.filter(answer=snapshot.id, purpose=ProviderCall.Purpose.ANSWER)
+    _settle_calls(_make_lost_results(snapshot, calls.filter(outcome=Outcome.RUNNING).order_by("-pk")), verdict)
+
+
+def _make_lost_results(snapshot: AnswerSnapshot, calls: Iterable[ProviderCall]) -> Iterator[CallResult]:
+    """Yield the results of calls, the last one first, by what the answer says since each began.
+
+    What the provider had reported of its input is on the call's row, and so is that it was never asked: then the row
+    has no input.
+    """
+    now = timezone.now()
+    transcript = Transcript.restore(snapshot.text, snapshot.reasoning, snapshot.outline)
+    end = transcript.position
+    for call in calls:
+        start = call.start or 0
+        reasoning, rest = _estimate_tokens(transcript.read_since(start, end))
+        usage = replace(call.usage, output_tokens=reasoning + rest, reasoning_tokens=reasoning, estimated=True)
+        first = call.first_token_ms
+        if first is None and not start and snapshot.first_token_at:
+            first = count_milliseconds(call.started_at, snapshot.first_token_at)
+        yield CallResult(call, usage, first, count_milliseconds(call.started_at, now))
+        end = start
+
+
+def _estimate_tokens(events: Iterable[Lasting]) -> tuple[int, int]:
+    """Return the tokens of the reasoning and of all other text in these events, by estimate."""
+    lengths = {True: 0, False: 0}
+    for event in events:
+        if isinstance(event, TextEvent):
+            lengths[isinstance(event, Reasoning)] += len(get_text(event))
+    return estimate_tokens(lengths[True]), estimate_tokens(lengths[False])
+
+
+def count_milliseconds(start: datetime, end: datetime) -> int:
+    """Return the milliseconds between two moments, at least 0 and at most what a row of the ledger takes.
+
+    A site may be started anew months after it died: PostgreSQL refused such a row, with all others of the sweep.
+    """
+    return min(MOST_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))
+
+
+# Reading
+
+
+def find_live(answers: Collection[str]) -> set[str]:
+    """Return those of the answers, by their ids, that are live."""
+    return {str(answer) for answer in Message.objects.live().filter(pk__in=answers).values_list("pk", flat=True)}
+
+
+class StoredAnswer(NamedTuple):
+    """An answer as the database has it; `ending` is None while it is live."""
+
+    transcript: Transcript
+    ending: tuple[Usage, Terminal] | None
+
+    def read_since(self, position: int) -> Batch:
+        """Return what a reader at this position lacks, as a broker would give it."""
+        position = self.transcript.skip_split_event(position)
+        until = position + LONGEST_BATCH
+        events: list[Event] = [*self.transcript.read_since(position, until)]
+        if self.ending is None or until < self.transcript.position:
+            return Batch(position, events)
+        if position > self.transcript.position:  # the reader has been told the usage: the last event alone follows it
+            return Batch(self.transcript.position + 1, self.ending[1:])
+        return Batch(position, [*events, *self.ending])
+
+
+def load_answers(wanted: Mapping[UUID, int]) -> dict[UUID, StoredAnswer]:
+    """Return the answers that exist, for readers who have them up to these positions.
+
+    Nothing is loaded of those that are live and have not grown.
+    """
+    found = {}
+    grown = []
+    for answer_id, position, status in Message.objects.filter(pk__in=wanted).values_list("pk", "position", "status"):
+        if status in LIVE and position <= wanted[answer_id]:
+            found[answer_id] = StoredAnswer(Transcript(position), None)
+        else:
+            grown.append(answer_id)
+    for answer in Message.objects.filter(pk__in=grown):
+        found[answer.pk] = StoredAnswer(
+            answer.restore_transcript(), None if answer.is_live else (answer.sum_usage(), answer.make_terminal())
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Requests and refusals, as every entry point reads and writes them."""

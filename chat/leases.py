@@ -1,0 +1,47 @@
+"""Leases: until when the owner of some work answers for it.
+
+They run by the database's clock, because the clocks of several machines never agree.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+
+def compute_lease_end() -> Any:
+    """Return the end of a lease that is taken now, for a statement. SQLite's clock is the machine's."""
+    now = timezone.now() if connection.vendor == "sqlite" else Now()
+    return now + timedelta(seconds=settings.CHAT_LEASE)
+
+
+def read_clock() -> datetime:
+    """Return the database's time. That of SQLite is the machine's."""
+    if connection.vendor == "sqlite":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def can_trust_leases() -> bool:
+    """Return whether owners have had the time to renew what they hold.
+
+    A database that has just started gives everyone a lease's time: no owner could renew its own while it was away.
+    """
+    return _read_uptime() >= settings.CHAT_LEASE
+
+
+def _read_uptime() -> float:
+    """Return the seconds since the database's server started. SQLite has none that could be away."""
+    if connection.vendor != "postgresql":
+        return float("inf")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
+        return float(cursor.fetchone()[0])

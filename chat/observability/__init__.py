@@ -1,0 +1,1 @@
+"""What operators see: metrics, traces, and the log lines that need a person."""

@@ -1,0 +1,128 @@
+"""The words for adaptations: a few for administrators, a sentence for readers whose wish one of them concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chat.providers.base import Adaptation, AdaptationKind, Prompt
+
+
+class _Wording(NamedTuple):
+    """The words for one adaptation: a few for the admin, a sentence for a reader whose wish it concerns.
+
+    `wished` says whether a prompt wished for what is left out or changed.
+    """
+
+    admin: str
+    reader: str = ""
+    wished: Callable[[Prompt, float | None], object] = lambda _, __: False
+
+
+def _is_lowered(prompt: Prompt, most: float | None) -> bool:
+    return prompt.max_output_tokens is not None and most is not None and prompt.max_output_tokens > most
+
+
+_TOLD: dict[AdaptationKind, _Wording] = {
+    "no_tools": _Wording(
+        "asked without tools",
+        "This model does not take tools. It answers without them.",
+        lambda prompt, _: prompt.tools,
+    ),
+    "no_tool_choice": _Wording(
+        "no tool is forced", "This model cannot be made to use a tool.", lambda p, _: p.tool_choice
+    ),
+    "no_temperature": _Wording(
+        "asked without a temperature",
+        "This model does not take the temperature that was chosen. It answers with its own.",
+        lambda prompt, _: prompt.temperature is not None,
+    ),
+    "temperature_at_most": _Wording(
+        "temperature at most {value:g}",
+        "This model takes a temperature of at most {value:g}. It was lowered to that.",
+        lambda p, most: p.temperature is not None and most is not None and p.temperature > most,
+    ),
+    "max_completion_tokens": _Wording("the limit of tokens is sent as max_completion_tokens"),
+    "max_tokens": _Wording("the limit of tokens is sent as max_tokens"),
+    "tokens_at_most": _Wording(
+        "at most {value:,.0f} tokens an answer",
+        "This model can write at most {value:,.0f} tokens here. The limit was lowered to that.",
+        _is_lowered,
+    ),
+    "no_token_limit": _Wording(
+        "asked without a limit of tokens",
+        "This model does not take a limit for the length of its answer.",
+        lambda prompt, _: prompt.max_output_tokens is not None,
+    ),
+    "no_stream_options": _Wording("asked without stream_options, so its usage is an estimate"),
+    "no_stream": _Wording("asked without streaming: its answers come in one piece"),
+    "adaptive_thinking": _Wording("thinking is adaptive, without a budget"),
+    "no_thinking": _Wording("asked without thinking", "This model answers without thinking first.", lambda _, __: True),
+    "effort_none": _Wording(
+        "asked with reasoning_effort none when tools are given",
+        "This model does not reason when it is given tools. It answers without reasoning.",
+        lambda prompt, _: prompt.tools,
+    ),
+    "system_in_question": _Wording(
+        "the system prompt is told with the first question",
+        "This model takes no system prompt. Yours was told with the first question.",
+        lambda prompt, _: prompt.has_own_system and any(turn.role == "system" for turn in prompt.turns),
+    ),
+    "json_object": _Wording(
+        "JSON by a schema is asked for in words, with response_format json_object",
+        "This model takes no JSON schema. It was told in words, and the answer is checked.",
+        lambda prompt, _: prompt.response_schema is not None,
+    ),
+    "schema_in_prompt": _Wording(
+        "JSON by a schema is asked for in words",
+        "This model takes no JSON schema. It was told in words, and the answer is checked.",
+        lambda prompt, _: prompt.response_schema is not None,
+    ),
+    "loose_schema": _Wording(
+        "a JSON schema is sent without strict",
+        "This model does not keep strictly to this JSON schema. The answer is checked.",
+        lambda prompt, _: prompt.response_schema is not None,
+    ),
+    "output_format": _Wording("JSON by a schema is asked for by output_config.format"),
+    "no_reasoning_back": _Wording("its reasoning is not sent back to it"),
+    "no_prefill": _Wording("it is told to go on, instead of being given the beginning of its answer"),
+    "no_effort": _Wording(
+        "asked without an effort",
+        "This model cannot be told how hard to try. It answers as it always does.",
+        lambda prompt, _: prompt.effort,
+    ),
+    "other_effort": _Wording(
+        "asked for the nearest effort that it takes",
+        "This model does not take the effort that was chosen. It was asked for the nearest one, {name!r}.",
+        lambda prompt, _: prompt.effort,
+    ),
+    "no_caching": _Wording("asked without a mark for the provider's cache"),
+    "responses_api": _Wording("asked by the Responses API"),
+    "chat_completions": _Wording("asked by Chat Completions"),
+    "no_reasoning_summary": _Wording("asked without a summary of its reasoning"),
+    "no_cache_key": _Wording("asked without a key for its cache"),
+    "no_background": _Wording("asked without background mode: its answers are not taken up at the provider"),
+    "model_retired": _Wording(
+        "asked in the place of a retired model",
+        "{name} has been retired by its provider. This conversation goes on with another model.",
+        lambda _, __: True,
+    ),
+}
+
+
+def list_remarks(prompt: Prompt) -> list[str]:
+    """Return a sentence for readers for each wish of the prompt that its adaptations leave out or change."""
+    sentences = [
+        told.reader.format(value=adaptation.value, name=adaptation.name)
+        for adaptation in prompt.adaptations
+        if (told := _TOLD[adaptation.kind]).reader and told.wished(prompt, adaptation.value)
+    ]
+    return list(dict.fromkeys(sentences))
+
+
+def describe_adaptation(adaptation: Adaptation) -> str:
+    """Return the adaptation in a few words, for an administrator."""
+    return _TOLD[adaptation.kind].admin.format(value=adaptation.value, name=adaptation.name)
+
+
+KINDS = frozenset(_TOLD)

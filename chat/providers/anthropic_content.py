@@ -1,0 +1,93 @@
+"""The blocks of one answer as Anthropic sent them, to be sent back unchanged."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from chat.providers.anthropic_messages import CALL_ID
+from chat.providers.loose_json import read_plain_text
+from chat.providers.tool_calls import fit_id, parse_arguments
+
+# Blocks that the site tells apart, in the order in which it writes them itself.
+_ORDER = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
+
+# What is read of a block, and may be of any type where a server sends it so.
+_TEXTS = frozenset({"text", "thinking", "signature"})
+
+
+class Content:
+    """Gathers blocks and what is added to them: a text stands in one buffer, which costs a byte or two a character."""
+
+    def __init__(self) -> None:
+        self._blocks: list[dict[str, Any]] = []
+        self._added: list[dict[str, StringIO]] = []
+        self._kinds: list[str] = []
+
+    def begin(self, kind: str, block: dict[str, Any]) -> None:
+        """Begin a block of this kind with what it brought."""
+        kept = {**block, "type": kind}
+        for member in _TEXTS & kept.keys():
+            kept[member] = read_plain_text(kept[member])
+        if not isinstance(kept.get("citations"), list):
+            kept.pop("citations", None)
+        self._kinds.append(kind)
+        self._blocks.append(kept)
+        self._added.append({})
+
+    def add(self, member: str, piece: str) -> None:
+        """Add a piece of a text to the block that was begun last."""
+        if not self._added or not piece:
+            return
+        buffer = self._added[-1].get(member)
+        if buffer is None:
+            buffer = self._added[-1][member] = StringIO()
+        buffer.write(piece)
+
+    def cite(self, citation: object) -> None:
+        """Add a citation to the text that was begun last."""
+        if self._blocks:
+            self._blocks[-1]["citations"] = [*(self._blocks[-1].get("citations") or []), citation]
+
+    def set_call_id(self, call_id: str) -> None:
+        """Give the call that was begun last the id that its result will name."""
+        self._blocks[-1]["id"] = fit_id(call_id, CALL_ID)
+
+    @property
+    def is_special(self) -> bool:
+        """True when there is more than thoughts, then one text, then calls.
+
+        That is an order of its own, a tool that the provider ran, or citations.
+        """
+        places = [_ORDER.get(kind, -1) for kind in self._kinds]
+        return (
+            -1 in places
+            or places != sorted(places)
+            or places.count(1) > 1
+            or any(block.get("citations") for block in self._blocks)
+        )
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all blocks."""
+        return [block["text"] for block in self.blocks if block["type"] == "text"]
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """All blocks, whole. A blank text is left out, which the API sends and refuses."""
+        whole = [_join_block(block, added) for block, added in zip(self._blocks, self._added, strict=True)]
+        return [block for block in whole if block["type"] != "text" or block["text"].strip()]
+
+
+def _join_block(block: dict[str, Any], added: dict[str, StringIO]) -> dict[str, Any]:
+    whole = dict(block)
+    for member, buffer in added.items():
+        if member == "partial_json":
+            whole["input"] = parse_arguments(buffer.getvalue())
+        else:
+            whole[member] = f"{whole.get(member) or ''}{buffer.getvalue()}"
+    if whole["type"] == "text":
+        whole.setdefault("text", "")
+        if not whole.get("citations"):
+            whole.pop("citations", None)
+    return whole

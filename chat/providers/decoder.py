@@ -1,0 +1,378 @@
+"""The base of decoders for providers that speak SSE over HTTP: splits bytes, gathers events, names what went wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from chat.core.errors import ChatError
+from chat.core.events import Finish, FinishReason, ProviderEvent, Reasoning, Token, ToolArguments, Usage, make_storable
+from chat.core.failures import Cause
+from chat.providers.base import THINKING, Prompt
+from chat.providers.echo import EchoFilter
+from chat.providers.endings import Ending
+from chat.providers.errors import is_error, stream_failure
+from chat.providers.loose_json import fit
+from chat.providers.sources import Sources
+from chat.providers.sse import SSESplitter
+from chat.providers.thoughts import InlineThoughts
+from chat.providers.token_counts import TokenCounts
+
+_Shape = TypeVar("_Shape")
+
+
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+TextKind = type[Token] | type[Reasoning] | str
+"""The owner of a piece of text: the answer, the reasoning, or, by its id, a tool call's arguments."""
+
+
+class Batch:
+    """Gathers the events of one network read: neighbouring pieces of one text become one storable event.
+
+    A server that escapes its JSON may send the halves of a surrogate pair in two deltas; the first half
+    waits for the second, across reads too.
+    """
+
+    def __init__(self, *, keeps_text: bool = False) -> None:
+        self._events: list[ProviderEvent] = []
+        self._kind: TextKind = Token
+        self._pieces: list[str] = []
+        self._halves: dict[TextKind, str] = {}
+        self.output_chars = 0  # that were given out
+        self.reasoning_chars = 0  # of these
+        self.texts: list[str] = []  # what was given out of the answer's text, if `keeps_text`
+        self._keeps_text = keeps_text
+
+    def add_text(self, kind: TextKind, piece: str) -> None:
+        """Add a piece of text."""
+        if kind is not self._kind and kind != self._kind:
+            self._join()
+            self._kind = kind
+        self._pieces.append(piece)
+
+    def put(self, event: ProviderEvent) -> None:
+        """Add any other event."""
+        self._join()
+        self._events.append(event)
+
+    def flush(self) -> None:
+        """End the text: a half of a pair waits no longer."""
+        self._join()
+        halves, self._halves = self._halves, {}
+        for kind, half in halves.items():
+            self._append(kind, make_storable(half))
+
+    @property
+    def holds_half(self) -> bool:
+        """True when the first half of a surrogate pair waits for the second."""
+        return bool(self._halves)
+
+    def finish(self, reason: FinishReason) -> None:
+        """Add the end marker."""
+        self.flush()
+        self._events.append(Finish(reason))
+
+    def take(self) -> list[ProviderEvent]:
+        """Return what was gathered since the last time."""
+        self._join()
+        events, self._events = self._events, []
+        return events
+
+    def _join(self) -> None:
+        if not self._pieces:
+            return
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        self._append(self._kind, self._mend_surrogates(text))
+
+    def _mend_surrogates(self, text: str) -> str:
+        if text.isascii() and not self._halves:
+            return make_storable(text)
+        text = self._halves.pop(self._kind, "") + text
+        if "\ud800" <= text[-1:] <= "\udbff":
+            self._halves[self._kind] = text[-1]
+            text = text[:-1]
+        return make_storable(_SURROGATE_PAIR.sub(_join_pair, text))
+
+    def _append(self, kind: TextKind, text: str) -> None:
+        if text:
+            self._events.append(ToolArguments(kind, text) if isinstance(kind, str) else kind(text))
+            self.output_chars += len(text)
+            if kind is Reasoning:
+                self.reasoning_chars += len(text)
+            elif kind is Token and self._keeps_text:
+                self.texts.append(text)
+
+
+def _join_pair(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
+ANYTHING = msgspec.json.Decoder(Any)
+
+
+class Decoder(ABC):
+    """Turns the bytes of one answer into events; a provider says what each server-sent event means.
+
+    `finished` is set with the `Finish`, after which nothing comes. A failure is kept in `failure` rather than raised,
+    so that the events before it in the same read are not lost.
+    """
+
+    keeps_text: ClassVar[bool] = False
+    """True where the end asks for the text, as the provider does not repeat it."""
+
+    def __init__(self, max_line_bytes: int, prompt: Prompt, counts: TokenCounts) -> None:
+        self.max_bytes = max_line_bytes
+        self._splitter = SSESplitter(max_line_bytes)
+        self._batch = Batch(keeps_text=self.keeps_text)
+        self._thoughts, self._echo = InlineThoughts(), EchoFilter(prompt.answer_so_far)
+        # A model that goes on with its own words is in the middle of a text.
+        self._thoughts.is_over = bool(prompt.answer_so_far) and prompt.turns[-1].role == "assistant"
+        self._counts = counts
+        self._sources = Sources()
+        self._is_prose = prompt.response_schema is None
+        self._ending: Ending | None = None  # how the server says that the answer ends
+        self._reported: Usage | None = None
+        self._has_thinking = False  # whether this read said so, see `_note_thinking`
+        self.finished = False
+        self.failure: ChatError | None = None
+
+    def feed(self, read: bytes) -> list[ProviderEvent]:
+        """Return the events that this read brought."""
+        try:
+            for name, data in self._splitter.feed(read):
+                if data or name == b"error":
+                    self._read_event(name, data)
+                if self.finished:
+                    break
+        except ChatError as error:
+            self._fail(error)
+        return self._take()
+
+    def close(self, reason: str) -> list[ProviderEvent]:
+        """Return the `Finish` of an answer that is whole, or set `failure`: nothing more comes, for this `reason`."""
+        try:
+            # Some servers end without the last blank line. Half an event is none.
+            for name, data in self._splitter.finish():
+                if data[:1] != b"{" or is_whole_json(data):
+                    self._read_event(name, data)
+                if self.finished:
+                    return self._take()
+        except ChatError as error:
+            self._fail(error)
+        else:
+            self._fail(ChatError("upstream_error", reason))
+        return self._take()
+
+    def release_rest(self) -> list[ProviderEvent]:
+        """Return what was held back of the text, as no more of the stream will come."""
+        self._end_text()
+        return self._batch.take()
+
+    def read_whole(self, data: bytes) -> list[ProviderEvent]:
+        """Return the events of an answer that is one JSON object; raise `ChatError` when it is an error, or none.
+
+        It may be the events of a stream too, one a line.
+        """
+        lines = data.strip().splitlines()
+        if len(lines) > 1 and all(map(is_whole_json, lines)):
+            return self._read_lines(lines)
+        body = self._decode(ANYTHING, data)
+        if isinstance(body, list) and len(body) == 1:  # so Google sends its errors
+            body = body[0]
+        if not isinstance(body, dict):
+            raise ChatError("upstream_error", "answered with JSON that is no object", cause=Cause.BAD_ANSWER)
+        if is_error(body):
+            raise stream_failure(body)
+        self._read_whole(body)
+        if self._ending is None:
+            detail = "answered without saying how the answer ended"
+            raise ChatError("upstream_error", detail, may_pass=False, cause=Cause.BAD_ANSWER)
+        self._conclude()
+        return self._take()
+
+    def _read_lines(self, lines: list[bytes]) -> list[ProviderEvent]:
+        for line in lines:
+            if not self.finished:
+                self._read_event(b"", line)
+        if not self.finished:
+            if not self.may_end:
+                raise ChatError("upstream_error", "the lines ended without an end marker")
+            self._conclude()
+        return self._take()
+
+    @property
+    def may_end(self) -> bool:
+        """True when the answer is complete if the stream ends here, though its end marker has not come."""
+        return False
+
+    @abstractmethod
+    def _read_whole(self, body: dict[str, Any]) -> None:
+        """Add what the answer means to the batch, and set its ending."""
+
+    @abstractmethod
+    def _read_event(self, name: bytes, data: bytes) -> None:
+        """Add what one server-sent event means to the batch; raise `ChatError` when it is an error."""
+
+    @abstractmethod
+    def _add_before_end(self) -> None:
+        """Add what still waited for the end."""
+
+    def _say(self, text: str) -> None:
+        """Add a piece of the model's text, without an echo, and with what it thinks in tags as reasoning."""
+        if self._thoughts.is_over and self._echo.is_over:
+            self._batch.add_text(Token, text)
+            return
+        for kind, piece in self._thoughts.feed(text):
+            if new := piece if kind is Reasoning else self._echo.feed(piece):
+                self._batch.add_text(kind, new)
+
+    def _note_thinking(self) -> None:
+        """Note that the model thinks from here on, or that a tool of the provider's own runs, and nothing shows it."""
+        self._batch.put(THINKING)
+        self._has_thinking = True
+
+    def _add_sources(self) -> bool:
+        """Add a list of the cited pages that the text has no link to, where a text in prose came to its own end.
+
+        Return whether there was one to add.
+        """
+        self._batch.flush()
+        is_whole = (
+            self._ending is not None
+            and self._ending.reason == "stop"
+            and self._batch.output_chars > self._batch.reasoning_chars
+        )
+        if is_whole and self._is_prose and (listed := self._sources.write_markdown()):
+            self._batch.add_text(Token, listed)
+            return True
+        return False
+
+    def _end_text(self) -> None:
+        """Add what was held back of the text's beginning: something else follows it, or nothing."""
+        for kind, piece in self._thoughts.finish():
+            if new := piece if kind is Reasoning else self._echo.feed(piece):
+                self._batch.add_text(kind, new)
+        if new := self._echo.finish():
+            self._batch.add_text(Token, new)
+
+    def _finish_reason(self, reason: FinishReason) -> FinishReason:
+        """Return the reason that goes with what the answer consists of."""
+        return reason
+
+    def _conclude(self) -> None:
+        """Add the usage and the end, as the end marker has come. Only an end that is known to be good is one."""
+        self._end_text()
+        self._add_before_end()
+        if self._ending is None:
+            detail = "sent its end marker without saying how the answer ended"
+            raise ChatError("upstream_error", detail, cause=Cause.BAD_ANSWER)
+        if self._ending.reason is None:
+            detail = f"the answer ended with {self._ending.original!r}, which is no good end"
+            raise ChatError("upstream_error", detail, may_pass=self._ending.may_pass, cause=Cause.REPORTED)
+        reason = self._finish_reason(self._ending.reason)
+        self._batch.flush()
+        if (usage := self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)) is not None:
+            self._batch.put(usage)
+        self._batch.finish(reason)
+        self.finished = True
+
+    def _fail(self, error: ChatError) -> None:
+        if self.may_end:
+            try:
+                self._conclude()
+            except ChatError as end:
+                self.failure = end
+        else:
+            self.failure = error
+        if self.failure is not None:
+            self._end_text()
+            self._batch.flush()
+
+    def _take(self) -> list[ProviderEvent]:
+        """Return what was gathered, and the figures when they tell a new input: a call that is cut off later has it.
+
+        After a failure the last figures follow, whatever they tell, so that how the bytes were cut decides nothing.
+        """
+        events = self._batch.take()
+        if self._has_thinking:
+            self._has_thinking = False
+            is_thinking = events[-1] is THINKING
+            events = [event for event in events if event is not THINKING]
+            events += [THINKING] if is_thinking else []
+        if not self.finished and (self._counts.has_news or self.failure is not None):
+            self._counts.has_news = False
+            usage = self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)
+            # Some servers send running figures with each token: those of the output wait for the end.
+            is_new_input = usage is not None and (
+                self._reported is None or usage.input_tokens != self._reported.input_tokens
+            )
+            if usage is not None and (is_new_input or (self.failure is not None and usage != self._reported)):
+                self._reported = usage
+                events.append(usage)
+        return events
+
+    def _look_for_error(self, data: bytes) -> None:
+        """Raise the failure that an event of no known kind tells of, alone or in a list."""
+        body = self._decode(ANYTHING, data)
+        for part in body if isinstance(body, list) else [body]:
+            if isinstance(part, dict) and is_error(part):
+                raise stream_failure(part)
+
+    def _read_failure(self, name: bytes, data: bytes) -> ChatError:
+        """Return the failure that this event's data tells of."""
+        try:
+            return stream_failure(self._decode(ANYTHING, data))
+        except ChatError:
+            return stream_failure({"type": name.decode(errors="replace"), "message": data.decode(errors="replace")})
+
+    @staticmethod
+    def _decode(decoder: msgspec.json.Decoder[_Shape], data: bytes) -> _Shape:
+        try:
+            return decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a wrong type is a DecodeError too
+            return _decode_loosely(decoder.type, data)
+
+
+def _decode_loosely(shape: type[_Shape], data: bytes) -> _Shape:
+    """Return JSON of another form than it should have, as far as it can be read: the text itself is never lost."""
+    value = _decode_slowly(data)
+    if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+        return fit(value, shape)
+    loose: _Shape = value
+    return loose
+
+
+def _decode_slowly(data: bytes) -> Any:
+    """Return JSON as the standard library reads it, which takes lone surrogates, NaN and line ends inside a string.
+
+    A character that was cut in two by a server that counts bytes is lost, not the answer.
+    """
+    try:
+        return json.loads(data.decode("utf-8", "replace"), strict=False)
+    except (ValueError, RecursionError) as error:
+        detail = f"sent malformed JSON: {type(error).__name__}"
+        raise ChatError("upstream_error", detail, cause=Cause.BAD_ANSWER) from error
+
+
+def is_whole_json(data: bytes) -> bool:
+    """Return whether this is JSON, and not the beginning of it."""
+    try:
+        _decode_slowly(data)
+    except ChatError:
+        return False
+    return True
+
+
+# What a server writes in the place of JSON, to keep a connection open, is a word.
+_NO_JSON = re.compile(rb"\s*(?:[^\s{\[]|\[\s*[A-Za-z]|$)")
+
+
+def is_heartbeat(name: bytes, data: bytes) -> bool:
+    """Return whether an event is a sign of life: named so, or with a word where JSON should be."""
+    return name.lower() in (b"ping", b"heartbeat", b"keepalive", b"keep-alive") or _NO_JSON.match(data) is not None

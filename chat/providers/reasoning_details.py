@@ -1,0 +1,75 @@
+"""`reasoning_details`: reasoning in blocks, with signatures or encrypted, as OpenRouter and MiniMax send it.
+
+They want the blocks back with the tool calls that followed from them, as they came. In a stream each comes in pieces:
+those that follow one another with the same type and index are one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from chat.core.events import make_storable
+from chat.providers.native_content import MOST_EXTRA_CHARS
+
+_PREFIX = "details:"
+
+# The members of a block that come in pieces.
+_TEXTS = ("text", "summary", "data", "signature")
+
+
+class ReasoningDetails:
+    """The blocks of one answer since the last signature."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._blocks: list[dict[str, Any]] = []
+
+    def add(self, sent: list[Any]) -> None:
+        """Add what one delta brings."""
+        for piece in sent:
+            if not isinstance(piece, dict):
+                continue
+            last = self._blocks[-1] if self._blocks else None
+            if last is not None and _are_one(last, piece):
+                _join(last, piece)
+            else:
+                self._blocks.append(dict(piece))
+
+    def take_signature(self) -> str:
+        """Return the blocks as the signature of what was thought; empty when there are none, or too many."""
+        blocks, self._blocks = self._blocks, []
+        if not blocks:
+            return ""
+        kept = json.dumps({"model": self._model, "blocks": blocks}, ensure_ascii=False)
+        return make_storable(_PREFIX + kept) if len(kept) <= MOST_EXTRA_CHARS else ""
+
+
+def _are_one(block: dict[str, Any], piece: dict[str, Any]) -> bool:
+    return all(block.get(name) == piece.get(name) for name in ("type", "index"))
+
+
+def _join(block: dict[str, Any], piece: dict[str, Any]) -> None:
+    for name, value in piece.items():
+        before = block.get(name)
+        if name in _TEXTS and isinstance(before, str) and isinstance(value, str):
+            block[name] = before + value
+        elif value is not None:
+            block[name] = value
+
+
+def get_details_text(sent: list[Any]) -> str:
+    """Return what a delta's blocks have to read."""
+    texts = (piece.get(name) for piece in sent if isinstance(piece, dict) for name in ("text", "summary"))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def read_details(model: str, signatures: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the blocks in these signatures, for the model that sent them; nothing for another, which refuses them."""
+    blocks: list[dict[str, Any]] = []
+    for signature in signatures:
+        if signature.startswith(_PREFIX):
+            kept = json.loads(signature.removeprefix(_PREFIX))
+            blocks += kept["blocks"] if kept["model"] == model else []
+    return blocks

@@ -1,0 +1,1 @@
+"""The pages of the staff: failed answers, and the batches that retry them."""

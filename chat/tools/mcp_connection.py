@@ -1,0 +1,180 @@
+"""One connection to an MCP server, in a task of its own.
+
+anyio wants a cancel scope left by the task that entered it, and an answer may end, or be stopped, at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import anyio
+from mcp import Client
+from mcp import types as wire
+
+from chat.tools.base import ToolError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds for a connection to come about. The first start of a packaged server downloads it; nobody waits for that
+longer than for a tool, but it goes on meanwhile."""
+
+
+CLOSE_TIMEOUT = 8.0
+"""Seconds for a connection to end; the SDK gives a process 2 s to exit, then 2 s after SIGTERM."""
+
+
+PROVEN = 5.0
+"""Seconds for which a connection that has worked is taken to work."""
+
+
+PROOF_TIMEOUT = 3.0
+"""Seconds for a connection in doubt to answer. A call that fails or runs out of time puts it in doubt; when the server
+does nothing else meanwhile, the calls that run beside it end with the connection."""
+
+
+T = TypeVar("T")
+
+Learn = Callable[[Iterable[wire.Tool]], None]
+
+
+# Of tools/list. A server whose pages never end would otherwise never be connected.
+PAGES = 50
+
+
+class Connection:
+    """One connection, from its making to its end, in its own task."""
+
+    client: Client
+
+    def __init__(self, name: str, make_client: Callable[[], Client], learn: Learn) -> None:
+        """Connect to the server of this name; `learn` is called with its tools whenever they have been listed."""
+        self._name = name
+        self._make_client = make_client
+        self._learn = learn
+        self._limit = anyio.CancelScope(deadline=anyio.current_time() + CONNECT_TIMEOUT)
+        self._closing = asyncio.Event()
+        self._proved = -math.inf
+        self._proof: asyncio.Task[None] | None = None
+        self._calls = 0
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(asyncio.Future.exception)  # or asyncio logs a failure that nothing waits for
+        # An empty context: the connection belongs to no request.
+        self.task = asyncio.get_running_loop().create_task(self._keep_open(), context=contextvars.Context())
+
+    @property
+    def is_usable(self) -> bool:
+        """True when it is open or being opened, in this event loop, and not closing."""
+        same_loop = self.task.get_loop() is asyncio.get_running_loop()
+        return same_loop and not self.task.done() and not self._closing.is_set()
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Count a call as under way. One that fails, or is given up, puts the connection in doubt."""
+        self._calls += 1
+        try:
+            yield
+        except BaseException:
+            self._doubt()
+            raise
+        else:
+            self._proved = time.monotonic()
+        finally:
+            self._calls -= 1
+
+    async def settle(self) -> None:
+        """Wait until it is known whether the connection works; one that does not is not `is_usable` any more.
+
+        It works when it did just now. A server may do one thing at a time, so while it is at work and nothing has
+        failed, its silence proves nothing.
+        """
+        if self.ready.done() and self._calls == 0 and time.monotonic() - self._proved >= PROVEN:
+            self._doubt()
+        if self._proof is not None:
+            await asyncio.shield(self._proof)
+
+    def _doubt(self) -> None:
+        if self._proof is None or self._proof.done():
+            self._proof = asyncio.get_running_loop().create_task(self._check_server(), context=contextvars.Context())
+
+    async def _check_server(self) -> None:
+        """Ask the server for its tools, and end the connection when it does not answer in time.
+
+        This runs in a task of its own, because the caller may have less time.
+        """
+        try:
+            self._learn(await await_result(list_tools(self.client), PROOF_TIMEOUT))
+            self._proved = time.monotonic()
+        except Exception as error:
+            log.warning("The server %s does not answer any more: %s", self._name, describe_error(error))
+            self.close()
+
+    def close(self) -> None:
+        """Begin to close the connection."""
+        self._closing.set()
+        if self.ready.done():
+            self._limit.deadline = anyio.current_time() + CLOSE_TIMEOUT
+        else:
+            self._limit.cancel()
+
+    async def _keep_open(self) -> None:
+        why = f"it did not answer within {CONNECT_TIMEOUT:g} s"
+        try:
+            with self._limit:
+                async with self._make_client() as self.client:
+                    self._learn(await list_tools(self.client))
+                    self._limit.deadline = math.inf
+                    self._proved = time.monotonic()
+                    self.ready.set_result(None)
+                    await self._closing.wait()
+        except Exception as error:  # of the transport's tasks, too, as a group
+            why = describe_error(error)
+            if self.ready.done():
+                log.warning("The connection to the server %s broke: %s", self._name, why)
+        finally:
+            if self._closing.is_set():
+                why = "the connection was closed"
+            if not self.ready.done():
+                self.ready.set_exception(ToolError(f"The server {self._name} cannot be reached: {why}"))
+
+
+async def await_result(work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+    """Return the result of the work; raise `TimeoutError`.
+
+    A caller that is cancelled goes on at once, while the SDK, which would first tell the server, does so in its own
+    task.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=timeout)
+        if not task.done():
+            raise TimeoutError(f"no answer within {timeout:g} s")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+async def list_tools(client: Client) -> list[wire.Tool]:
+    """Return the tools that a server offers, of its first `PAGES` pages."""
+    tools: list[wire.Tool] = []
+    cursor: str | None = None
+    for _ in range(PAGES):
+        page = await client.list_tools(cursor=cursor)
+        tools += page.tools
+        if (cursor := page.next_cursor) is None:
+            break
+    return tools
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what went wrong, from inside the groups that anyio wraps it in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

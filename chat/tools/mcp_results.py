@@ -1,0 +1,45 @@
+"""What a tool of an MCP server is called with, and what it answers, in the toolbox's terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jiter
+from mcp import types as wire
+
+from chat.core.events import make_storable
+from chat.tools.base import Result, ToolError, ToolOutcome
+
+
+def parse_arguments(arguments: str) -> dict[str, Any]:
+    """Return the arguments of a call as a server takes them. Raises `ToolError` for what is no JSON object."""
+    try:
+        given = jiter.from_json(make_storable(arguments).strip().encode() or b"{}")
+    except ValueError as error:
+        raise ToolError(f"The arguments are no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise ToolError("The arguments are no JSON object")
+    return given
+
+
+def make_outcome(result: wire.CallToolResult) -> ToolOutcome:
+    """Return what a server has answered as the outcome of a call."""
+    content = "\n".join(map(_read_text, result.content))
+    if result.is_error:
+        return ToolOutcome.from_error(content or "the tool failed and said nothing")
+    return ToolOutcome.from_value(Result(content, "") if content else result.structured_content)
+
+
+def _read_text(block: wire.ContentBlock) -> str:
+    """Return what a model can read of a block. Pictures and sounds are named, because a tool's result is text."""
+    match block:
+        case wire.TextContent():
+            return block.text
+        case wire.ResourceLink():
+            return f"{block.name}: {block.uri}"
+        case wire.EmbeddedResource(resource=wire.TextResourceContents() as resource):
+            return resource.text
+        case wire.EmbeddedResource():
+            return f"[{block.resource.uri}: not text, left out]"
+        case _:
+            return f"[{block.type}, {block.mime_type}: left out]"

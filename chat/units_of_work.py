@@ -1,0 +1,87 @@
+"""Units of work: what a request changes is kept whole or not at all, at whatever moment its client leaves.
+
+Django cancels an async view when its client disconnects, but not the thread that the view waits for: that goes on and
+commits, and what was to follow never comes. So everything that changes something runs in a task of its own, which
+nobody's leaving ends. Requests come here through `chatsite.servers.handler.Handler`, frames of a WebSocket through
+`chat.api.websocket`, what a batch does through `chat.staff.bulk_retry`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from chat.tasks import start_detached
+
+T = TypeVar("T")
+
+
+class Client:
+    """The client of one request that may change something."""
+
+    __slots__ = ("_left", "_unit_over")
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._left: asyncio.Future[None] = loop.create_future()
+        self._unit_over: asyncio.Future[None] = loop.create_future()
+
+    def end_unit(self, unit: asyncio.Task[Any]) -> None:
+        """Note that the unit of work is over."""
+        self._unit_over.set_result(None)
+
+    async def leave(self) -> None:
+        """Tell the unit of work that nobody waits for it any more, and return when it is over."""
+        self._left.set_result(None)
+        await asyncio.shield(self._unit_over)
+
+    async def is_staying_for(self, waiting: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something, but no longer than the client; return whether it has stayed."""
+        task = asyncio.ensure_future(waiting)
+        await asyncio.wait((task, self._left), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+
+
+client: contextvars.ContextVar[Client | None] = contextvars.ContextVar("client", default=None)
+"""The client of the request at hand; None where a request changes nothing, and outside of requests."""
+
+
+async def keep_whole(work: Coroutine[Any, Any, T], asking: Client | None = None) -> T:
+    """Run a unit of work in a task of its own and return its result.
+
+    The caller may be cancelled while it waits; the work goes on to its end, with the caller's context and so in its
+    thread. `asking` is told of the end.
+    """
+    context = contextvars.copy_context()
+    unit = start_detached(work, context)
+    if asking is not None:
+        unit.add_done_callback(asking.end_unit)
+    result = await asyncio.shield(unit)
+    _adopt(context)
+    return result
+
+
+def _adopt(context: contextvars.Context) -> None:
+    """Copy what the work has left in its context, as if it had run here: the request's id, for the log."""
+    for variable, value in context.items():
+        if variable.get(None) is not value:
+            variable.set(value)
+
+
+async def wait_while_client_stays(waiting: Coroutine[Any, Any, None]) -> bool:
+    """Wait for something that the request's client wants to see, no longer than it stays; return whether it stayed.
+
+    This is how a unit of work ends that has nothing left to keep.
+    """
+    asking = client.get()
+    if asking is None:
+        await waiting
+        return True
+    return await asking.is_staying_for(waiting)

@@ -1,0 +1,94 @@
+"""The admin's site: its first page is the dashboard, and its pages are listed by task, not by app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.apps import AdminConfig
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+
+class SiteAdminConfig(AdminConfig):
+    """The admin as an app of Django's, which makes its site of our class."""
+
+    default_site = "chatsite.admin_site.ChatAdminSite"
+
+
+class Link(NamedTuple):
+    """A page that is no list of a model, for those with a permission."""
+
+    name: str
+    view: str
+    permission: str
+
+
+# The tasks of an administrator, each with its pages: links, and models by their class's name.
+TASKS: Mapping[str, tuple[Link | str, ...]] = {
+    "Usage": (Link("Usage review", "usage", "chat.view_providercall"), "ProviderCall"),
+    "Money": ("Budget", "Limit", "Meter", "ModelPrice", "Alert", "Delivery"),
+    "Models": ("ModelHealth", "ModelAccess", "ModelFallback"),
+    "People": ("User", "Group", "ApiToken"),
+    "Conversations": ("Conversation", "Message"),
+    "Failures": (Link("Failed answers", "staff", "chat.retry_answer"), "RetryBatch", "Dismissal"),
+    "Ratings": (Link("Ratings", "staff-ratings", "chat.view_rating"),),
+    "Audit": ("Reading", "BatchLogEntry", "Share"),
+}
+OTHER = "Other"
+
+
+class ChatAdminSite(AdminSite):
+    """The admin of this site."""
+
+    site_header = site_title = "Chatsite"
+    index_title = "Overview"
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show the dashboard."""
+        # Django makes this site before the models are loaded.
+        from chat.admin.dashboard import make_dashboard  # noqa: PLC0415
+
+        dashboard = make_dashboard(request.user)  # type: ignore[arg-type] # of the staff, as admin_view has checked
+        return super().index(request, {"dashboard": dashboard, **(extra_context or {})})
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return the pages that a reader may open, by task; those of one app where Django asks for one."""
+        apps = super().get_app_list(request, app_label)
+        return apps if app_label else list(group_by_task(request, apps))
+
+
+def group_by_task(request: HttpRequest, apps: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Yield the tasks that a reader has pages of; a model that no task names is under the last one."""
+    models = {model["object_name"]: model for app in apps for model in app["models"]}
+    for task, pages in TASKS.items():
+        found = [_make_entry(request, page) if isinstance(page, Link) else models.pop(page, None) for page in pages]
+        if entries := [entry for entry in found if entry]:
+            yield _make_group(task, entries)
+    if models:
+        yield _make_group(OTHER, list(models.values()))
+
+
+def _make_group(task: str, entries: list[Any]) -> dict[str, Any]:
+    return {
+        "name": task,
+        "app_label": task.lower(),
+        "app_url": f"{reverse('admin:index')}#{task.lower()}",
+        "has_module_perms": True,
+        "models": entries,
+    }
+
+
+def _make_entry(request: HttpRequest, link: Link) -> dict[str, Any] | None:
+    if not request.user.has_perm(link.permission):
+        return None
+    return {
+        "name": link.name,
+        "object_name": link.view,
+        "admin_url": reverse(link.view),
+        "add_url": None,
+        "view_only": True,
+        "perms": {},
+    }

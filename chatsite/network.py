@@ -1,0 +1,67 @@
+"""What the machine's environment says of certificates and proxies, which the providers' clients go by.
+
+They read it with the first question, and what they make of a wrong path or address is a traceback then.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chatsite import env
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
+
+def refuse_bad_network() -> None:
+    """Stop the start where the providers' clients could not be made, or could reach nobody."""
+    _check_certificates("SSL_CERT_FILE")
+    _check_directories("SSL_CERT_DIR")
+    for name in PROXIES:
+        # Programs read both spellings, and the lower one wins.
+        for value in (env.read_machine_text(name), os.environ.get(name.lower(), "").strip()):
+            if value:
+                _check_proxy(name, value)
+
+
+def _check_certificates(name: str) -> None:
+    value = env.read_machine_text(name)
+    if not value:
+        return
+    try:
+        ssl.create_default_context(cafile=value)
+    except ssl.SSLError:
+        env.refuse(name, f"names a file without certificates in the PEM format: {env.quote(value)}")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        env.refuse(name, f"names a file of certificates that cannot be read ({reason}): {env.quote(value)}")
+
+
+def _check_directories(name: str) -> None:
+    value = env.read_machine_text(name)
+    if value and not any(_is_directory(path) for path in value.split(os.pathsep)):
+        env.refuse(name, f"names no directory: {env.quote(value)}")
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except ValueError:
+        return False
+
+
+def _check_proxy(name: str, value: str) -> None:
+    """Refuse an address that no client can use. It may hold a password, and is never repeated."""
+    right = "must be the address of an HTTP proxy, such as http://proxy.example.org:3128"
+    try:
+        address = urlsplit(value if "://" in value else f"http://{value}")
+        host, port = address.hostname, address.port
+    except ValueError:
+        env.refuse(name, right)
+    if address.scheme not in ("http", "https"):
+        env.refuse(name, f"{right}; one of SOCKS, or of another kind, is not spoken")
+    is_plain = not (address.query or address.fragment) and address.path in ("", "/")
+    if not host or not is_plain or port == 0 or any(letter.isspace() or not letter.isascii() for letter in value):
+        env.refuse(name, right)

@@ -1,0 +1,1 @@
+"""Additions to daphne and uvicorn that Django needs."""

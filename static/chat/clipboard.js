@@ -1,0 +1,76 @@
+// The clipboard: copying a block of code, and an answer as it was written or as it looks.
+
+import { byId } from "./page.js";
+import { announce } from "./announcer.js";
+
+// Also where the browser has no clipboard for scripts: on a plain http address.
+const copyBySelection = (text) => {
+  const field = document.createElement("textarea");
+  field.className = "visually-hidden";
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  return isCopied;
+};
+
+// The text may be a promise: some browsers open the clipboard only while the click is handled.
+const copyText = async (text) => {
+  try {
+    const blob = Promise.resolve(text).then((value) => new Blob([value], { type: "text/plain" }));
+    await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+    return true;
+  } catch {
+    return copyBySelection(await text);
+  }
+};
+
+const copy = async (button, isCopied) => {
+  const words = button.querySelector("span") ?? button;
+  const before = words.textContent;
+  const said = (await isCopied.catch(() => false)) ? "Copied" : "Not copied";
+  if (before === "Copied" || before === "Not copied") return;
+  words.textContent = said;
+  announce(said);
+  button.classList.add("done");
+  setTimeout(() => {
+    words.textContent = before;
+    button.classList.remove("done");
+  }, 2000);
+};
+
+// A long block goes on in the stretches that follow.
+export const codeOf = (block) => {
+  const text = block.querySelector("pre code").textContent;
+  const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
+  return next?.matches(".on") ? text + codeOf(next.firstElementChild) : text;
+};
+
+const markdownOf = async (address) => {
+  const response = await fetch(address, { headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Error(response.statusText);
+  return (await response.json()).text;
+};
+
+// As other programs paste it: without the page's buttons, and with its structure.
+const copyRich = async (parts) => {
+  const copied = parts.cloneNode(true);
+  copied.querySelectorAll("button, .reasoning, .tool, .code-head").forEach((element) => element.remove());
+  const blob = (text, type) => new Blob([text], { type });
+  await navigator.clipboard.write([
+    new ClipboardItem({
+      "text/html": blob(copied.innerHTML, "text/html"),
+      "text/plain": blob(parts.innerText, "text/plain"),
+    }),
+  ]);
+  return true;
+};
+
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("button");
+  if (!button) return;
+  if (button.matches(".copy")) copy(button, copyText(codeOf(button.closest(".code"))));
+  if (button.dataset.copyAnswer) copy(button, copyText(markdownOf(button.dataset.copyAnswer)));
+  if (button.dataset.copyRich) copy(button, copyRich(byId(button.dataset.copyRich)));
+});

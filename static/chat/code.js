@@ -1,0 +1,135 @@
+// Blocks that are wide or long: code gets a name, buttons and a fold; what scrolls gets a stop for the keyboard and a name.
+
+import { on, scroller, thread, wire } from "./page.js";
+import { codeOf } from "./clipboard.js";
+
+const FOLDED = 40; // lines
+
+const EXTENSIONS = { python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", markdown: "md", rust: "rs" };
+
+const languageOf = (block) => block.querySelector(".code-lang")?.textContent ?? "";
+
+const makeButton = (kind, words) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = kind;
+  button.textContent = words;
+  return button;
+};
+
+const name = (head) => {
+  const language = languageOf(head.parentElement);
+  const code = language ? `${language} code` : "code";
+  const copy = head.querySelector(".copy");
+  copy.setAttribute("aria-label", `Copy ${code}`);
+  const wrap = makeButton("wrap", "Wrap");
+  wrap.setAttribute("aria-label", `Wrap ${code}`);
+  wrap.setAttribute("aria-pressed", "false");
+  const download = makeButton("download", "Download");
+  download.setAttribute("aria-label", `Download ${code}`);
+  copy.before(wrap, download);
+};
+
+// The block itself and those that go on with it in the stretches that follow.
+const wholeOf = (block) => {
+  const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
+  return next?.matches(".on") ? [block, ...wholeOf(next.firstElementChild)] : [block];
+};
+
+const fold = (block) => {
+  const lines = codeOf(block).split("\n").length - 1;
+  if (lines <= FOLDED || block.querySelector(".unfold")) return;
+  const whole = wholeOf(block);
+  block.classList.add("folded");
+  whole.slice(1).forEach((rest) => rest.classList.add("after-fold"));
+  const button = makeButton("unfold", `All ${lines} lines`);
+  button.dataset.words = button.textContent;
+  button.setAttribute("aria-expanded", "false");
+  block.append(button);
+};
+
+const toggleFold = (button) => {
+  const block = button.closest(".code");
+  const isOpen = !block.classList.toggle("folded");
+  button.textContent = isOpen ? "Fold" : button.dataset.words;
+  wholeOf(block).slice(1).forEach((rest) => rest.classList.toggle("after-fold", !isOpen));
+  button.setAttribute("aria-expanded", isOpen);
+  if (!isOpen) block.scrollIntoView({ block: "nearest" });
+};
+
+const download = (block) => {
+  const language = languageOf(block).toLowerCase();
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([codeOf(block)], { type: "text/plain" }));
+  link.download = `code.${EXTENSIONS[language] ?? (/^[a-z0-9]{1,8}$/.test(language) ? language : "txt")}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+
+on("click", ({ target }) => {
+  const button = target.closest(".code button");
+  if (!button) return;
+  if (button.matches(".unfold")) toggleFold(button);
+  if (button.matches(".download")) download(button.closest(".code"));
+  if (button.matches(".wrap")) {
+    const isWrapped = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", isWrapped);
+    wholeOf(button.closest(".code")).forEach((block) => block.classList.toggle("wrapped", isWrapped));
+  }
+});
+
+const NAMES = { PRE: "Code", TABLE: "Table", math: "Formula" };
+
+// Only what is near the view is looked at: a long conversation has hundreds of blocks.
+const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && mark(entry.target)), {
+  root: scroller,
+  rootMargin: "300% 0px",
+});
+
+const mark = (element) => {
+  if (element.scrollWidth <= element.clientWidth + 1) return;
+  element.tabIndex = 0;
+  element.setAttribute("aria-label", `${NAMES[element.tagName]}, scrolls sideways`);
+  if (element.tagName === "PRE") element.setAttribute("role", "region");
+  near.unobserve(element);
+};
+
+const isLive = (element) => Boolean(element.closest(".answer")?.querySelector(".wire"));
+
+// What is new is looked at once it is laid out; a fold waits for the end of its answer.
+const look = () => {
+  const root = wire()?.closest(".turn") ?? thread;
+  nameLinks(root);
+  for (const head of root.querySelectorAll(".code-head:not(:has(.wrap))")) name(head);
+  for (const element of root.querySelectorAll(".text :is(pre, table, math[display=block]):not([tabindex])")) {
+    if (isLive(element)) continue;
+    near.observe(element);
+    if (element.matches("pre") && element.parentElement.querySelector(".code-head")) fold(element.parentElement);
+  }
+};
+
+// A link without words is named by where it leads.
+const nameLinks = (root) => {
+  for (const link of root.querySelectorAll(".text a:empty:not([aria-label])")) {
+    if (!isLive(link)) link.setAttribute("aria-label", link.host || link.href);
+  }
+};
+
+let looking = 0;
+
+const lookSoon = () => {
+  cancelAnimationFrame(looking);
+  looking = requestAnimationFrame(look);
+};
+
+new MutationObserver(lookSoon).observe(thread, { childList: true, subtree: true });
+
+// What had room before may scroll in a narrower thread, as it is beside the settings.
+let width = 0;
+
+new ResizeObserver(() => {
+  if (thread.clientWidth === width) return;
+  width = thread.clientWidth;
+  near.disconnect();
+  lookSoon();
+}).observe(thread);

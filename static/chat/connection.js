@@ -1,0 +1,61 @@
+// What the connection is like, in a line above the composer; whether the user is logged in.
+
+import { byId, error } from "./page.js";
+
+export const OFFLINE = "You are offline. This page reconnects automatically when you are back online.";
+export const GONE = "This answer is no longer available: it was deleted, or another user is logged in now.";
+const LOST = "Connection lost, reconnecting…";
+const UNLOADED = "A part of this page could not be loaded. Reload the page and try again.";
+
+const bar = byId("connection");
+
+// Seconds.
+export const heartbeat = Number(bar.dataset.heartbeat);
+
+let saying = 0;
+let fading = 0;
+let loggedOut = false;
+
+export const isLoggedOut = () => loggedOut;
+
+export const say = (content, isWell = false) => {
+  clearTimeout(saying);
+  clearTimeout(fading);
+  if (content) bar.replaceChildren(content);
+  else bar.textContent = "";
+  bar.classList.toggle("well", isWell);
+  if (isWell) fading = setTimeout(say, 3000, "");
+};
+
+// Milliseconds. What is mended at once is not worth a word.
+export const sayLost = (delay) => {
+  clearTimeout(saying);
+  saying = setTimeout(say, delay, LOST);
+};
+
+export const sayLater = (act, delay) => {
+  clearTimeout(saying);
+  saying = setTimeout(act, delay);
+};
+
+export const sayConnected = () => {
+  clearTimeout(saying);
+  loggedOut = false;
+  if (bar.textContent && !bar.matches(".well")) say("Connected again.", true);
+};
+
+// The modules that hold connections hear of it by events: "logout" and "login".
+export const logOut = () => {
+  loggedOut = true;
+  document.dispatchEvent(new Event("logout"));
+  say(byId("logged-out").content.cloneNode(true));
+};
+
+export const logIn = () => {
+  loggedOut = false;
+  error.textContent = "";
+  say("You are logged in again.", true);
+  document.dispatchEvent(new Event("login"));
+};
+
+document.addEventListener("unloaded", () => say(UNLOADED));

@@ -1,0 +1,127 @@
+// News of other tabs and devices, by a WebSocket.
+
+import { byId, conversation, error, on, thread } from "./page.js";
+import { isLoggedOut } from "./connection.js";
+import { draftKey } from "./draft.js";
+import { clearSent, isBusy, unsentText } from "./requests.js";
+
+// Milliseconds; at most three attempts a minute, because a blocked socket is not coming back.
+const SOCKET_RETRIES = [1000, 5000, 30_000];
+const UNAUTHORIZED = 4401;
+
+let socket = null;
+let socketTimer = 0;
+let socketFailures = 0;
+
+const closeSocket = () => {
+  clearTimeout(socketTimer);
+  const closing = socket;
+  socket = null;
+  closing?.close();
+};
+
+export const openSocket = () => {
+  closeSocket();
+  if (!navigator.onLine || isLoggedOut()) return;
+  let opened = 0;
+  const opening = new WebSocket(`${location.origin.replace("http", "ws")}/ws/chat/`);
+  socket = opening;
+  opening.onmessage = ({ data }) => hear(JSON.parse(data));
+  opening.onopen = () => {
+    opened = Date.now();
+    opening.send('{"type":"watch"}');
+    document.dispatchEvent(new Event("watching"));
+    if (performance.now() > 10_000) catchUp();
+  };
+  opening.onclose = ({ code }) => {
+    if (socket !== opening) return;
+    socket = null;
+    if (opened && Date.now() - opened > 30_000) socketFailures = 0;
+    // The socket's login is over, or it was refused without a reason: the list is refused when there is no other login.
+    if (code === UNAUTHORIZED || !(opened || socketFailures)) loadList();
+    const wait = SOCKET_RETRIES[Math.min(socketFailures++, SOCKET_RETRIES.length - 1)];
+    socketTimer = setTimeout(openSocket, wait * (1 + 0.2 * Math.random()));
+  };
+};
+
+on("login", openSocket);
+on("logout", closeSocket);
+on("reconnected", () => socket ?? openSocket());
+
+const news = [];
+let isReading = false;
+
+// The sidebar hears of all that concerns its list; this module reads what concerns the conversation on the page.
+const hear = (notice) => {
+  document.dispatchEvent(new CustomEvent("notice", { detail: notice }));
+  if (notice.type !== "turn" && notice.type !== "title") return;
+  news.push(notice);
+  readNews();
+};
+
+// What this page has sent itself is news to it until the response is there.
+export const readNews = async () => {
+  if (isReading) return;
+  isReading = true;
+  try {
+    while (news.length && !isBusy()) {
+      const notices = news.splice(0);
+      for (const notice of notices) if (notice.conversation === conversation()) await read(notice);
+    }
+  } finally {
+    isReading = false;
+  }
+};
+
+const pathOf = (id) => `/c/${id}/`;
+
+const read = async ({ type, question, answer, title, shown, continues }) => {
+  if (title) byId("heading").textContent = title;
+  if (title) document.title = `${title} · Chatsite`;
+  const known = byId(`answer-${answer}`);
+  const isNew = continues ? !known?.querySelector(".wire") : !known;
+  if (type === "turn" && shown && isNew) await loadTurn(question);
+};
+
+const load = async (path, target, options) => {
+  await htmx.ajax("GET", path, { source: target, target, ...options });
+};
+
+export const loadList = () => {
+  const list = byId("conversations");
+  return load(`${byId("sidebar").dataset.list}?current=${conversation()}`, list, { swap: "outerMorph" });
+};
+
+const loadTurn = async (question) => {
+  const path = `${pathOf(conversation())}turns/${question}/`;
+  const turn = byId(`turn-${question}`);
+  if (turn) {
+    while (turn.nextElementSibling) turn.nextElementSibling.remove();
+    await load(path, turn, { swap: "outerHTML" });
+  } else {
+    const last = thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "";
+    await load(`${path}?after=${last}`, thread, { swap: "beforeend" });
+  }
+  recognise();
+};
+
+export const loadThread = async () => {
+  await load(pathOf(conversation()), thread, { select: "#thread > .turn", swap: "innerMorph" });
+  recognise();
+};
+
+// A question whose response was lost has arrived after all.
+const recognise = () => {
+  const unsent = unsentText();
+  const last = thread.querySelector(".turn:last-child > .question p");
+  if (!unsent || last?.textContent !== unsent) return;
+  error.textContent = "";
+  clearSent({ text: unsent, draft: draftKey() });
+};
+
+// What was said while nothing was heard.
+const catchUp = async () => {
+  await loadList();
+  const leaf = byId("conversations").querySelector("[data-leaf]:has(> [aria-current])")?.dataset.leaf;
+  if (leaf && !isBusy() && !byId(`answer-${leaf}`)) await loadThread();
+};

@@ -1,0 +1,75 @@
+// What of the chat page comes with its first use, and what with the first turn.
+
+import { box, byId, on, thread } from "./page.js";
+import { isComposing } from "./keys.js";
+import { onUse, run } from "./on_demand.js";
+
+const shortcuts = () => import("./shortcuts.js");
+const search = () => import("./search.js");
+
+onUse("click", "a.edit", () => import("./edit.js"), "open");
+onUse("click", ".otherwise", () => import("./otherwise.js"), "open");
+onUse("click", "[data-read-aloud]", () => import("./speech.js"), "toggle");
+onUse("click", ".models", () => import("./models.js"), "toggle");
+onUse("click", "#title-menu a[data-panel]", () => import("./panel.js"), "open");
+onUse("click", "a[data-share]", () => import("./share.js"), "open");
+onUse("click", "[data-shortcuts]", shortcuts, "show");
+
+document.querySelector(".models")?.removeAttribute("hidden");
+
+// A module that cannot be fetched while the server is away is asked for again at the next occasion.
+const loadCost = () => import("./cost.js").catch(() => box.addEventListener("input", loadCost, { once: true }));
+box.addEventListener("input", loadCost, { once: true });
+
+// Copying has to be there before it is used: browsers open the clipboard only while a click is handled.
+const loadTurns = () => thread.childElementCount && import("./turns.js").then(() => turns.disconnect(), () => {});
+const turns = new MutationObserver(loadTurns);
+turns.observe(thread, { childList: true });
+on("reconnected", loadTurns);
+loadTurns();
+
+// --- Keys. Alt+Shift and a letter is what neither browsers nor screen readers use, in any field; `?` alone is for outside
+// of fields.
+
+const SHORTCUT = /^(Key[CEJKLMOS]|Arrow(Up|Down))$/;
+
+const isField = (element) => element.matches?.("input, textarea, select, [contenteditable]");
+
+on("keydown", (event) => {
+  const { code, key, altKey, shiftKey } = event;
+  const isControl = event.ctrlKey || event.metaKey;
+  if (isComposing(event)) return;
+  if (isControl && !altKey && !shiftKey && key.toLowerCase() === "k") return openSearch(event);
+  if (isControl || document.querySelector("dialog:modal")) return;
+  const isHelp = key === "?" && !altKey && !isField(event.target);
+  if (!isHelp && !(altKey && shiftKey && SHORTCUT.test(code))) return;
+  event.preventDefault();
+  run(shortcuts, isHelp ? "show" : "press", code);
+});
+
+// --- The search. The field in the sidebar leads to its dialog, and is what there is without this script. The dialog is
+// open at once, so that nothing that is typed gets lost.
+
+const dialog = byId("search-dialog");
+const find = document.querySelector("#sidebar .find");
+
+const openSearch = (event, text = "") => {
+  event.preventDefault();
+  search();
+  const { q } = dialog.querySelector("form").elements;
+  if (!dialog.open) dialog.showModal();
+  q.focus();
+  if (!text) return q.select();
+  q.value = text;
+  q.dispatchEvent(new Event("input", { bubbles: true }));
+};
+
+find?.addEventListener("pointerdown", (event) => event.button || openSearch(event));
+find?.addEventListener("submit", (event) => openSearch(event));
+find?.addEventListener("input", (event) => {
+  const { q } = find.elements;
+  openSearch(event, q.value);
+  q.value = "";
+});
+
+if (find && /Mac|iPhone|iPad/.test(navigator.platform)) find.querySelector("kbd").textContent = "⌘ K";

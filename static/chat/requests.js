@@ -1,0 +1,123 @@
+// The requests that the page makes by htmx: their token, what they show while under way, and what a failed one says.
+
+import { byId, box, composer, error, on, wire } from "./page.js";
+import { clearDraft, draftKey } from "./draft.js";
+import { isLoggedOut, logIn, logOut } from "./connection.js";
+import { splitStream } from "./sent_streams.js";
+import { drop, listen } from "./stream.js";
+import { follow, keepPlace, showBranch } from "./view.js";
+import { loadThread, readNews } from "./news.js";
+
+const UNSENT = "The message could not be sent. Your text is still here; try again.";
+const UNREACHED = "The server could not be reached. Try again.";
+
+const isQuestion = (ctx) => ctx.sourceElement === composer;
+const isWire = (ctx) => ctx.sourceElement.matches?.(".wire");
+const isOwn = (ctx) => ctx.request.method === "POST";
+
+const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
+
+// How many requests of this page may be changing the conversation.
+let underWay = 0;
+
+// The token that the last request went with: another one in the cookie is another login.
+let token = csrfToken();
+
+// A question whose response was lost may have arrived: sent again it is the same turn, edited it is another one.
+let unsent = "";
+
+export const isBusy = () => underWay > 0;
+export const isAnotherLogin = () => csrfToken() !== token;
+export const unsentText = () => unsent;
+
+export const forgetUnsent = () => {
+  unsent = "";
+};
+
+// A login in another tab changes the CSRF token; the cookie has the current one. Buttons that borrow the composer's
+// token do not send its text.
+on("htmx:config:request", ({ detail: { ctx } }) => {
+  token = csrfToken();
+  if (token) ctx.request.headers["X-CSRFToken"] = token;
+  if (token && ctx.request.body.has("csrfmiddlewaretoken")) ctx.request.body.set("csrfmiddlewaretoken", token);
+  if (ctx.sourceElement.form === composer) ctx.request.body.delete("content");
+  else if (!isQuestion(ctx)) return;
+  else if (unsent && unsent !== box.value) ctx.request.body.delete("turn");
+});
+
+// The user's own words show at once, above the waiting answer.
+on("htmx:before:request", ({ detail: { ctx } }) => {
+  if (isWire(ctx)) return listen(ctx);
+  if (!isOwn(ctx)) return;
+  ctx.fetch = async (...request) => splitStream(await fetch(...request));
+  underWay += 1;
+  error.textContent = "";
+  if (!isQuestion(ctx)) return;
+  ctx.question = { text: box.value, draft: draftKey() };
+  if (wire()) return;
+  byId("pending").querySelector("p").textContent = box.value;
+  follow();
+});
+
+// Nothing of an error page reaches the thread, not even its title: the server's sentence is shown, or ours.
+on("htmx:after:request", (event) => {
+  const { ctx } = event.detail;
+  if (ctx.response.raw.ok && !isWire(ctx)) return arrive(ctx);
+  ctx.swap = "none ignoreTitle:true";
+  if (isWire(ctx)) return drop(ctx.sourceElement);
+  if (ctx.response.status === 401) logOut();
+  if (ctx.response.status === 409 && !isOwn(ctx)) loadThread();
+  if (isOwn(ctx) && !ctx.hx.retarget) return complain(ctx);
+  if (isOwn(ctx)) error.textContent = new DOMParser().parseFromString(ctx.text, "text/html").body.textContent.trim();
+  event.preventDefault();
+});
+
+on("htmx:error", ({ detail: { ctx } }) => {
+  if (!ctx) return;
+  if (isWire(ctx)) drop(ctx.sourceElement);
+  else if (isOwn(ctx)) complain(ctx);
+});
+
+on("htmx:finally:request", ({ detail: { ctx } }) => {
+  if (!isOwn(ctx)) return;
+  underWay -= 1;
+  readNews();
+});
+
+const complain = (ctx) => {
+  error.textContent = isQuestion(ctx) ? UNSENT : UNREACHED;
+  unsent = ctx.question?.text ?? unsent;
+};
+
+// The turn has been asked in the place of the one that was edited.
+const endEditing = (form) => {
+  showBranch(form);
+  follow();
+  box.focus({ preventScroll: true });
+};
+
+const arrive = (ctx) => {
+  if (isLoggedOut()) logIn();
+  // After the swap, in which the answer's stream is asked for: the focus costs a layout.
+  if (isQuestion(ctx)) queueMicrotask(() => clearSent(ctx.question));
+  const source = ctx.sourceElement;
+  if (source.id === "earlier") keepPlace();
+  else if (source.closest(".thumbs, .comment")) refocus(source);
+  else if (source.matches(".editor")) endEditing(source);
+  else if (isOwn(ctx) && source.closest(".foot, .wordings")) showBranch(source);
+};
+
+export const clearSent = (question) => {
+  forgetUnsent();
+  clearDraft(question);
+};
+
+// A rating changes nothing but the foot of its answer. The keyboard goes on where it was: at the same thumb, in the
+// form that has come, or at the rating that the form was for.
+const refocus = (source) => {
+  const answer = source.closest(".foot").id.replace("foot-", "");
+  requestAnimationFrame(() => {
+    const field = byId(`comment-${answer}`)?.querySelector("textarea");
+    (field ?? byId(source.id || `say-${answer}`) ?? byId(`up-${answer}`))?.focus({ preventScroll: !field });
+  });
+};

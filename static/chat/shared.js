@@ -1,0 +1,43 @@
+// The reader's side of a shared link: htmx streams what is written, and this asks for what comes after it.
+
+import "./clipboard.js";
+
+const thread = document.getElementById("thread");
+const announcer = document.getElementById("announcer");
+
+// Milliseconds between two looks whether there is more, while nothing streams and the page is seen.
+const LOOK_EVERY = 15_000;
+// After a connection that broke, so that not all readers come back at once.
+const SOON = 1000;
+
+const isStreaming = () => Boolean(document.querySelector(".wire"));
+
+// A link that was revoked is the page that says so.
+const reload = () => location.reload();
+
+const look = async () => {
+  if (document.hidden || isStreaming()) return;
+  const current = document.getElementById("thread");
+  const address = `${location.pathname}?state=${encodeURIComponent(current.dataset.state)}`;
+  const response = await fetch(address, { redirect: "manual" }).catch(() => null);
+  if (response && response.status !== 204) reload();
+};
+
+setInterval(look, LOOK_EVERY);
+document.addEventListener("visibilitychange", look);
+
+document.addEventListener("htmx:sse:close", ({ target, detail: { reason } }) => {
+  if (target.matches?.(".wire") && reason === "ended") setTimeout(reload, SOON * (1 + Math.random()));
+});
+
+// The last change of a stream takes its wire away, so one that still hears `done` has no stream any more.
+document.addEventListener("done", ({ target }) => target.matches?.(".wire") && reload());
+
+document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+  if (ctx?.sourceElement?.matches?.(".wire")) setTimeout(reload, 3 * SOON * (1 + Math.random()));
+});
+
+new MutationObserver((changes) => {
+  const foot = changes.flatMap(({ addedNodes }) => [...addedNodes]).find((node) => node.matches?.(".foot"));
+  if (foot && !foot.querySelector(".wire")) announcer.textContent = "The answer has ended.";
+}).observe(thread, { childList: true, subtree: true });

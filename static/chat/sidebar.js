@@ -1,0 +1,46 @@
+// The sidebar, on each page that has one. The chat page has a socket of its own; the others hear of changes here.
+
+import { onUse, run } from "./on_demand.js";
+import { current } from "./sidebar_list.js";
+import "./sidebar_hidden.js";
+
+// Milliseconds.
+const RETRIES = [1000, 5000, 30_000];
+
+let failures = 0;
+
+const listen = () => {
+  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/chat/`);
+  socket.onopen = () => {
+    socket.send('{"type":"watch"}');
+    document.dispatchEvent(new Event("watching"));
+  };
+  socket.onmessage = ({ data }) => {
+    failures = 0;
+    document.dispatchEvent(new CustomEvent("notice", { detail: JSON.parse(data) }));
+  };
+  socket.onclose = () => setTimeout(listen, RETRIES[Math.min(failures++, RETRIES.length - 1)]);
+};
+
+if (!document.getElementById("composer")) listen();
+
+const menu = () => import("./sidebar_menu.js");
+
+onUse("click", ".conversation > .more", menu, "open");
+onUse("submit", ".undo, #conversation-menu form", menu, "submit");
+
+document.addEventListener("notice", ({ detail: { change, conversation } }) => {
+  if (conversation && conversation === current() && ["deleted", "restored"].includes(change)) run(menu, "tell", change);
+});
+
+// On the page that followed a deletion.
+document.querySelectorAll(".dock > .undo").forEach((form) => setTimeout(() => form.remove(), 1000 * form.dataset.seconds));
+
+// F2 at a title is the shortest way to its name.
+document.addEventListener("keydown", ({ key, target }) => {
+  const row = key === "F2" && target.closest?.(".conversation");
+  if (row) run(() => import("./sidebar_rename.js"), "rename", row);
+});
+
+const edge = document.getElementById("sidebar-edge");
+["pointerover", "focus"].forEach((name) => edge.addEventListener(name, () => import("./sidebar_width.js"), { once: true }));

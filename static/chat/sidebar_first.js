@@ -1,0 +1,16 @@
+// Before the first paint: the sidebar's width and whether it is hidden, as they were left, and the time zone for the server.
+
+"use strict";
+(() => {
+  try {
+    const width = Number(localStorage.getItem("sidebar-width"));
+    if (width >= 240 && width <= 480) document.documentElement.style.setProperty("--sidebar", `${width}px`);
+    if (localStorage.getItem("sidebar") === "hidden") document.documentElement.dataset.sidebar = "hidden";
+  } catch {
+    // A browser may refuse storage; the sidebar is as it always was then.
+  }
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !document.cookie.includes(`timezone=${zone}`)) {
+    document.cookie = `timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
+  }
+})();

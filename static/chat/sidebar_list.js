@@ -1,0 +1,166 @@
+// The lists of conversations: rows that change stand in their place at once, the older ones come as the list is scrolled.
+
+const sidebar = document.getElementById("sidebar");
+
+// Milliseconds: news within them are fetched together. The row gives way to the first word, which comes meanwhile.
+const DELAY = 500;
+const MOST_ROWS = 50;
+
+export const current = () => document.getElementById("id_conversation")?.value ?? "";
+export const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
+export const rowsOf = (id) => document.querySelectorAll(`.conversations > [data-conversation="${id}"]`);
+
+export const send = (address, body) =>
+  fetch(address, { method: "POST", body, headers: { "HX-Request": "true", "X-CSRFToken": csrfToken() } });
+
+const makeHeading = (day) => {
+  const heading = document.createElement("li");
+  heading.className = "day";
+  heading.textContent = day;
+  return heading;
+};
+
+// Each day has one heading, before its first row.
+const regroup = (list) => {
+  let day = "";
+  for (const item of [...list.children]) {
+    if (item.matches(".day")) {
+      const next = item.nextElementSibling?.dataset.day;
+      if (next !== item.textContent || next === day) item.remove();
+    } else if (item.matches(".conversation")) {
+      if (item.dataset.day !== day && !item.previousElementSibling?.matches(".day")) item.before(makeHeading(item.dataset.day));
+      day = item.dataset.day;
+    }
+  }
+};
+
+const removeOlder = (id, kept) => {
+  for (const row of rowsOf(id)) if (row !== kept) row.remove();
+};
+
+export const remove = (id) => {
+  removeOlder(id, null);
+  document.querySelectorAll(".conversations").forEach(regroup);
+};
+
+// What the keyboard was at in the row, to go on there in the one that takes its place.
+const focusIn = (id) => {
+  const row = [...rowsOf(id)].find((each) => each.contains(document.activeElement));
+  return row && (document.activeElement.matches(".more") ? ".more" : ".title");
+};
+
+// A row that is being renamed is left as it is; it is fetched again when that is over.
+export const place = (row) => {
+  const id = row.dataset.conversation;
+  if ([...rowsOf(id)].some((each) => each.querySelector(".rename"))) return;
+  if (id === current()) row.querySelector(".title").setAttribute("aria-current", "page");
+  const focused = focusIn(id);
+  const list = document.querySelector(`.conversations[data-shelf="${row.dataset.shelf}"]`);
+  const rows = list ? [...list.querySelectorAll(":scope > .conversation")] : [];
+  const next = rows.find((each) => each.dataset.conversation !== id && each.dataset.key < row.dataset.key);
+  const end = list?.querySelector(":scope > :is(.older, .none)");
+  if (next) next.before(row);
+  else if (end?.matches(".none")) end.before(row); // else it comes with the older ones
+  removeOlder(id, row);
+  document.querySelectorAll(".conversations").forEach(regroup);
+  if (focused) row.querySelector(focused).focus({ preventScroll: true });
+  see(row);
+};
+
+// What its reader has before their eyes is read.
+const see = (row) => {
+  if (document.hidden || !row.querySelector("[aria-current]") || !("unread" in row.dataset)) return;
+  send(`/c/${row.dataset.conversation}/seen/`).catch(() => null);
+  unmark(row.dataset.conversation);
+};
+
+const unmark = (id) =>
+  rowsOf(id).forEach((row) => {
+    delete row.dataset.unread;
+    row.querySelector(".mark.unread")?.remove();
+  });
+
+document.addEventListener("visibilitychange", () => {
+  if (current()) rowsOf(current()).forEach(see);
+});
+
+// --- Changes that the page has heard of
+
+const wanted = new Set();
+let timer = 0;
+
+export const refresh = (id, delay = DELAY) => {
+  wanted.add(id);
+  clearTimeout(timer);
+  timer = setTimeout(fetchRows, delay);
+};
+
+const parse = (html) => new DOMParser().parseFromString(html, "text/html");
+
+const fetchRows = async () => {
+  if (!navigator.onLine) return; // the whole list is fetched when there is a network again
+  const ids = [...wanted].slice(0, MOST_ROWS);
+  ids.forEach((id) => wanted.delete(id));
+  const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
+  try {
+    const response = await fetch(`${sidebar.dataset.rows}?${query}`, { headers: { "HX-Request": "true" } });
+    if (!response.ok) return;
+    const found = parse(`<ul>${await response.text()}</ul>`);
+    for (const id of ids) {
+      const row = found.querySelector(`[data-conversation="${id}"]`);
+      if (row) place(document.adoptNode(row));
+      else remove(id);
+    }
+  } catch {
+    // Away: the whole list is fetched when the connection is back.
+  }
+  if (wanted.size) timer = setTimeout(fetchRows, DELAY);
+};
+
+document.addEventListener("notice", ({ detail: { type, change, conversation } }) => {
+  if (!conversation || !["turn", "title", "conversation"].includes(type)) return;
+  if (change === "read") unmark(conversation);
+  else if (change === "deleted") remove(conversation);
+  else refresh(conversation);
+});
+
+// What ended, or was read, between the page's making and the first notice that it hears.
+document.addEventListener("watching", () => {
+  const marked = document.querySelectorAll(".conversation:is([data-unread], :has(> .streaming))");
+  [...marked].slice(0, MOST_ROWS).forEach((row) => refresh(row.dataset.conversation));
+});
+
+// --- Rows that come by htmx
+
+const nearEnd = new IntersectionObserver(
+  (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && target.querySelector("a").click()),
+  { rootMargin: "600px" },
+);
+
+// A conversation that has moved up since the list was fetched comes once more with the older ones.
+const tidy = (list) => {
+  const seen = new Set();
+  for (const row of [...list.querySelectorAll(":scope > .conversation")]) {
+    if (seen.has(row.dataset.conversation)) row.remove();
+    seen.add(row.dataset.conversation);
+  }
+  regroup(list);
+  nearEnd.disconnect();
+  document.querySelectorAll(".conversations > .older").forEach((older) => nearEnd.observe(older));
+};
+
+document.addEventListener("htmx:after:swap", () => {
+  document.querySelectorAll("#new-row > .conversation").forEach(place);
+  document.querySelectorAll(".conversations").forEach(tidy);
+});
+document.querySelectorAll(".conversations").forEach(tidy);
+
+// Days have other names tomorrow.
+let today = new Date().toDateString();
+
+setInterval(() => {
+  if (new Date().toDateString() === today || document.hidden || !navigator.onLine) return;
+  today = new Date().toDateString();
+  const list = document.getElementById("conversations");
+  htmx.ajax("GET", `${sidebar.dataset.list}?current=${current()}`, { source: list, target: list, swap: "outerMorph" });
+}, 60_000);

@@ -1,0 +1,6 @@
+// What only a page with turns needs.
+
+import "./clipboard.js";
+import "./code.js";
+import "./countdowns.js";
+import "./times.js";

@@ -1,0 +1,93 @@
+// The view of the conversation: it follows the text, until the reader scrolls up.
+
+import { box, byId, on, scroller, thread } from "./page.js";
+
+const latest = byId("latest");
+
+// The address may name a message, as those of the search do: the page opens there, and not at its end.
+const target = byId(decodeURIComponent(location.hash.slice(1)));
+
+let following = thread.childElementCount > 0 && !target;
+let lastTop = 0;
+
+const isAtEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 4;
+
+const setFollowing = (value) => {
+  if (following === value) return;
+  following = value;
+  latest.hidden = value;
+};
+
+const toEnd = () => {
+  if (following) scroller.scrollTop = scroller.scrollHeight;
+  lastTop = scroller.scrollTop;
+};
+
+export const follow = () => {
+  setFollowing(true);
+  toEnd();
+};
+
+// Another attempt, or wording, is another branch: what followed the one before is not part of it. The keyboard goes on
+// where it was: at the same arrow, or with the answer that has come.
+export const showBranch = (source) => {
+  const turn = source.closest(".turn");
+  const place = [...thread.children].indexOf(turn);
+  const group = source.closest(".question") ? ".question" : ".answer";
+  while (turn.nextElementSibling) turn.nextElementSibling.remove();
+  requestAnimationFrame(() => {
+    const shown = thread.children[place];
+    if (!shown || ![document.body, null, source].includes(document.activeElement)) return;
+    const arrow = source.matches(".previous") ? ".previous" : source.matches(".next") ? ".next" : null;
+    const same = arrow && shown.querySelector(`${group} ${arrow}:enabled`);
+    const other = arrow && shown.querySelector(`${group} .attempts button:enabled`);
+    (same || other || shown.querySelector(".answer"))?.focus({ preventScroll: true });
+  });
+};
+
+// Turns that come above the others move nothing that is seen. At the very top browsers do not see to that themselves.
+export const keepPlace = () => {
+  const turn = thread.querySelector(".turn");
+  const before = turn.getBoundingClientRect().top;
+  on("htmx:after:swap", () => (scroller.scrollTop += turn.getBoundingClientRect().top - before), { once: true });
+};
+
+// Only a move upwards is the reader's: text that grows moves nothing.
+scroller.addEventListener(
+  "scroll",
+  () => {
+    if (isAtEnd()) setFollowing(true);
+    else if (scroller.scrollTop < lastTop) setFollowing(false);
+    lastTop = scroller.scrollTop;
+  },
+  { passive: true },
+);
+
+latest.addEventListener("click", () => {
+  follow();
+  box.focus({ preventScroll: true });
+});
+
+// Once for each frame that changes a height, after its layout and before its paint.
+const heights = new ResizeObserver(toEnd);
+[scroller, thread, byId("pending")].forEach((element) => heights.observe(element));
+
+if (target) {
+  target.scrollIntoView({ block: "start" });
+  latest.hidden = isAtEnd();
+}
+toEnd();
+
+// Earlier turns are asked for before the beginning of these is reached, however the reader gets there.
+const nearby = new IntersectionObserver(
+  (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && target.click()),
+  { root: scroller, rootMargin: "1200px 0px 0px" },
+);
+
+const watchEarlier = () => {
+  nearby.disconnect();
+  if (byId("earlier")) nearby.observe(byId("earlier"));
+};
+
+watchEarlier();
+on("htmx:after:swap", watchEarlier);

@@ -1,0 +1,197 @@
+"""The admin's first page shows how the site does, to each reader what they may see, and lists the pages by task."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from html import unescape
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+
+from chat.accounting.figures import Figures
+from chat.accounting.overview import Overview, forecast_month, make_overview
+from chat.accounting.rollups import catch_up
+from chat.models import Budget, Conversation, Dismissal, Message, Meter, ProviderCall, Rating, User
+from chatsite.admin_site import OTHER, TASKS, Link
+from tests.support import ledger_rows
+from tests.support.lost_answers import lost_answer
+
+UNIT = 100_000_000  # cost units of a dollar
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    return User.objects.create_superuser("root")
+
+
+@pytest.fixture
+def desk(root: User, client: Client) -> Client:
+    client.force_login(root)
+    return client
+
+
+def see(client: Client) -> str:
+    response = client.get("/admin/")
+    assert response.status_code == 200
+    return " ".join(unescape(response.content.decode()).split())
+
+
+def call(days_ago: int, cost: str) -> ProviderCall:
+    return ProviderCall(
+        model="openai:gpt-4o",
+        outcome="complete",
+        input_tokens=10,
+        output_tokens=20,
+        cost=Decimal(cost),
+        started_at=timezone.now() - timedelta(days=days_ago),
+    )
+
+
+def overview_of(*calls: ProviderCall) -> Overview:
+    ledger_rows.write(iter(calls))
+    catch_up()
+    return make_overview(timezone.now().date())
+
+
+# The overview
+
+
+def test_today_stands_beside_the_mean_of_the_week_before(db: None) -> None:
+    overview = overview_of(*(call(ago, "0.70") for ago in range(1, 8)), call(8, "500"), call(0, "0.10"))
+    assert overview.today.figures.cost == Decimal("0.10")
+    assert overview.usual is not None
+    assert (overview.usual.cost, overview.usual.calls) == (Decimal("0.70"), 1)
+
+
+def test_the_first_day_of_a_ledger_has_nothing_to_compare_with(db: None) -> None:
+    overview = overview_of(call(0, "0.10"))
+    assert (overview.usual, overview.forecast) == (None, None)
+    assert overview.today.figures.calls == 1
+
+
+def test_an_empty_ledger_has_an_overview(db: None) -> None:
+    assert overview_of().today.figures.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("today", "spent", "spent_today", "usual", "expected"),
+    [
+        (date(2026, 11, 28), 100, 4, 10, 126),  # 6 that today lacks, and two days
+        (date(2026, 11, 30), 100, 4, 10, 106),
+        (date(2026, 11, 28), 100, 30, 10, 120),  # today is dearer than usual: nothing is taken off
+        (date(2028, 2, 1), 1, 1, 1, 29),
+        (date(2026, 11, 28), 0, 0, 0, 0),
+    ],
+)
+def test_a_month_is_forecast_at_the_pace_of_a_usual_day(
+    today: date, spent: int, spent_today: int, usual: int, expected: int
+) -> None:
+    month, current, mean = (Figures(calls=1, cost_units=each * UNIT) for each in (spent, spent_today, usual))
+    assert forecast_month(today, month, current, mean) == expected
+
+
+def test_a_month_without_a_price_has_no_forecast() -> None:
+    unpriced = Figures(calls=1, unpriced=1)
+    assert forecast_month(date(2026, 11, 28), unpriced, unpriced, unpriced) is None
+
+
+# The page
+
+
+def test_each_figure_is_a_link_to_what_it_counts(desk: Client) -> None:
+    overview_of(call(0, "0.10"), call(1, "0.20"))
+    html, today = see(desk), timezone.now().date()
+    for link in (
+        "/admin/usage/?period=today",
+        "/admin/usage/?period=month",
+        "/admin/usage/calls/?period=today&outcome=interrupted",
+        f"/admin/usage/calls/?start={today}&end={today}",
+    ):
+        assert f'href="{link}"' in html, link
+
+
+def test_limits_that_are_nearly_used_are_named_and_others_are_not(desk: Client, root: User) -> None:
+    now = timezone.now()
+    window = {"begins": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
+    over = {"begins": now - timedelta(days=1), "until": now - timedelta(hours=1)}
+    other = User.objects.create_user("bob")
+    budget = Budget.objects.create(name="Research pot", scope="site", cost=50)
+    for key, used, held, most, when in (
+        (f"budget/{budget.pk}/cost/2026-11", 51 * UNIT, 0, 50 * UNIT, window),
+        (f"user/{root.pk}/tokens/2026-11-28", 700, 100, 1000, window),
+        (f"user/{other.pk}/tokens/2026-11-28", 799, 0, 1000, window),
+        (f"user/{other.pk}/requests/always", 60, 0, 60, window),
+        (f"user/{other.pk}/cost/2026-10", 9, 0, 9, over),
+    ):
+        Meter.objects.create(key=key, used=used, held=held, most=most, **when)
+    html = see(desk)
+    assert html.index("Budget Research pot") < html.index("800 tokens")
+    assert "102.0 %" in html
+    assert "80.0 %" in html
+    assert "bob" not in html
+
+
+def test_open_failures_are_counted_by_code_and_dismissed_ones_are_not(desk: Client, root: User) -> None:
+    for code in ("timeout", "timeout", "rate_limited"):
+        answer = lost_answer(root)
+        Message.objects.filter(pk=answer.pk).update(status="interrupted", error_code=code)
+    Dismissal.objects.create(answer=answer, by=root)
+    html = see(desk)
+    assert 'href="/staff/?code=timeout&age=month"' in html
+    assert "/staff/?code=rate_limited" not in html
+
+
+def test_the_ratings_of_a_month_are_summed_by_model(desk: Client, root: User) -> None:
+    for value in ("up", "up", "down"):
+        Rating.objects.create(answer=lost_answer(root), user=root, value=value, model="openai:gpt-test")
+    old = Rating.objects.create(answer=lost_answer(root), user=root, value="up", model="openai:old")
+    Rating.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=32))
+    html = see(desk)
+    assert 'href="/staff/ratings/?model=openai%3Agpt-test"' in html
+    assert "<td>2</td> <td>1</td> <td>67 %</td>" in html
+    assert "openai:old" not in html
+
+
+def test_a_reader_sees_what_they_may_see(db: None, client: Client) -> None:
+    overview_of(call(0, "0.10"))
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_conversation"))
+    client.force_login(clerk)
+    html = see(client)
+    for hidden in ("Cost today", "Nearly used up", "Open failures", "Ratings", "/admin/usage/", "/staff/"):
+        assert hidden not in html, hidden
+    assert "/admin/chat/conversation/" in html
+    clerk.user_permissions.add(Permission.objects.get(codename="view_providercall"))
+    assert "Cost today" in see(client)
+
+
+def test_the_first_page_shows_no_title_of_a_conversation(desk: Client, root: User) -> None:
+    Conversation.objects.create(user=root, title="What nobody else may read")
+    assert "What nobody else" not in see(desk)
+
+
+# The navigation
+
+
+def test_every_page_of_the_admin_stands_under_a_task() -> None:
+    named = {page for pages in TASKS.values() for page in pages if not isinstance(page, Link)}
+    assert {model.__name__ for model in apps.get_models() if admin.site.is_registered(model)} == named
+
+
+def test_a_page_that_no_task_names_is_still_listed(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatsite.admin_site.TASKS", {"People": ("User",)})
+    html = see(desk)
+    assert f"<caption> {OTHER} </caption>" in html
+    assert "/admin/chat/conversation/" in html
+
+
+def test_the_page_of_one_app_lists_that_app_alone(desk: Client) -> None:
+    html = unescape(desk.get("/admin/auth/").content.decode())
+    content = html[html.index('id="content-main"') :]
+    assert "/admin/auth/group/" in content
+    assert "/admin/chat/conversation/" not in content

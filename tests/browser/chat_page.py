@@ -1,0 +1,38 @@
+"""What a person does on the chat page, and what it shows."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+
+def ask(page: Page, question: str = "Why is the sky blue?") -> None:
+    page.fill("#composer textarea", question)
+    page.keyboard.press("Enter")
+
+
+def foot(page: Page, status: str) -> None:
+    expect(page.locator(f".foot[data-status={status}]").last).to_be_visible(timeout=20_000)
+
+
+def thread(page: Page) -> str:
+    """The conversation as the browser has it, without what htmx and code.js note down for themselves."""
+    html: str = page.eval_on_selector(
+        "#thread",
+        """thread => {
+            const copy = thread.cloneNode(true);
+            copy.querySelectorAll("[data-htmx-powered]").forEach(e => e.removeAttribute("data-htmx-powered"));
+            // The names and stops of blocks that scroll come when they are near the view.
+            copy.querySelectorAll("pre, table, math, a").forEach(e =>
+                ["tabindex", "role", "aria-label"].forEach(name => e.removeAttribute(name)));
+            copy.querySelectorAll(".turn").forEach(e => e.replaceWith(...e.childNodes));
+            return copy.innerHTML.replace(/>\\s+</g, "><").trim();
+        }""",
+    )
+    return html
+
+
+def distance(page: Page) -> float:
+    """Pixels between what is seen and the end of the conversation."""
+    scroller = "const s = document.querySelector('#scroller')"
+    found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")
+    return found

@@ -1,0 +1,80 @@
+"""A conversation by keyboard alone: edited in its place, stopped from anywhere, its arrows and menus keep the focus."""
+
+from __future__ import annotations
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.chat_page import ask, distance, foot
+from tests.provider_server import ProviderServer, Script
+
+
+def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="```python\nprint(1)\n```\n\n- [x] done\n")
+    ask(page, "Old wording")
+    foot(page, "complete")
+    expect(page.get_by_role("button", name="Copy python code")).to_be_attached()
+    page.evaluate("window.same = true")
+    page.keyboard.press("Alt+Shift+C")
+    expect(page.locator("#announcer")).to_have_text("Copied")
+    page.keyboard.press("Alt+Shift+E")
+    expect(page.locator(".editor textarea")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("a.edit")).to_be_focused()
+    page.keyboard.press("Enter")
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    page.fill(".editor textarea", "New wording")
+    page.keyboard.press("Enter")
+    expect(page.locator(".text")).to_contain_text("One")
+    page.locator(".named button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#title-menu a").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")  # closes the menu, and stops nothing
+    expect(page.locator("#title-menu")).to_be_hidden()
+    expect(page.locator(".stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    foot(page, "stopped")
+    page.locator(".named button").press("Enter")
+    page.get_by_role("link", name="Rename").press("Enter")
+    expect(page.locator("#panel #id_title")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+    page.locator(".named button").press("Enter")
+    page.get_by_role("link", name="Settings").press("Enter")
+    expect(page.locator("#panel .close")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.locator(".wordings .previous").press("Enter")
+    expect(page.locator(".wordings .next")).to_be_focused()
+    expect(page.locator("#thread .question > p")).to_have_text("Old wording")
+    page.locator(".retry").press("Enter")
+    foot(page, "complete")
+    expect(page.locator("button.retry")).to_be_focused()
+    page.locator("#scroller").focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    assert page.evaluate("window.same")
+
+
+def test_earlier_turns_come_while_the_place_is_kept(
+    page: Page, context: BrowserContext, provider: ProviderServer
+) -> None:
+    """Forty-five turns are three pieces; Home is where browsers hold no view by themselves."""
+    provider.script = Script(text="Yes.\n\n" * 8)
+    ask(page, "Question 0")
+    foot(page, "complete")
+    conversation = page.url.rstrip("/").rpartition("/")[2]
+    token = next(cookie["value"] for cookie in context.cookies() if cookie["name"] == "csrftoken")
+    for number in range(1, 45):
+        path = f"/api/conversations/{conversation}/messages/"
+        sent = context.request.post(path, data={"content": f"Question {number}"}, headers={"X-CSRFToken": token})
+        assert sent.ok, sent.text()
+    page.reload()
+    expect(page.locator(".turn").first).to_contain_text("Question 25")
+    assert distance(page) < 4
+    page.locator("#scroller").focus()
+    page.keyboard.press("Home")
+    expect(page.locator(".turn").first).to_contain_text("Question 5")
+    shown = page.evaluate(
+        "[...document.querySelectorAll('.question > p')].find(p => p.getBoundingClientRect().bottom > 0).textContent"
+    )
+    assert shown in {"Question 24", "Question 25"}

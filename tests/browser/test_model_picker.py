@@ -1,0 +1,62 @@
+"""The picker tells models apart, remembers the one that was asked last, and leaves room for Send and Stop."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.chat_page import ask, foot
+from tests.provider_server import ProviderServer, Script
+
+LONG = "openai:a-model-with-a-very-long-name-and-a-version-2026-11-28-preview-instruct"
+MODELS = (LONG, "openai:claude-sonnet-5-5", "anthropic:claude-sonnet-5-5", "anthropic:claude-opus-5-5")
+
+
+@pytest.fixture(scope="module")
+def environment(provider: ProviderServer) -> dict[str, str]:
+    return {
+        "ANTHROPIC_BASE_URL": provider.anthropic_url,
+        "ANTHROPIC_API_KEY": "sk-ant-test",
+        "CHAT_MODELS": ",".join(MODELS),
+    }
+
+
+def assert_inside(button: Locator, width: int) -> None:
+    box = button.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["width"] > 50
+
+
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_a_long_name_leaves_send_and_stop_on_the_screen(page: Page, provider: ProviderServer, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    page.select_option("#id_model", LONG)
+    assert_inside(page.locator(".send"), width)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    provider.script = Script(text="One two three", gate_after=4)
+    ask(page)
+    expect(page.locator(".stop")).to_be_visible()
+    assert_inside(page.locator(".stop"), width)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    provider.release()
+    foot(page, "complete")
+
+
+def test_two_models_of_one_name_are_told_apart_open_and_closed(page: Page) -> None:
+    groups = page.locator("#id_model optgroup").evaluate_all("all => all.map(group => group.label)")
+    assert groups == ["OpenAI", "Anthropic"]
+    names = page.locator("#id_model option").evaluate_all("all => all.map(option => option.label)")
+    assert names[1:] == ["claude-sonnet-5-5 (OpenAI)", "claude-sonnet-5-5 (Anthropic)", "claude-opus-5-5"]
+
+
+def test_a_new_chat_begins_with_the_model_that_was_asked_last(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Yes.")
+    for model in (MODELS[3], MODELS[1]):
+        page.goto("/")
+        page.select_option("#id_model", model)
+        ask(page)
+        foot(page, "complete")
+        page.goto("/")
+        expect(page.locator("#id_model")).to_have_value(model)

@@ -1,0 +1,61 @@
+"""The search by keyboard alone: Ctrl K, words, arrows and Enter lead to the message; Escape leads back."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.chat_page import ask, foot
+from tests.provider_server import ProviderServer, Script
+
+
+def test_the_keyboard_alone_finds_and_opens_a_message(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Because of Rayleigh.\n\n" + "Much more of it.\n\n" * 60)
+    ask(page, "Why is the sky blue?")
+    foot(page, "complete")
+    provider.script = Script(text="Another answer.\n\n" * 60)
+    ask(page, "And at night?")
+    expect(page.locator(".foot[data-status=complete]")).to_have_count(2, timeout=20_000)
+    page.goto("/")
+    page.keyboard.press("Control+k")
+    field = page.locator("#search-dialog input[type=search]")
+    expect(field).to_be_focused()
+    page.keyboard.type("sky b")
+    hits = page.locator("#search-dialog .hits li a")
+    expect(hits).to_have_count(2)  # the title and the question
+    expect(hits.first.locator("mark").first).to_have_text(re.compile("sky", re.IGNORECASE))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(hits.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(field).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#search-dialog")).to_be_hidden()
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("rayleigh")
+    page.keyboard.press("Enter")  # before the results have come
+    page.wait_for_url("**/c/*/?at=*")
+    expect(page.locator(".answer:target")).to_be_in_viewport()
+    expect(page.locator(".answer").last).not_to_be_in_viewport()
+    page.locator("#latest").click()
+    expect(page.locator(".foot").last).to_be_in_viewport()
+
+
+def test_without_javascript_the_field_leads_to_a_page(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="A needle.")
+    ask(page, "What is in the haystack?")
+    foot(page, "complete")
+    browser = page.context.browser
+    assert browser is not None
+    plain = browser.new_context(
+        base_url=page.url, java_script_enabled=False, storage_state=page.context.storage_state()
+    ).new_page()
+    plain.goto("/")
+    plain.fill("#sidebar .find input", "needle")
+    plain.keyboard.press("Enter")
+    plain.click(".hits a >> nth=0")
+    expect(plain.locator(".answer:target")).to_contain_text("A needle.")
+    plain.context.close()

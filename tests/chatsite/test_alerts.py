@@ -1,0 +1,52 @@
+"""The rules in deploy/alerts.yml are those that docs/monitoring.md explains, and Prometheus takes them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import yaml
+
+from chat.core.errors import CODES
+from tests.support.metrics import exported, named
+from tests.support.needs import find_program
+from tests.support.server import ROOT
+
+RULES = ROOT / "deploy" / "alerts.yml"
+
+
+def rules() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load(RULES.read_text())["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def test_each_alert_of_the_page_is_a_rule_with_the_same_expression_and_time() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| ([A-Z][^|]+) \| `(.+?)`(?: for (\d+) (m|s))? \| [^|]*\|$", page, re.MULTILINE)
+    explained = [(name, expression, number + unit) for name, expression, number, unit in rows]
+    assert explained == [(rule["annotations"]["summary"], rule["expr"], rule.get("for", "")) for rule in rules()]
+    assert len(explained) >= 11
+
+
+def test_they_ask_for_what_there_is() -> None:
+    expressions = " ".join(rule["expr"] for rule in rules())
+    assert named(expressions) <= exported()
+    assert set(re.findall(r'code!?="(\w+)"', expressions)) <= set(CODES)
+
+
+def test_each_says_what_it_means_and_how_urgent_it_is() -> None:
+    for rule in rules():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert re.fullmatch("Chatsite[A-Za-z]+", rule["alert"])
+        assert rule["labels"]["severity"] in {"page", "warning"}
+        assert rule["annotations"]["description"]
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
+
+
+def test_prometheus_accepts_the_file() -> None:
+    promtool = find_program("promtool")
+    ended = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert f"SUCCESS: {len(rules())} rules found" in ended.stdout

@@ -1,0 +1,132 @@
+"""What does not matter to the text never costs the text, however odd its form is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chat.providers.base import Provider
+from tests.contracts.hearing import ANTHROPIC, DROPS, OPENAI, Make, complete, failed, hear
+from tests.provider_server import ProviderServer, Script
+from tests.support.odd_answers import chunk, end_message, messages, opened, sse, write_stream, write_text
+
+
+@OPENAI
+async def test_content_may_be_a_list_of_parts(provider: Provider, server: ProviderServer) -> None:
+    parts: list[Any] = [
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Okay. "}], "closed": True}],
+        [{"type": "reference", "reference_ids": [1]}, {"type": "text", "text": "Hello "}, None, 7],
+        "world",
+        [".", {"type": "image_url", "image_url": "x"}],
+        {"type": "text", "text": " Bye."},
+    ]
+    server.script = Script(raw=sse(*map(chunk, parts), chunk(reason="stop")))
+    heard = await hear(provider)
+    assert (heard.error, heard.reasoning, heard.text) == (None, "Okay. ", "Hello world. Bye.")
+    body = {"choices": [{"message": {"content": [*parts[0], *parts[1], *parts[3]]}, "finish_reason": "stop"}]}
+    server.script = Script(raw=json.dumps(body), raw_type="application/json")
+    heard = await complete(provider)
+    assert (heard.error, heard.reasoning, heard.text) == (None, "Okay. ", "Hello .")
+
+
+@OPENAI
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"index": "0", "delta": {"content": "b"}}]},
+        {"choices": [{"index": None, "delta": {"content": "b", "role": 5}}], "id": {}, "created": "now"},
+        {"choices": [{"index": 0, "delta": {"content": "b"}, "logprobs": "none", "finish_reason": ""}]},
+        {"choices": [{"delta": {"content": "b"}}], "usage": {"prompt_tokens": "20", "completion_tokens": [1]}},
+        {"choices": [{"delta": {"content": "b", "tool_calls": {}}}], "usage": "none", "error": None},
+        {"choices": {"index": 0, "delta": {"content": "b"}}},
+        {"choices": [None, 3, {"delta": {"content": "b"}}]},
+        {"choices": [{"delta": {"content": "b", "reasoning": None, "refusal": False}}], "error": {}, "x_groq": []},
+    ],
+)
+async def test_a_bookkeeping_field_of_an_odd_shape_costs_no_text(
+    provider: Provider, server: ProviderServer, odd: dict[str, Any]
+) -> None:
+    deltas: list[Any] = ["", None, [], 0]
+    nothing = [chunk() | {"choices": [{"delta": delta}]} for delta in deltas]
+    server.script = Script(raw=sse(chunk("a"), odd, *nothing, {"choices": None}, {}, chunk("c"), chunk(reason="stop")))
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "abc", ["stop"])
+
+
+@ANTHROPIC
+@pytest.mark.parametrize("index", ["0", None, [], 0.0, {}, True])
+@pytest.mark.parametrize("kind", [None, 5, "", "content_delta"])
+async def test_an_anthropic_event_is_known_by_its_name_too(
+    provider: Provider, server: ProviderServer, index: Any, kind: Any
+) -> None:
+    odd = messages(write_text("b", index)).replace('"type": "content_block_delta"', f'"type": {json.dumps(kind)}')
+    server.script = Script(raw=messages(opened(), write_text("a")) + odd + messages(write_text("c"), *end_message()))
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "abc", ["stop"])
+
+
+async def test_half_a_character_costs_itself_alone(name: str, make: Make, server: ProviderServer) -> None:
+    """A server that cuts its bytes, and not its characters, sends what is no UTF-8."""
+    server.script = Script(
+        raw=write_stream(name, "a\\ud800b\tc", "stop").replace("\\t", "\t").replace("\\\\ud800", "\ud800")
+    )
+    heard = await hear(make())
+    assert heard.error is None
+    assert (heard.text[0], heard.text[-3:]) == ("a", "b\tc")
+
+
+HEARTBEATS = [
+    "data: ping\n\n",
+    "data:\n\n",
+    "data: \n\n",
+    ": keep-alive\n\n",
+    "event: ping\ndata: {}\n\n",
+    'event: ping\ndata: {"type": "ping"}\n\n',
+    "event: heartbeat\ndata: now\n\n",
+    "data: null\n\n",
+    'data: "ping"\n\n',
+    "data: 1\n\n",
+    "data: {}\n\n",
+    "data: [PING]\n\n",
+    "id: 7\nretry: 3000\n\n",
+    "\n\n\n",
+]
+
+
+@pytest.mark.parametrize("beat", HEARTBEATS)
+async def test_a_heartbeat_is_skipped(name: str, provider: Provider, server: ProviderServer, beat: str) -> None:
+    events = write_stream(name, "Hi.", "stop").split("\n\n")
+    server.script = Script(raw=beat + "".join(f"{event}\n\n{beat}" for event in events if event))
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["stop"])
+
+
+@pytest.mark.parametrize("split_bytes", [0, 7])
+async def test_a_server_that_ignores_that_a_stream_was_asked_for_is_understood(
+    provider: Provider, server: ProviderServer, split_bytes: int
+) -> None:
+    server.script = Script(text="Whole. " * 20_000, plain_json=True, reasoning="Hm.", split_bytes=0)
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.reasoning, heard.finishes) == (None, "Whole. " * 20_000, "Hm.", ["stop"])
+    assert heard.usage == server.script.usage
+    body = {
+        "choices": [{"message": {"content": "Hi."}, "finish_reason": "length"}],
+        "content": [{"type": "text", "text": "Hi."}],
+        "stop_reason": "max_tokens",
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi."}]}],
+        "incomplete_details": {"reason": "max_output_tokens"},
+    }
+    server.script = Script(raw="\n \n" + json.dumps(body), split_bytes=split_bytes)
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["length"])
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("drop", DROPS)
+async def test_half_a_json_body_is_no_answer(provider: Provider, server: ProviderServer, drop: Script) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]})
+    server.script = replace(drop, raw=body, drop_after=len(body) - 4)
+    assert failed(await hear(provider)).code == "upstream_error"

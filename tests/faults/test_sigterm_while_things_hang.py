@@ -1,0 +1,169 @@
+"""SIGTERM while something hangs that nobody can end: the process is gone `CHAT_DRAIN` and 2 s later all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import faults
+from tests.faults import Place
+from tests.faults.load import Asked, Load
+from tests.faults.rows import ledger
+from tests.provider_server import ProviderServer, Script
+from tests.support.server import ROOT, Cluster
+from tests.support.services import Postgres, children
+
+DRAIN = 1.0
+EXIT_WITHIN = DRAIN + 2.0
+PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.05}
+MUCH = 2000
+NEVER: dict[str, Any] = {"delay_headers": 600}
+HANGING = ("sleep_in_a_thread", "cling_to_life", "mcp__hang")
+
+
+@pytest.fixture
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """A short drain, so that the test is short; what may take 2 s beyond it does not depend on it."""
+    drain = {"CHAT_DRAIN": f"{DRAIN:g}", "CHAT_TITLE_MODEL": "openai:small", "CHAT_TOOL_TIMEOUT": "60"}
+    if "tools" not in request.node.name:
+        return drain
+    server = {"command": sys.executable, "args": ["-m", "tests.support.mcp_server"], "env": {"PYTHONPATH": str(ROOT)}}
+    tools = ",".join(f"tests.faults.hanging_tools.{name}" for name in HANGING if "__" not in name)
+    return {**drain, "CHAT_TOOLS": tools, "CHAT_MCP": json.dumps({"mcp": server})}
+
+
+def on(*names: str) -> list[Place]:
+    return [faults.place(name) for name in names]
+
+
+async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> None:
+    victim, seen = load.cluster.servers[0], len(provider.requests)
+    made = await load.call("POST", victim, "/api/conversations/")
+    provider.enqueue(Script(text="Because air scatters it."), Script(**NEVER))
+    await load.send(Asked(victim, made["id"], "Why is the sky blue?", ""))
+    await provider.until(lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30)
+
+
+@pytest.mark.parametrize("place", on("daphne-sqlite-1", "uvicorn-sqlite-1"), ids=str)
+async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
+    place: Place, load: Load, cluster: Cluster, provider: ProviderServer
+) -> None:
+    victim = cluster.servers[0]
+    await begin_title_that_never_comes(load, provider)
+    asked = [await ask_for(load, name) for name in HANGING]
+    readings = [load.following(one.answer) for one in asked]
+    started = children(victim.pid)
+    assert started, "the MCP server is a process of the site's"
+    took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
+    print(f"{place}: {took:.1f} s")
+    assert [pid for pid in started if is_running(pid)] == []
+    rows = (await ledger(victim))["rows"]
+    assert {row["outcome"] for row in rows} <= {"complete", "interrupted"}
+    [title] = [row for row in rows if row["purpose"] == "title"]
+    assert title["error_code"] == "server_restart"
+    await asyncio.to_thread(victim.start)
+    for one, following in zip(asked, readings, strict=True):
+        kept, reading = await load.answer(one.answer), await following
+        assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_restart")
+        assert (reading.text, reading.status) == (kept["text"], "interrupted")
+
+
+async def ask_for(load: Load, tool: str) -> Asked:
+    """A question whose answer calls a tool and hangs. An MCP server's tools are known some seconds after the start."""
+    for _ in range(20):
+        asked = await load.ask(5, load.cluster.servers[0], tool_calls=[{"name": tool}])
+        await load.begun(asked)
+        await asyncio.sleep(1)
+        if (await load.answer(asked.answer))["status"] == "streaming":
+            return asked
+    raise AssertionError(f"{tool} does not hang")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there that is no zombie: it has another parent now, who may be in no hurry."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(cluster: Cluster) -> Iterator[None]:
+    """An SQLite file that another program writes to, for longer than anybody waits."""
+    path = cluster.servers[0].environment["DATABASE_URL"].removeprefix("sqlite:///")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@contextmanager
+def stopped(postgres: Postgres) -> Iterator[None]:
+    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.start()
+
+
+@contextmanager
+def silent(postgres: Postgres) -> Iterator[None]:
+    """A PostgreSQL that takes connections and says nothing, as one does whose disk hangs."""
+    assert postgres.process is not None
+    pids = [postgres.process.pid, *children(postgres.process.pid)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+AWAY = [
+    *((place, "locked") for place in on("daphne-sqlite-1", "uvicorn-sqlite-1")),
+    *((place, how) for place in on("daphne-postgres-1", "uvicorn-postgres-1-redis") for how in ("stopped", "silent")),
+]
+
+
+@pytest.mark.parametrize(("place", "how"), AWAY, ids=[f"{place}-{how}" for place, how in AWAY])
+async def test_a_database_that_is_away_does_not_delay_the_exit(
+    place: Place, how: str, load: Load, cluster: Cluster, provider: ProviderServer, request: pytest.FixtureRequest
+) -> None:
+    victim = cluster.servers[0]
+    await begin_title_that_never_comes(load, provider)
+    asked = [await load.ask(MUCH, victim, **PACE), await load.ask(200, victim, **PACE)]  # one ends in the drain
+    for one in asked:
+        await load.begun(one, 80)
+    await asyncio.sleep(0.6)
+    with ExitStack() as away:
+        if how == "locked":
+            away.enter_context(locked(cluster))
+        else:
+            hold = stopped if how == "stopped" else silent
+            away.enter_context(hold(request.getfixturevalue("postgres")))
+        took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
+        print(f"{place}, {how}: {took:.1f} s")
+    await asyncio.to_thread(victim.start)
+    for one in asked:
+        kept = await load.ended(one.answer, 20)
+        assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
+        assert one.text.startswith(kept["text"])
+        assert kept["text"]
+    end = time.monotonic() + 30
+    while running := [row for row in (await ledger(victim))["rows"] if row["outcome"] == "running"]:
+        assert time.monotonic() < end, running
+        await asyncio.sleep(0.5)

@@ -1,0 +1,169 @@
+"""An answer whose process is gone is interrupted by whoever notices, once, and its old owner writes nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError
+from django.utils import timezone
+from pytest_django import Settings
+
+from chat.generation import store, supervisor
+from chat.generation.process import get_runner
+from chat.generation.verdict import Verdict
+from chat.models import Message, ProviderCall, Status, User
+from tests.provider_server import ProviderServer, Script
+from tests.support.lost_answers import lost_answer
+from tests.support.site import Site, text_of
+from tests.support.waiting import eventually
+
+
+def reap() -> int:
+    """What a sweep does, without a broker."""
+    return sum(store.settle_lost(row) for row in store.seize_expired())
+
+
+def test_the_sweep_interrupts_what_has_lost_its_lease(user: User) -> None:
+    answer = lost_answer(user)
+    assert reap() == 1
+    answer.refresh_from_db()
+    assert (answer.status, answer.error_code, answer.text) == ("interrupted", "server_lost", "What was said")
+    assert (answer.fence, answer.lease_until) == (2, None)
+    assert answer.finished_at is not None
+
+
+def test_a_lease_that_runs_is_left_alone(user: User) -> None:
+    answer = lost_answer(user, ago=-5)
+    assert reap() == 0
+    answer.refresh_from_db()
+    assert answer.is_live
+
+
+def test_reaping_twice_is_reaping_once(user: User) -> None:
+    lost_answer(user)
+    assert [reap(), reap()] == [1, 0]
+
+
+def test_the_ledger_row_is_settled_with_an_estimate(user: User) -> None:
+    answer = lost_answer(user, "12345678")
+    reap()
+    call = ProviderCall.objects.get(answer=answer)
+    assert (call.outcome, call.error_code, call.estimated) == ("interrupted", "server_lost", True)
+    assert (call.input_tokens, call.output_tokens) == (7, 2)
+
+
+async def test_the_keeper_sweeps_without_any_reader(site: Site, settings: Settings) -> None:
+    settings.CHAT_FINISH_LOST = 0
+    answer = await sync_to_async(lost_answer)(site.user)
+    get_runner().wake()
+
+    async def is_interrupted() -> bool:
+        return (await Message.objects.aget(pk=answer.pk)).is_interrupted
+
+    await eventually(is_interrupted, supervisor.SWEEP_EVERY + 5)
+
+
+async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Site, settings: Settings) -> None:
+    settings.CHAT_FINISH_LOST = 0
+    answer = await sync_to_async(lost_answer)(site.user)
+    events = await site.events(str(answer.pk))
+    assert text_of(events) == "What was said"
+    assert events[-1].event == {
+        "type": "error",
+        "code": "server_lost",
+        "message": "The server that was writing this answer disappeared.",
+        "retryable": True,
+    }
+
+
+async def test_a_reader_of_another_process_follows_the_checkpoints(site: Site) -> None:
+    """The answer is written elsewhere: this process has only the database."""
+    answer = await sync_to_async(lost_answer)(site.user, "One ", ago=-60)
+    reading = asyncio.ensure_future(site.events(str(answer.pk)))
+    await eventually(lambda: is_watched(answer.pk))
+    text = "One two"
+    await Message.objects.filter(pk=answer.pk).aupdate(text=text, outline=[["token", 7]], position=7)
+    await Message.objects.filter(pk=answer.pk).aupdate(status="complete", finish_reason="stop", lease_until=None)
+    events = await asyncio.wait_for(reading, 10)
+    assert text_of(events) == text
+    assert events[-1].event == {"type": "done", "status": "complete", "reason": "stop"}
+
+
+async def is_watched(answer: UUID) -> bool:
+    return (await Message.objects.aget(pk=answer)).watched_at is not None
+
+
+async def test_a_paused_owner_that_was_reaped_writes_nothing_and_hangs_up(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    answer = await site.begin()
+    request = await provider.wait_for_requests(1)
+    await Message.objects.filter(pk=answer).aupdate(
+        status="interrupted", error_code="server_lost", fence=2, lease_until=None, text="What the reaper kept"
+    )
+    await provider.wait_closed(request, 5)
+    await eventually(lambda: get_runner().find(UUID(answer)) is None)  # its end has been tried to write by then
+    kept = await Message.objects.aget(pk=answer)
+    assert (kept.status, kept.text, kept.fence) == ("interrupted", "What the reaper kept", 2)
+
+
+async def test_an_end_that_comes_after_the_reaper_is_not_written(site: Site, provider: ProviderServer) -> None:
+    """The owner sleeps between two checkpoints while it is reaped, and then finishes."""
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    answer = await site.begin()
+    await provider.wait_for_requests(1)
+    live = get_runner().find(UUID(answer))
+    assert live is not None
+    await Message.objects.filter(pk=answer).aupdate(
+        status="interrupted", error_code="server_lost", fence=2, lease_until=None
+    )
+    written = await sync_to_async(store.settle)(live.make_snapshot(), Verdict(Status.COMPLETE, "stop"), [])
+    assert not written
+    assert (await Message.objects.aget(pk=answer)).status == "interrupted"
+
+
+async def test_the_fence_keeps_an_old_owner_from_an_answer_that_lives_again(
+    site: Site, provider: ProviderServer
+) -> None:
+    """Another process has taken the answer over and goes on with it: it is live, and not ours any more."""
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    answer = await site.begin()
+    request = await provider.wait_for_requests(1)
+    live = get_runner().find(UUID(answer))
+    assert live is not None
+    await Message.objects.filter(pk=answer).aupdate(fence=2, owner="elsewhere:1:abc", text="What the other has")
+    written = await sync_to_async(store.settle)(live.make_snapshot(), Verdict(Status.COMPLETE, "stop"), [])
+    assert not written
+    await provider.wait_closed(request, 5)
+    kept = await Message.objects.aget(pk=answer)
+    assert (kept.status in {"queued", "streaming"}, kept.fence, kept.text) == (True, 2, "What the other has")
+
+
+def test_the_database_refuses_a_second_live_answer(user: User) -> None:
+    answer = lost_answer(user)
+    with pytest.raises(IntegrityError):
+        Message.objects.create(
+            pk=uuid4(),
+            conversation=answer.conversation,
+            role="assistant",
+            status="queued",
+            lease_until=timezone.now(),
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "interrupted"},
+        {"status": "complete", "error_code": "timeout"},
+        {"lease_until": None},
+        {"role": "user"},
+    ],
+    ids=["interrupted without a code", "a code without interruption", "live without a lease", "a live question"],
+)
+def test_the_database_refuses_a_state_that_is_not_honest(user: User, change: dict[str, str | None]) -> None:
+    answer = lost_answer(user)
+    with pytest.raises(IntegrityError):
+        Message.objects.filter(pk=answer.pk).update(**change)

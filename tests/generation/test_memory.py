@@ -1,0 +1,118 @@
+"""What a stream holds: the text of its answer once, however many follow it, and nothing of the question."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.test.client import MULTIPART_CONTENT
+
+from chat.conversations.forms import MessageForm
+from chat.core.events import Reasoning, Token
+from chat.core.transcript import Transcript
+from chat.generation.upstream_call import UpstreamCall
+from chat.models import Conversation, Message, ProviderCall
+from chat.providers.base import Prompt
+from chat.streaming.page_parts import ShownAnswer
+from chatsite.servers.handler import Handler
+from tests.provider_server import ProviderServer, Script
+from tests.support.site import Site
+
+LINES = 1_000
+LINE = 1_000  # characters
+
+
+@contextmanager
+def growth() -> Iterator[list[float]]:
+    """What memory has grown by, as a multiple of the text of all lines."""
+    found: list[float] = []
+    tracemalloc.start()
+    try:
+        yield found
+        found.append(tracemalloc.get_traced_memory()[0] / (LINES * LINE))
+    finally:
+        tracemalloc.stop()
+
+
+def line(number: int) -> str:
+    return f"{number} {'word ' * (LINE // 5)}"[: LINE - 2] + "\n\n"
+
+
+def test_an_answer_is_in_memory_once() -> None:
+    with growth() as found:
+        transcript = Transcript()
+        call = UpstreamCall(ProviderCall(), Prompt("m", ()), transcript)
+        for number in range(LINES):
+            call.apply([(Reasoning if number < LINES / 2 else Token)(line(number))])
+            if number % 10 == 0:
+                assert transcript.outline  # as a checkpoint does, which joins what came in pieces
+    assert found[0] < 1.5
+    assert len(call.text) == LINES / 2 * LINE
+
+
+def test_a_page_that_follows_keeps_no_copy() -> None:
+    following, shown = ShownAnswer(uuid4(), 0), 0
+    with growth() as found:
+        for number in range(LINES):
+            following.take(Token(line(number)), (number + 1) * LINE)
+            shown += sum(len(change.html) for change in following.take_changes())
+    assert shown > LINES * LINE
+    assert found[0] < 0.1
+
+
+async def test_a_request_is_forgotten_when_it_has_its_response() -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.headers["x-marked"])
+
+    handler = Handler.__new__(Handler)
+    handler._middleware_chain = view  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
+    headers = [(b"x-marked", b"yes")]
+    request = ASGIRequest({"type": "http", "method": "GET", "path": "/", "headers": headers}, BytesIO())
+    response = await handler.run_get_response(request)
+    assert response.content == b"yes"
+    assert not vars(request)
+    response.close()
+
+
+@contextmanager
+def left_to_the_collector() -> Iterator[set[type]]:
+    """The kinds of what only the garbage collector can tell that nobody needs: what holds each other waits for it until
+    some hundred requests have come.
+    """
+    found: set[type] = set()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield found
+        gc.collect()
+        found |= {type(left) for left in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/send/", MULTIPART_CONTENT), ("/api/conversations/{conversation}/messages/", "application/json")],
+)
+async def test_a_question_is_gone_when_it_has_been_asked(
+    site: Site, provider: ProviderServer, path: str, kind: str
+) -> None:
+    conversation = await site.conversation()
+    question = {"content": "Hello", **({"conversation": conversation} if path == "/send/" else {})}
+    provider.script = Script(text="Yes.")
+    with left_to_the_collector() as left:
+        response: Any = await site.client.post(path.format(conversation=conversation), question, kind)
+        assert response.status_code in {200, 302}
+        del response
+    assert not left & {MessageForm, Message, Conversation}

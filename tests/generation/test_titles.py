@@ -1,0 +1,126 @@
+"""A cheap model writes the title after the first answer; until then, and when it fails, it is the first question."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from chat.models import Conversation, ProviderCall
+from tests.provider_server import ProviderServer, Refuses, Script
+from tests.support.site import Json, Site
+from tests.support.waiting import eventually
+
+# What is tried here is the same on every database.
+pytestmark = pytest.mark.sqlite
+
+ANSWER = Script(text="Because air scatters blue light.")
+
+
+@pytest.fixture
+def site(site: Site, settings: Settings) -> Site:
+    settings.CHAT_TITLE_MODEL = "openai:small"
+    return site
+
+
+async def titled(answer: Json) -> str:
+    return (await Conversation.objects.aget(pk=answer["conversation"])).title
+
+
+async def has_title(answer: Json, title: str) -> bool:
+    return await titled(answer) == title
+
+
+async def settled(answer: Json) -> bool:
+    """Whether the call for the title is on the ledger and has ended."""
+    calls = ProviderCall.objects.filter(answer=answer["id"], purpose="title").exclude(outcome="running")
+    return await calls.aexists()
+
+
+async def test_the_title_comes_after_the_first_answer(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(ANSWER, Script(text='"Why the sky is blue"\n'))
+    answer = await site.ask("why is the sky blue, please tell me")
+    await eventually(lambda: settled(answer))
+    await eventually(lambda: has_title(answer, "Why the sky is blue"))
+    assert provider.requests[1].body["model"] == "small"
+    assert "scatters" in str(provider.requests[1].body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        (Script(text="<think>\nOkay, the user wants a title.\n</think>\n\n**Blue skies**"), "Blue skies"),
+        (Script(text='{"title": "Blue skies"}', reasoning="A title, then."), "Blue skies"),
+        (Script(text="<think>\nOkay, the user wants a title for", finish_reason="length"), "Why?"),
+        (Script(text="", reasoning="Okay, the user wants a title for", finish_reason="length"), "Why?"),
+        (Script(text="I'm sorry, but I can't help with that."), "Why?"),
+    ],
+    ids=["thoughts in the text", "JSON", "thoughts alone in the text", "thoughts alone", "a refusal"],
+)
+async def test_it_is_the_title_without_its_dress_or_the_question(
+    site: Site, provider: ProviderServer, said: Script, title: str
+) -> None:
+    provider.enqueue(ANSWER, said)
+    answer = await site.ask("Why?")
+    await eventually(lambda: settled(answer))
+    await eventually(lambda: has_title(answer, title))
+
+
+async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderServer) -> None:
+    no_system = Refuses(part="messages.*.role=system", message="System role not supported")
+    provider.enqueue(ANSWER)
+    provider.script = Script(text="Blue skies", refuses_parts=[no_system])
+    answer = await site.ask("Why?")
+    await eventually(lambda: has_title(answer, "Blue skies"))
+    assert len(provider.requests) == 3
+    assert "Write a title" in str(provider.requests[2].body["messages"])
+
+
+async def test_it_is_metered_apart_from_the_answer(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(ANSWER, Script(text="A title"))
+    answer = await site.ask("Why?")
+    await eventually(lambda: settled(answer))
+    calls = [(call.purpose, call.outcome, call.model) async for call in ProviderCall.objects.order_by("pk")]
+    assert calls == [("answer", "complete", "openai:gpt-test"), ("title", "complete", "openai:small")]
+
+
+async def test_a_failure_leaves_the_first_question(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(ANSWER, Script(status=500))
+    answer = await site.ask("Why?")
+    await eventually(lambda: settled(answer))
+    await eventually(lambda: has_title(answer, "Why?"))
+    assert (await site.answer(answer["id"]))["status"] == "complete"
+
+
+async def test_a_title_of_the_users_own_is_left_alone(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(ANSWER, Script(text="A title", gate_after=0))
+    answer = await site.ask("Why?")
+    await provider.wait_for_requests(2)
+    await Conversation.objects.filter(pk=answer["conversation"]).aupdate(title="Mine")
+    provider.release()
+    await eventually(lambda: settled(answer))
+    await eventually(lambda: has_title(answer, "Mine"))
+
+
+async def test_only_the_first_answer_asks_for_one(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(ANSWER, Script(text="A title"), ANSWER)
+    first = await site.ask("Why?")
+    await eventually(lambda: settled(first))
+    await site.ask("And red?", first["conversation"])
+    assert len(provider.requests) == 3
+
+
+async def test_an_interrupted_answer_asks_for_none(site: Site, provider: ProviderServer) -> None:
+    provider.enqueue(Script(text="Half an ans", drop_after=4))
+    await site.ask("Why?")
+    assert len(provider.requests) == 1
+
+
+async def test_another_model_writes_it_where_its_own_is_not_available(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
+    settings.CHAT_FALLBACKS = {"openai:small": ["openai:gpt-test"]}
+    provider.enqueue(ANSWER, Script(status=503), Script(text="Blue skies"))
+    answer = await site.ask("Why?")
+    await eventually(lambda: has_title(answer, "Blue skies"))
+    calls = [(call.purpose, call.outcome, call.model) async for call in ProviderCall.objects.order_by("pk")]
+    assert calls[1:] == [("title", "interrupted", "openai:small"), ("title", "complete", "openai:gpt-test")]

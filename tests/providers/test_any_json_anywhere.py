@@ -1,0 +1,252 @@
+"""Whatever JSON stands in any place of what a server sends: never a wrong "complete", never lost text, never an exact
+figure that was not sent. And however the bytes are cut, the events are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat.core.errors import ChatError
+from chat.core.events import Finish, ProviderEvent, Usage
+from chat.providers.endings import read_ending
+from tests.provider_server import Call, Script
+from tests.support.any_json import ODD, decode, paths, summarise, text_in, value_at, with_value
+from tests.support.examples import examples
+from tests.support.wire_formats import WIRE_FORMATS, Path, WireFormat
+
+TEXT = "Blue light is scattered more than red: λ⁻⁴, twice."
+REASONING = "Rayleigh."
+ARGUMENTS = '{"zone": "CET"}'
+SCRIPT = Script(
+    text=TEXT,
+    reasoning=REASONING,
+    chunk_size=9,
+    tool_calls=[Call("clock", ARGUMENTS, "call_a")],
+    usage=Usage(1201, 343, cached_tokens=1003, reasoning_tokens=127),
+)
+
+in_every_format = pytest.mark.parametrize("wire", WIRE_FORMATS, ids=lambda wire: wire.name)
+
+EVENTS = {wire: wire.record(SCRIPT) for wire in WIRE_FORMATS}
+BODIES = {wire: wire.write_body(SCRIPT) for wire in WIRE_FORMATS}
+
+
+def places(wire: WireFormat) -> list[tuple[int, Path]]:
+    """Return each place in each event of the whole answer."""
+    events = enumerate(EVENTS[wire])
+    return [(number, path) for number, event in events if not isinstance(event, str) for path in paths(event)]
+
+
+PLACES = {wire: places(wire) for wire in WIRE_FORMATS}
+
+
+# As the formats say the end of this answer; of a response only its own status counts, not those of its items.
+END_WORDS = (SCRIPT.reason, "end_turn", "tool_use", "completed")
+END_PLACES = (
+    ("choices", 0, "finish_reason"),
+    ("delta", "stop_reason"),
+    ("stop_reason",),
+    ("response", "status"),
+    ("status",),
+)
+
+
+@in_every_format
+@pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
+def test_the_answer_that_is_changed_below_is_whole(wire: WireFormat, named: bool) -> None:
+    events = EVENTS[wire]
+    found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events) if named else None)])
+    assert failure is None
+    assert summarise(found) == (TEXT, REASONING, ["clock"], ARGUMENTS, [SCRIPT.usage], [Finish("tool_calls")])
+
+
+@in_every_format
+@examples(700)
+@given(st.data())
+def test_any_json_in_any_place(wire: WireFormat, data: st.DataObject) -> None:
+    events = EVENTS[wire]
+    number, path = data.draw(st.sampled_from(PLACES[wire]))
+    odd = data.draw(ODD)
+    changed = [*events[:number], with_value(events[number], path, odd), *events[number + 1 :]]
+    names = wire.names(events) if data.draw(st.booleans()) or path == ("type",) else None
+    found, failure = decode(wire.decoder(), [wire.write(changed, names)])
+    check_text(wire, number, path, odd, found, failure)
+    check_end(events[number], path, odd, found, failure)
+    check_figures(path, odd, found)
+
+
+def check_text(
+    wire: WireFormat, number: int, path: Path, odd: Any, found: list[ProviderEvent], failure: ChatError | None
+) -> None:
+    """The text of all events but the one that was changed is there; of that one too when its text was not touched."""
+    before, own, after = (
+        "".join(map(wire.own_text, events if isinstance(events, list) else [events]))
+        for events in (EVENTS[wire][:number], EVENTS[wire][number], EVENTS[wire][number + 1 :])
+    )
+    text = text_in(found)
+    assert text.startswith(before)
+    if "error" in path or (failure is not None and "in the stream" in failure.detail):
+        return
+    assert text.endswith(after)
+    if not wire.holds_text(path):
+        assert text == before + own + after
+    else:
+        # Nothing comes twice.
+        assert len(text) <= len(TEXT) + len(str(odd)) * 2
+
+
+def check_end(event: Any, path: Path, odd: Any, found: list[ProviderEvent], failure: ChatError | None) -> None:
+    """There is one end, and a good one only where the word for it is not touched, or is a good one."""
+    finishes = [event for event in found if isinstance(event, Finish)]
+    assert len(finishes) + (failure is not None) == 1
+    if finishes and path in END_PLACES and value_at(event, path) in END_WORDS:
+        ending = read_ending(odd)
+        assert ending is None or ending.reason is not None
+
+
+def check_figures(path: Path, odd: Any, found: list[ProviderEvent]) -> None:
+    """An exact figure is one that was sent."""
+    usage = next((event for event in reversed(found) if isinstance(event, Usage)), None)
+    if usage is None or usage.estimated or not any(isinstance(event, Finish) for event in found):
+        return
+    was = SCRIPT.usage
+    number = odd if isinstance(odd, int | float) and not isinstance(odd, bool) else None
+    if isinstance(odd, str) and odd.strip().isdecimal():
+        number = int(odd.strip())
+    plausible = {was.input_tokens, was.input_tokens - was.cached_tokens, was.output_tokens, was.cached_tokens}
+    plausible |= {was.reasoning_tokens, 0, was.output_tokens + was.reasoning_tokens}
+    for figure in (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens):
+        reasons = (figure in plausible, number is not None and figure == number)
+        sums = number is not None and figure - number in plausible
+        assert any((*reasons, sums)), (usage, path, odd)
+    assert usage.output_tokens > 0
+    assert usage.input_tokens > 0
+
+
+@in_every_format
+@examples(300)
+@given(st.data())
+def test_any_json_in_any_place_of_a_whole_body(wire: WireFormat, data: st.DataObject) -> None:
+    """What a server sends that streams nothing."""
+    path = data.draw(st.sampled_from(list(paths(BODIES[wire]))))
+    odd = data.draw(ODD)
+    body = json.dumps(with_value(BODIES[wire], path, odd)).encode("utf-8", "surrogatepass")
+    try:
+        found = wire.decoder().read_whole(body)
+    except ChatError:
+        return
+    check_end(BODIES[wire], path, odd, found, None)
+    check_figures(path, odd, found)
+    if path[0] not in ("choices", "content", "output"):
+        assert text_in(found) == TEXT
+    else:
+        assert len(text_in(found)) <= len(TEXT) + len(str(odd)) * 2
+
+
+KNOWN_WORDS = ("stop", "STOP", "length", "sensitive", "error", "tool_calls")
+# No word that means a good end anywhere does without these letters.
+UNKNOWN_WORDS = st.text(st.characters(exclude_characters="eEoOiI"), min_size=1, max_size=30)
+
+
+@in_every_format
+@examples(150)
+@given(UNKNOWN_WORDS | st.sampled_from(KNOWN_WORDS))
+def test_any_word_for_the_end(wire: WireFormat, word: str) -> None:
+    events = json.loads(
+        json.dumps(wire.record(Script(text=TEXT, finish_reason="the_word"))).replace('"the_word"', json.dumps(word))
+    )
+    found, failure = decode(wire.decoder(), [wire.write(events)])
+    assert text_in(found) == TEXT
+    ending = read_ending(word)
+    finishes = [event.reason for event in found if isinstance(event, Finish)]
+    if word not in KNOWN_WORDS:
+        assert not finishes
+    if ending is None or ending.reason is None:
+        assert failure is not None
+        assert (failure.code, finishes) == ("upstream_error", [])
+    else:
+        assert (failure, finishes) == (None, [ending.reason])
+
+
+FIGURES = st.one_of(st.none(), st.integers(-5, 500), ODD)
+
+
+@in_every_format
+@examples(250)
+@given(st.data())
+def test_any_reports_in_any_order(wire: WireFormat, data: st.DataObject) -> None:
+    """No figure shrinks, an exact one was sent as it is or is the sum of some that were, and the text is whole."""
+    figures = st.dictionaries(st.sampled_from(wire.figures), FIGURES, max_size=5)
+    reports = data.draw(st.lists(figures, max_size=4))
+    events = wire.record(Script(text=TEXT, no_usage=True, chunk_size=9))
+    for report in reports:
+        events.insert(data.draw(st.integers(0, len(events) - 1)), wire.report(report))
+    if (last := data.draw(st.none() | figures)) is not None and "response" in events[-1]:
+        events[-1]["response"]["usage"] = last
+        reports.append(last)
+    found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events))])
+    assert (failure, text_in(found)) == (None, TEXT)
+    usages = [event for event in found if isinstance(event, Usage)]
+    if not usages:
+        return
+    last_usage = usages[-1]
+    assert last_usage.cached_tokens <= last_usage.input_tokens
+    assert last_usage.reasoning_tokens <= last_usage.output_tokens
+    assert min(last_usage.input_tokens, last_usage.output_tokens) > 0
+    assert max(last_usage.input_tokens, last_usage.output_tokens) < 2**31
+    if not last_usage.estimated:
+        counts = {count for report in reports for count in map(count_in, report.values()) if count is not None}
+        sums = {0} | counts | {a + b for a in counts for b in counts}
+        sums |= {a + b for a in sums for b in counts}
+        assert {
+            last_usage.input_tokens,
+            last_usage.output_tokens,
+            last_usage.cached_tokens,
+            last_usage.reasoning_tokens,
+        } <= sums
+
+
+def count_in(value: object) -> float | None:
+    """Return the number that was sent, as a number or as a string of digits."""
+    if isinstance(value, str):
+        return int(value.strip()) if value.strip().isdecimal() else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+@in_every_format
+@examples(120)
+@given(st.data())
+def test_any_cut_of_the_bytes_gives_the_same_answer(wire: WireFormat, data: st.DataObject) -> None:
+    events = EVENTS[wire]
+    number, path = data.draw(st.sampled_from(PLACES[wire]))
+    raw = wire.write([*events[:number], with_value(events[number], path, data.draw(ODD)), *events[number + 1 :]])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
+    reads = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True) if raw[start:end]]
+    whole, failure = decode(wire.decoder(), [raw])
+    cut, cut_failure = decode(wire.decoder(), reads)
+    assert summarise(cut) == summarise(whole)
+    assert str(cut_failure) == str(failure)
+
+
+# Clean or not: what may stand for the end marker is the last event that says how the answer ended.
+LAST_WORDS = {
+    "openai": b'"finish_reason": "tool_calls"',
+    "anthropic": b'"message_stop"',
+    "responses": b'"response.completed"',
+}
+
+
+@in_every_format
+def test_a_stream_that_is_cut_anywhere_is_never_complete_before_its_end(wire: WireFormat) -> None:
+    raw = wire.write(EVENTS[wire])
+    end = raw.index(b"\n\n", raw.index(LAST_WORDS[wire.name]))
+    for cut in range(0, len(raw), 7):
+        found, failure = decode(wire.decoder(), [raw[:cut]])
+        assert any(isinstance(event, Finish) for event in found) == (cut >= end)
+        assert (failure is None) == (cut >= end)
+        assert TEXT.startswith(text_in(found))

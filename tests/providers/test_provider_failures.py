@@ -1,0 +1,149 @@
+"""Whatever goes wrong at a provider or on the way to it has one code, and no failure holds the key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx2
+import pytest
+
+from chat.core.errors import ChatError
+from chat.providers import errors
+
+
+def _error(**said: object) -> dict[str, object]:
+    return {"error": said}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (400, _error(type="invalid_request_error", message="no such field"), "bad_request"),
+        (400, _error(code="context_length_exceeded", message="long"), "context_length"),
+        (400, _error(message="This model's maximum context length is 8192 tokens"), "context_length"),
+        (400, _error(type="invalid_request_error", message="prompt is too long: 9 > 8"), "context_length"),
+        (400, _error(message="input length and `max_tokens` exceed context limit"), "context_length"),
+        (400, _error(code="content_filter", message="no"), "content_filter"),
+        (400, _error(code=None, message="Azure's content management policy"), "content_filter"),
+        (400, _error(message="no", innererror={"code": "ResponsibleAIPolicyViolation"}), "content_filter"),
+        (400, _error(message="Your credit balance is too low"), "provider_budget"),
+        (401, _error(type="invalid_request_error", code="invalid_api_key"), "auth_failed"),
+        (402, "", "provider_budget"),
+        (403, None, "auth_failed"),
+        (404, _error(code="model_not_found"), "bad_request"),
+        (408, "", "timeout"),
+        (413, "<html>too large</html>", "context_length"),
+        (418, "", "bad_request"),
+        (422, {"detail": [{"loc": ["body"]}]}, "bad_request"),
+        (429, _error(code="insufficient_quota", message="context window"), "provider_budget"),
+        (500, "oops", "upstream_error"),
+        (503, [1], "upstream_error"),
+        (504, "", "timeout"),
+        (529, _error(type="overloaded_error"), "upstream_error"),
+        (302, "", "upstream_error"),
+    ],
+)
+def test_an_error_status_has_a_code(status: int, body: object, code: str) -> None:
+    failure = errors.describe_status(httpx2.Response(status), body)
+    assert failure.code == code
+    assert str(status) in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "upstream_error"),
+        (_error(type="api_error"), "upstream_error"),
+        (_error(type="server_error", code=None), "upstream_error"),
+        (_error(type="rate_limit_error"), "rate_limited"),
+        (_error(code="rate_limit_exceeded", type="tokens"), "rate_limited"),
+        (_error(type="insufficient_quota"), "provider_budget"),
+        (_error(type="authentication_error"), "auth_failed"),
+        (_error(type="permission_error"), "auth_failed"),
+        (_error(type="invalid_request_error"), "bad_request"),
+        (_error(type="invalid_request_error", message="prompt is too long"), "context_length"),
+        (_error(type="not_found_error"), "bad_request"),
+        (_error(type="timeout_error"), "timeout"),
+        (_error(code=429, message="from the provider behind"), "rate_limited"),
+        (_error(code="502"), "upstream_error"),
+        ({"object": "error", "message": "flat", "code": 400}, "bad_request"),
+        ({"error": "just words"}, "upstream_error"),
+        ({"error": None}, "upstream_error"),
+        ("", "upstream_error"),
+    ],
+)
+def test_an_error_in_the_stream_has_a_code(body: object, code: str) -> None:
+    assert errors.stream_failure(body).code == code
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0),
+        ({"retry-after": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
+    ],
+)
+def test_when_to_try_again(headers: dict[str, str], seconds: float | None) -> None:
+    assert errors.retry_after(headers) == seconds
+
+
+def test_when_to_try_again_as_a_date() -> None:
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert errors.retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
+
+
+def _refused(key: str, error: Exception) -> ChatError:
+    with pytest.raises(ChatError) as caught, errors.translate_failures(key):
+        raise error
+    return caught.value
+
+
+def test_no_failure_holds_the_key() -> None:
+    key = "sk-very-secret"
+    cause = ValueError(f"Incorrect key {key}")
+    told = ChatError("auth_failed", f"401: {key}", retry_after=3)
+    told.__cause__ = cause
+    for failure in (_refused(key, told), _refused(key, cause)):
+        assert key not in str(failure)
+        assert failure.__cause__ is None
+        assert failure.__suppress_context__
+    assert _refused(key, told).retry_after == 3
+
+
+def test_a_failure_of_the_network_has_a_code_and_its_cause() -> None:
+    lost = httpx2.ReadError("gone")
+    failure = _refused("key", lost)
+    assert (failure.code, failure.__cause__) == ("upstream_error", lost)
+    slow = httpx2.ConnectTimeout("slow")
+    slow.__cause__ = TimeoutError()
+    assert _refused("key", slow).code == "timeout"
+    assert _refused("key", TypeError("of the SDK, before it sent anything")).code == "bad_request"
+    assert _refused("key", ConnectionResetError()).code == "upstream_error"
+
+
+def test_a_detail_is_short() -> None:
+    assert len(_refused("key", ChatError("upstream_error", "x" * 1000)).detail) == 300
+
+
+@pytest.mark.parametrize("key", ["", "two\nlines", "not…ascii"])
+def test_a_key_that_no_header_can_hold_is_refused_before_anything_is_sent(key: str) -> None:
+    with pytest.raises(ChatError) as caught, errors.translate_failures(key):
+        pytest.fail("the request was made")
+    assert caught.value.code == "auth_failed"
+
+
+def test_a_key_from_a_file_and_a_server_without_keys() -> None:
+    assert errors.strip_key(" sk-1\n", None) == "sk-1"
+    assert errors.strip_key("", "http://localhost:11434/v1") == errors.PLACEHOLDER_KEY
+    assert errors.strip_key("", None) == ""

@@ -1,0 +1,62 @@
+"""The metrics as a monitor reads them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.test import AsyncClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from chat.observability import metrics
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+POOL = {"pool_size": 5, "pool_available": 2, "requests_waiting": 1, "requests_queued": 7, "requests_wait_ms": 1500}
+
+
+class Scrape(dict[Sample, float]):
+    """The samples of a scrape by name and labels."""
+
+    def of(self, name: str, **labels: str) -> float:
+        """A sample that nothing was counted for yet is 0."""
+        return self.get((name, frozenset(labels.items())), 0.0)
+
+
+def parsed(body: str) -> Scrape:
+    families = text_string_to_metric_families(body)
+    return Scrape(
+        ((sample.name, frozenset(sample.labels.items())), sample.value)
+        for family in families
+        for sample in family.samples
+    )
+
+
+async def scrape(client: AsyncClient | None = None) -> Scrape:
+    response: Any = await (client or AsyncClient()).get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    return parsed(response.content.decode())
+
+
+def figures(**changes: Any) -> metrics.Figures:
+    now = {"live": 0, "waiting": 0, "draining": False, "broker": "memory", "broker_is_up": True}
+    return metrics.Figures(**{**now, "lag": 0.0, "checkpoint_age": 0.0, **changes})
+
+
+# What is written about it
+
+
+def exported() -> set[str]:
+    """Every family that a scrape has, by the names of its samples in Prometheus."""
+    names = set()
+    for family in text_string_to_metric_families(metrics.render_scrape(figures(pool=POOL)).decode()):
+        if family.type == "histogram":
+            names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
+        else:
+            names.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    return names
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"\b(?:chat|process|python)_[a-z0-9_]+\b", text))

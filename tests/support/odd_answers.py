@@ -1,0 +1,61 @@
+"""What servers send that keeps to no contract."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def sse(*events: object, done: bool = True) -> str:
+    """OpenAI's events; a string goes as it is."""
+    data = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    return "".join(f"data: {each}\n\n" for each in [*data, *(["[DONE]"] if done else [])])
+
+
+def chunk(content: Any = None, reason: Any = None, **others: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    return {
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+        **others,
+    }
+
+
+def messages(*events: dict[str, Any]) -> str:
+    """Anthropic's events."""
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+
+def opened(**usage: Any) -> dict[str, Any]:
+    return {
+        "type": "message_start",
+        "message": {"role": "assistant", "content": [], "usage": usage or {"input_tokens": 3}},
+    }
+
+
+def write_text(text: str, index: Any = 0) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}
+
+
+def end_message(reason: Any = "end_turn", **usage: Any) -> list[dict[str, Any]]:
+    delta = {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 2, **usage}}
+    return [delta, {"type": "message_stop"}]
+
+
+def write_output_text(text: str) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "delta": text}
+
+
+def end_response(reason: Any, **usage: Any) -> dict[str, Any]:
+    figures = {"input_tokens": 3, "output_tokens": 2, **usage}
+    response = {"status": "incomplete", "incomplete_details": {"reason": reason}, "usage": figures}
+    return {"type": "response.incomplete", "response": response}
+
+
+def write_stream(name: str, text: str, reason: Any) -> str:
+    """A whole stream that ends with this word."""
+    if name == "openai":
+        return sse(chunk(text), chunk(reason=reason))
+    if name == "responses":
+        return messages(write_output_text(text), end_response(reason))
+    return messages(opened(), write_text(text), *end_message(reason))

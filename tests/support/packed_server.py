@@ -1,0 +1,31 @@
+"""A server that answers every request with the same packed body."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class PackedServer:
+    """Listens while its `async with` lasts."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self._body = body
+        self._status = status
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._respond, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.close()
+
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {self._status} Said\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n"
+        writer.write(f"{head}content-length: {len(self._body)}\r\n\r\n".encode() + self._body)
+        writer.close()

@@ -1,0 +1,1 @@
+"""An app of the tests alone: a `flush` that empties the database in milliseconds."""

@@ -1,0 +1,192 @@
+"""A user's own page shows what is enforced, and what their ledger has for the last 30 days."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils.html import strip_tags
+from pytest_django import Settings
+
+from chat.accounting.periods import find_window
+from chat.accounting.quotas import admit
+from chat.core.prices import Price
+from chat.models import Limit, Meter, ProviderCall, User
+from chat.web.account import DAYS, Day, draw_tokens, load_days
+
+pytestmark = pytest.mark.database
+
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+
+
+def page_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    response = client.get("/account/usage/")
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def words_of(html: str) -> str:
+    """What is read, with single blanks."""
+    return " ".join(strip_tags(html).split())
+
+
+def gauge(user: User, title: str) -> str:
+    """The words of one limit."""
+    gauges = re.findall(r'<li class="gauge">(.*?)</li>', page_of(user), re.DOTALL)
+    return next(
+        (words.removeprefix(title).strip() for html in gauges if (words := words_of(html)).startswith(title)), ""
+    )
+
+
+def called(user: User, ago: timedelta = timedelta(), **fields: Any) -> ProviderCall:
+    """A call that ended, so long before `NOW`."""
+    figures: dict[str, Any] = {"input_tokens": 60, "output_tokens": 30, "outcome": "complete", **fields}
+    call = ProviderCall.objects.create(user=user, model="openai:gpt-test", **figures)
+    ProviderCall.objects.filter(pk=call.pk).update(started_at=NOW - ago)
+    return call
+
+
+def used(user: User, measure: str, amount: int, at: datetime | None = None) -> None:
+    """So much is used in the window of that moment, otherwise in the one under way."""
+    now = at or datetime.now(UTC)
+    window = find_window("month" if measure == "cost" else "day", now)
+    name, until = ("now", now + timedelta(minutes=1)) if measure == "requests" else (window.name, window.until)
+    key = f"user/{user.pk}/{measure}/{name}"
+    Meter.objects.create(key=key, begins=window.begins, until=until, used=amount, is_seeded=True)
+
+
+def test_strangers_log_in_first(user: User) -> None:
+    response = Client().get("/account/usage/")
+    assert (response.status_code, response.headers["Location"].split("?")[0]) == (302, "/accounts/login/")
+
+
+def test_the_sidebar_leads_there(user: User) -> None:
+    client = Client()
+    client.force_login(user)
+    assert 'href="/account/usage/"' in client.get("/").content.decode()
+
+
+def test_limits_and_what_is_used_of_them_are_shown(user: User, settings: Settings) -> None:
+    settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_STREAMS = 60, 4
+    Limit.objects.create(user=user, tokens_per_day=10_000, cost_per_month=5)
+    used(user, "requests", 3)
+    used(user, "tokens", 2_500)
+    used(user, "cost", 125_000_000)
+    assert re.fullmatch(r"3 of 60 Resets in \d+ seconds?\.", gauge(user, "Requests this minute"))
+    assert gauge(user, "Answers being written") == "0 of 4"
+    assert gauge(user, "Tokens today") == "2,500 of 10,000 Resets at 00:00 UTC."
+    assert gauge(user, "Cost this month").startswith("$1.25 of $5.00 Resets ")
+    assert '<rect class="used" width="25.00" height="1" />' in page_of(user)
+
+
+def test_a_limit_that_is_reached_is_said_to_be(user: User) -> None:
+    Limit.objects.create(user=user, tokens_per_day=100)
+    used(user, "tokens", 90)
+    assert "at the limit" not in gauge(user, "Tokens today")
+    Meter.objects.update(used=130)
+    assert gauge(user, "Tokens today").startswith("130 of 100 · at the limit")
+    assert '<rect class="used" width="100.00" height="1" />' in page_of(user)
+
+
+def test_reservations_are_shown_apart(user: User) -> None:
+    Limit.objects.create(user=user, tokens_per_day=11_000)
+    admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=100))
+    assert gauge(user, "Tokens today").startswith("0 of 11,000 1,100 reserved for answers being written.")
+    assert '<rect class="reserved" x="0.00" width="10.00" height="1" />' in re.sub(r"\s+", " ", page_of(user))
+
+
+def test_without_a_limit_there_is_no_meter(user: User) -> None:
+    assert gauge(user, "Tokens today").startswith("0 · no limit")
+    assert 'class="meter"' not in page_of(user)
+
+
+def test_a_window_that_has_ended_is_shown_empty(user: User) -> None:
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    Limit.objects.create(user=user, requests_per_minute=5, tokens_per_day=10, cost_per_month=1)
+    for measure, amount in (("requests", 5), ("tokens", 10), ("cost", 100_000_000)):
+        used(user, measure, amount, long_ago)
+    assert gauge(user, "Requests this minute") == "0 of 5"
+    assert gauge(user, "Tokens today").startswith("0 of 10 Resets")
+    assert gauge(user, "Cost this month").startswith("$0.00 of $1.00")
+
+
+def test_without_prices_no_cost_is_shown(user: User) -> None:
+    ProviderCall.objects.create(user=user, model="openai:gpt-test", outcome="complete", input_tokens=5)
+    assert gauge(user, "Cost this month") == ""
+    assert "no price" in words_of(page_of(user))
+
+
+def test_calls_without_a_price_are_said_to_be_left_out(user: User) -> None:
+    for cost in (None, Decimal("0.5")):
+        ProviderCall.objects.create(user=user, model="openai:gpt-test", outcome="complete", input_tokens=5, cost=cost)
+    assert gauge(user, "Cost this month").startswith("$0.50 · no limit")
+    assert gauge(user, "Cost this month").endswith("1 call to models without a price not counted.")
+    assert "$0.50 + 1 without a price" in words_of(page_of(user))
+
+
+def test_days_add_up_to_the_ledger(user: User) -> None:
+    called(user, cost=Decimal("0.10"))
+    called(user, timedelta(hours=12), cost=Decimal("0.20"))
+    called(user, timedelta(hours=12, seconds=1))
+    called(user, timedelta(days=29, hours=12), input_tokens=1, output_tokens=0)
+    called(user, timedelta(days=29, hours=12, seconds=1))
+    called(user, outcome="running")
+    called(User.objects.create_user("grace"))
+    days = load_days(user, NOW)
+    assert len(days) == DAYS
+    assert days[-1] == Day(NOW.date(), 2, 180, Decimal("0.30"), 0)
+    assert days[-2] == Day(NOW.date() - timedelta(days=1), 1, 90, None, 1)
+    assert days[0] == Day(NOW.date() - timedelta(days=29), 1, 1, None, 1)
+    assert days[1:-2] == [Day(NOW.date() - timedelta(days=ago)) for ago in range(28, 1, -1)]
+
+
+def heights_of(chart: str) -> list[float]:
+    """Return the heights of the bars, where there are any, as shares of the plot."""
+    whole = float(re.findall(r'class="target"[^>]* height="([\d.]+)"', chart)[0])
+    return [round(float(height) / whole, 2) for height in re.findall(r'class="first"[^>]* height="([\d.]+)"', chart)]
+
+
+def test_a_days_bar_is_as_high_as_its_tokens_and_the_smallest_is_seen() -> None:
+    today = NOW.date()
+    chart = draw_tokens([Day(today, 1, 1), Day(today), Day(today, 1, 50_000), Day(today, 1, 100_000)])
+    assert heights_of(chart) == [0.01, 0.5, 1]
+
+
+def test_every_day_has_its_bar_and_its_words(user: User) -> None:
+    ProviderCall.objects.create(user=user, model="demo:tour", outcome="complete", input_tokens=1234, cost=0)
+    page = page_of(user)
+    assert page.count('class="target"') == DAYS
+    assert f"<title>{datetime.now(UTC).day} {datetime.now(UTC):%b}\ntokens: 1.23k</title>" in page
+    assert "1,234" in page
+
+
+def test_a_new_user_is_told_that_nothing_was_used(user: User) -> None:
+    page = page_of(user)
+    assert "Nothing has been used yet." in page
+    assert 'class="chart"' not in page
+
+
+def test_nothing_on_the_page_is_refused_by_its_own_policy(user: User, settings: Settings) -> None:
+    settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(1), Decimal(1), Decimal(1))}
+    ProviderCall.objects.create(user=user, model="openai:gpt-test", outcome="complete", input_tokens=5)
+    page = page_of(user)
+    assert "style=" not in page
+    assert "<style" not in page
+    assert "<script>" not in page, "scripts are files of this site"
+
+
+def test_it_can_only_be_read(user: User) -> None:
+    client = Client()
+    client.force_login(user)
+    assert client.post("/account/usage/").status_code == 405
+
+
+def test_another_users_figures_are_not_shown(user: User) -> None:
+    used(User.objects.create_user("grace"), "tokens", 987_654)
+    assert "987,654" not in page_of(user)

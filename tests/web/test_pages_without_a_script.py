@@ -1,0 +1,84 @@
+"""Without a script: a page comes in pieces until its answer has ended, and an expired login loses no text."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from django.test import AsyncClient
+
+from chat.models import Conversation, Message
+from tests.provider_server import ProviderServer, Script
+from tests.support.site import Site
+
+
+async def begin(site: Site, content: str = "Why?") -> str:
+    response = await site.client.post("/send/", {"content": content, "turn": str(uuid4())})
+    assert response.status_code == 302
+    page = await site.get(response.headers["Location"])
+    [address] = re.findall(r'<meta http-equiv="refresh"\s+content="0; url=([^"]+)">', page.content.decode())
+    return str(address)
+
+
+async def test_the_page_grows_with_the_answer_and_ends_with_a_composer(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="One **two** three", chunk_size=4, gate_after=8)
+    response = await site.stream(await begin(site))
+    page, before = "", ""
+    async for chunk in response:
+        page += chunk.decode()
+        if not before and "One" in page:
+            before = page
+            provider.release()
+    assert "</html>" not in before
+    assert "Stop</button>" in before
+    last = page.rpartition("snapshot")[2]
+    assert "<strong>two</strong> three" in last
+    assert 'data-status="complete"' in last
+    assert 'id="composer"' in last
+    assert page.rstrip().endswith("</html>")
+    assert page.count("<html") == 1
+
+
+async def test_stop_ends_the_page(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    response = await site.stream(await begin(site))
+    page, stopped = "", False
+    async for chunk in response:
+        page += chunk.decode()
+        if not stopped and "One" in page:
+            stopped = True
+            conversation = re.findall(r'name="conversation" value="([0-9a-f-]{36})"', page)[0]
+            assert (await site.client.post("/stop/", {"conversation": conversation})).status_code == 302
+    assert "You stopped this answer." in page
+
+
+async def test_without_a_live_answer_the_plain_page_is_shown(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="Yes.")
+    answer = await site.ask("One?")
+    for path in (f"/c/{answer['conversation']}/live/",):
+        response = await site.get(path)
+        assert (response.status_code, response.headers["Location"]) == (302, f"/c/{answer['conversation']}/")
+    assert (await site.get(f"/c/{uuid4()}/live/")).status_code == 404
+
+
+async def test_an_expired_login_loses_no_text(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="Yes.")
+    form = {"content": "A <long> question", "turn": str(uuid4()), "model": "openai:gpt-test"}
+    response = await AsyncClient().post("/send/", form)
+    page = response.content.decode()
+    assert response.status_code == 401
+    assert "A &lt;long&gt; question</textarea>" in page
+    assert f'name="turn" value="{form["turn"]}"' in page
+    assert not await Conversation.objects.aexists()
+
+
+async def test_a_form_from_before_a_login_loses_no_text_unless_another_site_sent_it(site: Site) -> None:
+    client = AsyncClient(enforce_csrf_checks=True)
+    await client.aforce_login(site.user)
+    form = {"content": "A question"}
+    response = await client.post("/send/", form)
+    assert response.status_code == 403
+    assert "A question</textarea>" in response.content.decode()
+    response = await client.post("/send/", form, headers={"sec-fetch-site": "cross-site"})
+    assert "A question" not in response.content.decode()
+    assert not await Message.objects.aexists()
