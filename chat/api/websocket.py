@@ -1,7 +1,7 @@
 """The WebSocket: asking, following and stopping over one connection, and news of a user's turns and titles.
 
 Up:    {"type":"send","content","conversation"?,"model"?,"turn"?}   {"type":"follow","answer","after"?}
-       {"type":"stop","answer"}   {"type":"watch"}, each with an `id` of the client's where it likes
+       {"type":"stop","answer"}   {"type":"watch","since"?}, each with an `id` of the client's where it likes
 Down:  the events of docs/events.md, each with its `answer` and `position`;
        for a refusal {"type":"error","code","message","retryable","retry_after"?}, without an `answer`;
        for a frame with an `id` that nothing else answers {"type":"ack","of",…};
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -30,6 +31,8 @@ from chat.api.operations import ABOUT_THE_BODY
 from chat.broker.base import Batch
 from chat.conversations import actions
 from chat.conversations.actions import get_owned_answer, get_owned_conversation
+from chat.conversations.changes import make_turn_notice
+from chat.conversations.listing import list_turns_since
 from chat.core.errors import RefusedError
 from chat.core.events import write_payload
 from chat.generation.process import get_process, get_runner
@@ -191,8 +194,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 async with get_circuit().guard():
                     stopped = await keep_whole(actions.stop_answer(get_runner(), self.user, key))
                 await self._acknowledge("stop", echo, answer=str(stopped.pk), status=stopped.status)
-            case shapes.Watch():
-                self._start_task("watch", self._watch())
+            case shapes.Watch(since=since):
+                self._start_task("watch", self._watch(shapes.get_given(since)))
                 await self._acknowledge("watch", echo)
 
     async def _ask(self, question: shapes.Send) -> Message:
@@ -226,10 +229,22 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         for position, event in encoders.select_public_events(batch):
             await self._send_frame({**write_payload(event), "answer": answer, "position": position})
 
-    async def _watch(self) -> None:
+    async def _watch(self, since: datetime | None) -> None:
+        """Send the notices of the user's turns and titles; first of the turns since a moment, if one is given."""
         with get_runner().notices.subscribe(self.user.pk) as unread:
+            for answer in await self._list_turns_since(since) if since else ():
+                await self._send_frame(make_turn_notice(answer))
             while True:
                 await self._send_frame(await unread.get())
+
+    async def _list_turns_since(self, since: datetime) -> list[Message]:
+        """Return the last turns of the user's conversations since a moment; none while the database does not serve."""
+        try:
+            async with get_circuit().guard():
+                return await run_in_thread(list_turns_since, self.user, since)
+        except (OutageError, *FAULTS) as error:
+            _read_outage(error)
+            return []
 
     async def _check_login(self) -> None:
         is_logged_in = True

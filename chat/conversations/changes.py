@@ -11,7 +11,7 @@ from django.utils import timezone
 from chat.core.errors import RefusedError
 from chat.core.events import make_storable
 from chat.core.lines import join_lines
-from chat.models import TITLE_LENGTH, Conversation, TitledBy, User
+from chat.models import TITLE_LENGTH, Conversation, Message, TitledBy, User
 
 
 class InvalidTitleError(RefusedError):
@@ -66,6 +66,20 @@ def apply_changes(user: User, conversation_id: UUID, changes: Changes) -> bool:
 def make_notice(conversation_id: UUID | str, change: str) -> dict[str, Any]:
     """Return what a user's open pages are told of a conversation in their list."""
     return {"type": "conversation", "conversation": str(conversation_id), "change": change}
+
+
+def make_turn_notice(answer: Message) -> dict[str, Any]:
+    """Return what a user's open pages are told of an answer that has begun, or goes on."""
+    return {
+        "type": "turn",
+        "conversation": str(answer.conversation_id),
+        "question": str(answer.parent_id),
+        "answer": str(answer.pk),
+        "title": str(answer.conversation),
+        # Not so for a retry of the staff's where the conversation had gone on: the page stays as it is.
+        "shown": answer.conversation.leaf_id == answer.pk,
+        "continues": answer.position > 0,
+    }
 
 
 def make_title_notice(conversation_id: UUID, title: str) -> dict[str, Any]:

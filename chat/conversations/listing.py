@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple, cast
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from chat.models import Conversation, ConversationQuerySet, Message, Status, User
+from chat.models import Conversation, ConversationQuerySet, Message, Role, Status, User
 
 # Conversations of a piece: what two tall screens show.
 PIECE = 50
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 Shelf = Literal["pinned", "open", "archived", "all"]
 
@@ -80,6 +82,11 @@ class ListPiece:
     conversations: list[Conversation]
     next: ListPlace | None
 
+    @property
+    def asked_until(self) -> datetime:
+        """When a question was last asked in one of them; long ago where there is none."""
+        return max((row.updated_at for row in self.conversations), default=_LONG_AGO)
+
 
 def list_open(user: User, after: ListPlace | None = None, most: int = PIECE) -> ListPiece:
     """Return a piece of the list in the sidebar: the pinned ones first, then the others that are not archived."""
@@ -111,6 +118,15 @@ def list_by_time(
     if is_archived is not None:
         own = own.filter(archived_at__isnull=not is_archived)
     return _take(own, ["all"], after, most)
+
+
+def list_turns_since(user: User, moment: datetime) -> list[Message]:
+    """Return the shown answer of each conversation that was asked in after a moment, at most a piece, oldest first."""
+    own = Conversation.objects.owned_by(user).filter(updated_at__gt=moment, leaf__role=Role.ASSISTANT)
+    newest = own.order_by("-updated_at").values("leaf")[:PIECE]
+    answers = Message.objects.filter(pk__in=list(newest.values_list("leaf", flat=True)))
+    fields = ("parent", "position", "conversation__title", "conversation__leaf")
+    return list(answers.select_related("conversation").only(*fields).order_by("conversation__updated_at"))
 
 
 _LISTED_FIELDS = (

@@ -21,7 +21,7 @@ from django.db.models.signals import pre_delete
 
 from chat.accounts.visitors import Visitor
 from chat.broker.base import Broker
-from chat.conversations.changes import make_notice
+from chat.conversations.changes import make_notice, make_turn_notice
 from chat.conversations.context_window import find_window
 from chat.conversations.offered_tools import store_with_tools
 from chat.conversations.turns import DrainingError, StartedTurn
@@ -134,17 +134,7 @@ class Runner:
         await self.resources.broker.open(live.key, live.transcript, joint)
         live.run_in(start_detached(self._run(live), tracing.make_answer_context(live.key)))
         self.wake()
-        notice = {
-            "type": "turn",
-            "conversation": str(answer.conversation_id),
-            "question": str(answer.parent_id),
-            "answer": live.key,
-            "title": str(answer.conversation),
-            # Not so for a retry of the staff's where the conversation had gone on: the page stays as it is.
-            "shown": answer.conversation.leaf_id == answer.pk,
-            "continues": answer.position > 0,
-        }
-        self.notices.tell_user(answer.conversation.user_id, notice)
+        self.notices.tell_user(answer.conversation.user_id, make_turn_notice(answer))
 
     # Go on with what others have lost
 

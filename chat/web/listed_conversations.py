@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -36,17 +36,32 @@ class ListedRow:
 
 @dataclass(frozen=True, slots=True)
 class ShownList:
-    """A piece of a list, and the address of the next one; empty at the end."""
+    """A piece of a list, and the address of the next one; empty at the end.
+
+    The list in the sidebar says until when it knows of questions: its page asks for the later ones when it begins to
+    watch.
+    """
 
     rows: list[ListedRow]
     older: str
+    asked_until: datetime | None = None
 
 
 def show_open(user: User, zone: ZoneInfo, current: str = "", before: ListPlace | None = None) -> ShownList:
     """Return a piece of the sidebar's list; `current` is the conversation on its page."""
     piece = list_open(user, before)
     rows = make_rows(piece.conversations, zone, current, before)
-    return ShownList(rows, _make_address("conversations", piece.next, current))
+    return ShownList(rows, _make_address("conversations", piece.next, current), piece.asked_until)
+
+
+def show_open_around(user: User, zone: ZoneInfo, conversation: Conversation | None) -> ShownList:
+    """Return the first piece of the sidebar's list, on the page of a conversation that was read before it."""
+    if conversation is None:
+        return show_open(user, zone)
+    shown = show_open(user, zone, str(conversation.pk))
+    now = next((row.conversation.updated_at for row in shown.rows if row.is_current), conversation.updated_at)
+    # What was asked in it since it was read is in the list and not on the page, which has to ask for it.
+    return shown if now == conversation.updated_at else replace(shown, asked_until=conversation.updated_at)
 
 
 def show_archived(user: User, zone: ZoneInfo, before: ListPlace | None = None) -> ShownList:

@@ -48,7 +48,7 @@ from chat.streaming import responses
 from chat.streaming.encoders import SSE
 from chat.tasks import run_in_thread
 from chat.web.conversations import read_id
-from chat.web.listed_conversations import show_new, show_open
+from chat.web.listed_conversations import show_new, show_open_around
 from chat.web.next_questions import render_kept
 from chat.web.time_zones import find_zone
 
@@ -258,14 +258,13 @@ def build_page_context(
 ) -> dict[str, Any]:
     """Return the context of the chat page: of one conversation, or of an empty chat."""
     models = list_allowed_models(user)
-    current = str(conversation.pk) if conversation else ""
     return {
         **(list_turns(conversation, query) if conversation else {}),
         "line": write_cost_line(user, conversation),
         "conversation": conversation,
         "form": form or make_blank_form(user, conversation),
         "unavailable_model": find_unavailable_model(conversation, models),
-        "conversations": show_open(user, zone, current),
+        "conversations": show_open_around(user, zone, conversation),
         "alert": find_alerts(user).first(),
         "next": list_next_questions(conversation) if conversation else NextQuestions([]),
         "heartbeat": settings.CHAT_HEARTBEAT,

@@ -4,6 +4,7 @@ import { byId, conversation, error, on, thread } from "./page.js";
 import { isLoggedOut } from "./connection.js";
 import { draftKey } from "./draft.js";
 import { clearSent, isBusy, unsentText } from "./requests.js";
+import { watch } from "./sidebar_list.js";
 
 // Milliseconds; at most three attempts a minute, because a blocked socket is not coming back.
 const SOCKET_RETRIES = [1000, 5000, 30_000];
@@ -29,8 +30,7 @@ export const openSocket = () => {
   opening.onmessage = ({ data }) => hear(JSON.parse(data));
   opening.onopen = () => {
     opened = Date.now();
-    opening.send('{"type":"watch"}');
-    document.dispatchEvent(new Event("watching"));
+    watch(opening);
     if (performance.now() > 10_000) catchUp();
   };
   opening.onclose = ({ code }) => {

@@ -1,7 +1,7 @@
 // The sidebar, on each page that has one. The chat page has a socket of its own; the others hear of changes here.
 
 import { onUse, run } from "./on_demand.js";
-import { current } from "./sidebar_list.js";
+import { current, watch } from "./sidebar_list.js";
 import "./sidebar_hidden.js";
 
 // Milliseconds.
@@ -11,10 +11,7 @@ let failures = 0;
 
 const listen = () => {
   const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/chat/`);
-  socket.onopen = () => {
-    socket.send('{"type":"watch"}');
-    document.dispatchEvent(new Event("watching"));
-  };
+  socket.onopen = () => watch(socket);
   socket.onmessage = ({ data }) => {
     failures = 0;
     document.dispatchEvent(new CustomEvent("notice", { detail: JSON.parse(data) }));

@@ -86,6 +86,15 @@ document.addEventListener("visibilitychange", () => {
 
 // --- Changes that the page has heard of
 
+// Once, with what was asked between the page's making and now; a socket that opens again is followed by a look at all.
+let askedUntil = document.getElementById("conversations")?.dataset.askedUntil;
+
+export const watch = (socket) => {
+  socket.send(JSON.stringify({ type: "watch", since: askedUntil }));
+  askedUntil = undefined;
+  document.dispatchEvent(new Event("watching"));
+};
+
 const wanted = new Set();
 let timer = 0;
 

@@ -116,6 +116,20 @@ async def test_those_who_watch_are_told_of_a_new_turn(socket: Socket, site: Site
     }
 
 
+async def test_those_who_watch_since_a_moment_are_told_of_the_turns_since_then(socket: Socket, site: Site) -> None:
+    """What is asked between a page's making and its watch would be missed for ever."""
+    conversation, later = await site.conversation(), await site.conversation()
+    await site.ask("Before", conversation)
+    known = json.loads((await site.get("/api/conversations/")).content)["conversations"][0]["updated_at"]
+    first, second = await site.ask("Since", conversation), await site.ask("Elsewhere", later)
+    await socket.say(type="watch", since=known)
+    notices = [await socket.hear(), await socket.hear()]
+    assert [(notice["type"], notice["answer"]) for notice in notices] == [("turn", first["id"]), ("turn", second["id"])]
+    assert notices[0]["title"] == "Before"
+    third = await site.ask("From now on", conversation)
+    assert (await socket.hear())["answer"] == third["id"]
+
+
 async def test_nobody_is_told_of_another_users_turn(socket: Socket, site: Site) -> None:
     other = await sync_to_async(User.objects.create_user)("eve", password="x")
     await socket.say(type="watch")

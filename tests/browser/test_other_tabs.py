@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
+from playwright.sync_api import BrowserContext, Page, Route, WebSocketRoute, expect
 
 from tests.browser.chat_page import ask, foot, thread
 from tests.browser.relay import Relay
@@ -40,6 +41,23 @@ def test_a_turn_streams_in_the_other_tab_too(page: Page, other: Page, provider: 
         expect(tab.locator(".turn")).to_have_count(2)
     assert thread(page) == thread(other)
     other.reload()
+    assert thread(page) == thread(other)
+
+
+def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(page: Page, context: BrowserContext) -> None:
+    """The other tab's scripts come only after the question was asked and answered."""
+    ask(page, "The first question")
+    foot(page, "complete")
+    other = context.new_page()
+    held: list[Route] = []
+    other.route(re.compile(r"/news\b[^/]*\.js"), lambda route: held.append(route))  # noqa: PLW0108 - as below
+    other.goto(page.url, wait_until="commit")
+    ask(page, "And then?")
+    expect(page.locator(".foot[data-status=complete]")).to_have_count(2)
+    expect(other.locator(".turn")).to_have_count(1)
+    for script in held:
+        script.continue_()
+    expect(other.locator(".foot[data-status=complete]")).to_have_count(2)
     assert thread(page) == thread(other)
 
 
@@ -191,7 +209,7 @@ def test_a_new_title_is_shown_where_its_conversation_is(page: Page, provider: Pr
     page.goto("/")
     ask(page)
     foot(page, "complete")
-    assert [json.loads(frame) for frame in sent] == [{"type": "watch"}]
+    assert [json.loads(frame)["type"] for frame in sent] == ["watch"]
     conversation = page.url.split("/")[-2]
     for shown, title in ((str(uuid.uuid4()), "Another"), (conversation, "Light and air")):
         sockets[0].send(json.dumps({"type": "title", "conversation": shown, "title": title}))
