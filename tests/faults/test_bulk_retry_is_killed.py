@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
     return {"CHAT_MODELS": f"openai:gpt-test,openai:{OTHER}", "CHAT_STAFF_RETRIES": str(AT_ONCE)}
 
 
-@pytest.mark.parametrize("place", [place(ALONE), place(MANY)], ids=str)
+@pytest.mark.parametrize("place", [place(name) for name in short_or_long([MANY], [ALONE, MANY])], ids=str)
 async def test_none_is_billed_twice_and_none_is_skipped(
     place: Place, cluster: Cluster, provider: ProviderServer, chance: random.Random
 ) -> None:

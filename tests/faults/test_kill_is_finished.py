@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults import LONG, place, short_or_long
+from tests.faults import place, short_or_long
 from tests.faults.load import Asked, Load, Reading
 from tests.faults.pages import PageReading, follow_by_page, follow_by_socket, load_page, log_in
 from tests.faults.rows import ledger
@@ -28,14 +28,17 @@ ALL_BUT = 100
 
 COMPLETE_WITHIN = 30.0
 
-PLACES = [
-    place(name)
-    for name in (
-        "uvicorn-postgres-2-redis",
-        "daphne-sqlite-1",
-        *(("daphne-postgres-2-redis", "uvicorn-sqlite-1", "uvicorn-sqlite-2") if LONG else ()),
-    )
-]
+EVERY = (
+    "uvicorn-postgres-2-redis",
+    "daphne-sqlite-1",
+    "daphne-postgres-2-redis",
+    "uvicorn-sqlite-1",
+    "uvicorn-sqlite-2",
+)
+CASES = short_or_long(
+    [("uvicorn-postgres-2-redis", False), ("daphne-sqlite-1", True)],
+    [(name, is_kept) for name in EVERY for is_kept in (False, True)],
+)
 
 
 @pytest.fixture
@@ -52,8 +55,12 @@ class Readers(NamedTuple):
     page: asyncio.Task[PageReading]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
-@pytest.mark.parametrize("environment", [False, True], ids=["asked to go on", "kept by the provider"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "environment"),
+    [(place(name), is_kept) for name, is_kept in CASES],
+    ids=[f"{name}-{'kept by the provider' if is_kept else 'asked to go on'}" for name, is_kept in CASES],
+    indirect=["environment"],
+)
 async def test_every_answer_is_finished_with_what_was_seen(
     load: Load, cluster: Cluster, request: pytest.FixtureRequest
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, Place, places, short_or_long
 from tests.faults.load import Asked, Load
 from tests.faults.rows import ledger, shell
 from tests.provider_server import ProviderServer, Script
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+@pytest.mark.parametrize("place", places(ALONE), ids=str)
 async def test_no_row_is_running_a_minute_later(
     place: Place, load: Load, cluster: Cluster, provider: ProviderServer, tmp_path: Path
 ) -> None:

@@ -18,14 +18,12 @@ from tests.faults.load import LIVE, Asked, Load
 from tests.faults.rows import shell
 from tests.support.server import logged_in
 
-CLIENTS = short_or_long(96, 500)
+CLIENTS = short_or_long(60, 500)
 AT_ONCE = 10
 QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
 
 # An answer takes a tenth of a second; one that nobody works on is found by the sweep after a lease.
 ANSWERED_WITHIN = 20.0
-
-PLACES = places(ALONE, MANY, sizes=(1,), redis=(False,))
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def path_of(asked: Asked) -> str:
     return f"/api/conversations/{asked.conversation}/messages/"
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", places(ALONE, MANY, sizes=(1,), redis=(False,)), ids=str)
 async def test_a_question_whose_client_left_is_answered_or_was_never_asked(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
@@ -148,7 +146,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", places(ALONE, sizes=(1,), redis=(False,)), ids=str)
 async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
@@ -218,7 +216,7 @@ print(json.dumps(batches))
 """
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", places(MANY, sizes=(1,), redis=(False,)), ids=str)
 async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import faults
-from tests.faults import Place
+from tests.faults import Place, short_or_long
 from tests.faults.load import Asked, Load
 from tests.faults.rows import ledger
 from tests.provider_server import ProviderServer, Script
@@ -55,7 +56,9 @@ async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> 
     await provider.until(lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30)
 
 
-@pytest.mark.parametrize("place", on("daphne-sqlite-1", "uvicorn-sqlite-1"), ids=str)
+@pytest.mark.parametrize(
+    "place", on(*short_or_long(["daphne-sqlite-1"], ["daphne-sqlite-1", "uvicorn-sqlite-1"])), ids=str
+)
 async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
     place: Place, load: Load, cluster: Cluster, provider: ProviderServer
 ) -> None:
@@ -134,8 +137,14 @@ def silent(postgres: Postgres) -> Iterator[None]:
 
 
 AWAY = [
-    *((place, "locked") for place in on("daphne-sqlite-1", "uvicorn-sqlite-1")),
-    *((place, how) for place in on("daphne-postgres-1", "uvicorn-postgres-1-redis") for how in ("stopped", "silent")),
+    (faults.place(place), how)
+    for place, how in short_or_long(
+        [("uvicorn-sqlite-1", "locked"), ("daphne-postgres-1", "silent"), ("uvicorn-postgres-1-redis", "stopped")],
+        [
+            *product(("daphne-sqlite-1", "uvicorn-sqlite-1"), ("locked",)),
+            *product(("daphne-postgres-1", "uvicorn-postgres-1-redis"), ("stopped", "silent")),
+        ],
+    )
 ]
 
 

@@ -40,15 +40,14 @@ def reader_that_does_not_read(server: Server, token: str, answer: str) -> Iterat
 
 @pytest.mark.parametrize("place", places("daphne-sqlite-1", "uvicorn-sqlite-1", sizes=(1,)), ids=str)
 async def test_twenty_of_them_take_no_more_than_20_megabytes(place: Place, load: Load, cluster: Cluster) -> None:
-    """The same answer four times: the first grows the process to its size, the second is the measure, the others have
-    twenty readers who do not read. The lesser of those counts: a sweep may index an earlier answer beside one of them.
+    """The same answer four times: the first two are the measure, the others have twenty readers who do not read. Of
+    those the greater and of these the lesser counts: a sweep may index an earlier answer beside any of them.
     """
     [server] = cluster.servers
     text = ("x" * 99 + "\n") * (CHARACTERS // 100)
     load.provider.script = Script(text=text, chunk_size=4000, delay_between=SECONDS / (CHARACTERS / 4000))
     try:
-        await peak_of_an_answer(load, server, 0)
-        alone = await peak_of_an_answer(load, server, 0)
+        alone = max([await peak_of_an_answer(load, server, 0) for _ in range(2)])
         beset = min([await peak_of_an_answer(load, server, READERS) for _ in range(2)])
     finally:
         load.provider.script = Script()

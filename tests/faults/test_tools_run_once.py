@@ -49,9 +49,8 @@ print(json.dumps([[str(row.answer_id), row.arguments, row.result] for row in Too
 PLACES = [
     place(name)
     for name in (
-        "daphne-sqlite-1",
         "uvicorn-postgres-2-redis",
-        *(("uvicorn-sqlite-2", "daphne-postgres-1") if LONG else ()),
+        *(("daphne-sqlite-1", "uvicorn-sqlite-2", "daphne-postgres-1") if LONG else ()),
     )
 ]
 

@@ -1,4 +1,4 @@
-"""Server processes that are forked from a Python which has imported the site's libraries already.
+"""Servers and management commands that are forked from a Python which has imported the site's libraries already.
 
 A start costs 1.4 s of CPU time in place of 4.8 s (two busy cores; the SDKs' imports at a first question are a second
 more), and a run of all tests starts some hundred servers. What reads the environment when it is imported (Django's
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 LIBRARIES = [
     *(
@@ -45,11 +47,19 @@ LIBRARIES = [
 class ForkedProcess:
     """What `subprocess.Popen` is, for an installed Python program that `command` begins with.
 
-    It runs in `directory` with `environment` alone, and what it prints is appended to `log`.
+    It runs in `directory` with `environment` alone. What it prints is appended to `log`, its errors to `errors`
+    where that is given.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
-        arguments = (list(command), dict(environment), str(directory), str(log))
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        log: Path,
+        errors: Path | None = None,
+    ) -> None:
+        arguments = (list(command), dict(environment), str(directory), str(log), str(errors or log))
         self._process = _prepare_forkserver().Process(target=_run_command, args=arguments)
         self._process.start()
 
@@ -73,6 +83,24 @@ class ForkedProcess:
         os.kill(self.pid, number)
 
 
+def run_forked(command: Sequence[str], environment: Mapping[str, str], directory: Path, timeout: float) -> str:
+    """Return what an installed Python program prints. Raise `subprocess.SubprocessError` if it fails, or takes longer.
+
+    `manage.py shell` takes 0.5 s of CPU time so, in place of 1.7; tests that look into a database do it in a loop.
+    """
+    with TemporaryDirectory() as place:
+        log, errors = Path(place, "log"), Path(place, "errors")
+        process = ForkedProcess(command, environment, directory, log, errors)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
+        if code:
+            raise subprocess.CalledProcessError(code, list(command), log.read_text(), errors.read_text())
+        return log.read_text()
+
+
 @cache
 def _prepare_forkserver() -> ForkServerContext:
     context = get_context("forkserver")
@@ -80,15 +108,14 @@ def _prepare_forkserver() -> ForkServerContext:
     return context
 
 
-def _run_command(command: list[str], environment: dict[str, str], directory: str, log: str) -> None:
+def _run_command(command: list[str], environment: dict[str, str], directory: str, log: str, errors: str) -> None:
     """Become the program: environment, directory, output, arguments; then run its entry point."""
     gc.freeze()  # or each collection of the start walks through all libraries, and copies their pages
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for path, descriptor in ((log, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), descriptor)
     sys.argv = command
     sys.path[0] = directory
     [program] = importlib.metadata.entry_points(group="console_scripts", name=command[0])

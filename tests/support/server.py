@@ -13,7 +13,7 @@ from typing import Self
 
 import httpx2
 
-from tests.support.forked_servers import ForkedProcess
+from tests.support.forked_servers import ForkedProcess, run_forked
 from tests.support.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,10 +68,7 @@ class Server:
 
     def manage(self, *arguments: str) -> str:
         """Run a management command on the server's database; what it prints."""
-        command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True, timeout=START
-        ).stdout.strip()
+        return run_forked(["django-admin", *arguments], self.environment, ROOT, START).strip()
 
     def start(self) -> None:
         self.launch()
