@@ -39,5 +39,12 @@ document.addEventListener("keydown", ({ key, target }) => {
   if (row) run(() => import("./sidebar_rename.js"), "rename", row);
 });
 
+// A key may be pressed before the module has come.
 const edge = document.getElementById("sidebar-edge");
-["pointerover", "focus"].forEach((name) => edge.addEventListener(name, () => import("./sidebar_width.js"), { once: true }));
+const loadWidth = () => import("./sidebar_width.js");
+["pointerover", "focus"].forEach((name) => edge.addEventListener(name, loadWidth, { once: true }));
+edge.addEventListener("keydown", (event) => {
+  if (!/^(Arrow(Left|Right)|Home|End)$/.test(event.key)) return;
+  event.preventDefault();
+  run(loadWidth, "press", event.key);
+});

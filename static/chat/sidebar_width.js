@@ -35,9 +35,5 @@ edge.addEventListener("pointerdown", (event) => {
 
 edge.addEventListener("dblclick", () => setWidth(USUAL));
 
-edge.addEventListener("keydown", (event) => {
-  const to = { ArrowLeft: width() - STEP, ArrowRight: width() + STEP, Home: NARROWEST, End: WIDEST }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  setWidth(to);
-});
+export const press = (key) =>
+  setWidth({ ArrowLeft: width() - STEP, ArrowRight: width() + STEP, Home: NARROWEST, End: WIDEST }[key]);

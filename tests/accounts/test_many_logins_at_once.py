@@ -18,6 +18,9 @@ from tests.support.server import Server, logged_in
 
 AT_ONCE = 30
 
+# Seconds for which the brake refuses the first try too many.
+FIRST_WAIT = 5
+
 
 @pytest.mark.parametrize(
     ("kind", "path", "names"),
@@ -28,7 +31,7 @@ def test_pages_stay_fast(kind: str, path: str, names: str, tmp_path: Path) -> No
         alone = [seconds_of(browser) for _ in range(20)]
         statuses: list[int] = []
         name = (lambda number: "nobody") if names == "one name" else (lambda number: f"nobody{number}")
-        guessing = guess_at_once(server, path, name, statuses)
+        guessing, began = guess_at_once(server, path, name, statuses), time.monotonic()
         meanwhile = []
         while any(thread.is_alive() for thread in guessing):
             meanwhile.append(seconds_of(browser))
@@ -38,7 +41,9 @@ def test_pages_stay_fast(kind: str, path: str, names: str, tmp_path: Path) -> No
         # Before, one of these pages took 11 s. A loaded machine may take many times as long as an idle one.
         assert max(meanwhile) < max(1.5, 10 * max(alone)), (alone, meanwhile)
         assert statistics.median(meanwhile) < max(0.3, 5 * statistics.median(alone))
-        assert Counter(statuses)[200] == (5 if names == "one name" else 16), Counter(statuses)
+        # As many as are free, and one more for each wait that is over before the last of them has come.
+        free, waits = 5 if names == "one name" else 16, (time.monotonic() - began) // FIRST_WAIT
+        assert free <= Counter(statuses)[200] <= free + waits, Counter(statuses)
         with closing(logged_in(server)) as another:
             assert another.get("/").status_code == 200
 

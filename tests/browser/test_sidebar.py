@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.chat_page import ask, foot
 from tests.browser.login import Cookies, log_in_once
@@ -158,10 +159,18 @@ def test_its_width_and_whether_it_is_hidden_are_remembered(page: Page) -> None:
         box = page.locator("#sidebar").bounding_box()
         return box["width"] if box else 0
 
+    def load_late(route: Route) -> None:
+        response = route.fetch()
+        page.wait_for_timeout(500)
+        route.fulfill(response=response)
+
+    page.route(re.compile("sidebar_width"), load_late)
     assert 272 <= width() <= 288
     page.locator("#sidebar-edge").focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # before what moves the edge has come
+    expect(page.locator("#sidebar-edge")).to_have_attribute("aria-valuenow", "296")
     assert width() == 296
+    page.unroute(re.compile("sidebar_width"))
     page.reload()
     assert width() == 296
     page.locator("#hide-sidebar").click()
