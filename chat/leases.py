@@ -1,10 +1,13 @@
-"""Leases: until when the owner of some work answers for it.
+"""Leases: who owns some work, and until when the owner answers for it.
 
 They run by the database's clock, because the clocks of several machines never agree.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +15,13 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
+
+_BOOT = secrets.token_hex(4)
+
+
+def name_owner() -> str:
+    """Return the name of this process, as the owner of the answers it writes."""
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{_BOOT}"
 
 
 def compute_lease_end() -> Any:

@@ -16,7 +16,7 @@ from chat.api.serializers import describe_models, describe_rating, describe_usag
 from chat.conversations import actions, turns
 from chat.conversations.actions import get_owned_answer, get_owned_conversation
 from chat.conversations.ratings import find_rating, find_ratings, rate_answer, remove_rating
-from chat.conversations.turns import make_turn_id
+from chat.conversations.turn_ids import make_turn_id
 from chat.generation.process import get_process, get_runner
 from chat.http.bodies import read_body
 from chat.http.errors import ApiError

@@ -24,7 +24,10 @@ from chat.conversations import next_questions, turns
 from chat.conversations.changes import Changes, apply_changes, make_notice, make_title_notice
 from chat.conversations.deletions import GRACE
 from chat.conversations.forms import MessageForm
-from chat.conversations.turns import Question, StartedTurn
+from chat.conversations.kept_answers import StartedTurn
+from chat.conversations.turn_ids import find_question_id
+from chat.conversations.turn_refusals import BusyError, NoSuchConversationError
+from chat.conversations.turns import Question
 from chat.core.errors import RefusedError
 from chat.models import UNDO_FOR, Conversation, ConversationQuerySet, Message, NextQuestion, User
 from chat.tasks import run_in_thread
@@ -125,7 +128,7 @@ def _keep_if_due(
     conditions = turns.Conditions(visitor.unconfirmed, nothing_waits=waits)
     try:
         started = turns.keep_question(user, conversation_id, question, conditions)
-    except turns.NoSuchConversationError:
+    except NoSuchConversationError:
         if conditions == turns.NO_CONDITIONS:
             raise
     else:
@@ -133,7 +136,7 @@ def _keep_if_due(
         return started
     visitor.confirm()
     if waits and next_questions.has_to_wait(user, conversation_id, question.turn):
-        raise turns.BusyError
+        raise BusyError
     return turns.keep_question(user, conversation_id, question)
 
 
@@ -147,10 +150,10 @@ async def ask_or_keep(
     """
     try:
         return await ask(runner, user, visitor, fields, waits=not is_first)
-    except turns.BusyError:
+    except BusyError:
         kept = await run_in_thread(_keep_next, user, visitor, fields)
     if kept is None:
-        raise turns.BusyError
+        raise BusyError
     runner.note_next(user.pk, kept.conversation_id)
     return kept
 
@@ -182,7 +185,7 @@ async def ask_next(
     except next_questions.NotDueError:
         return None
     except RefusedError as refusal:
-        if refusal.status == 503 or isinstance(refusal, turns.BusyError):
+        if refusal.status == 503 or isinstance(refusal, BusyError):
             raise
         await run_in_thread(next_questions.note_refusal, due, refusal)
         answer = None
@@ -214,7 +217,7 @@ async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | Non
     """
     if conversation_id is None:
         return
-    question = turns.find_question_id(user, conversation_id, turn)
+    question = find_question_id(user, conversation_id, turn)
     if not await Message.objects.filter(pk=question).aexists():
         live = Message.objects.live().owned_by(user).filter(conversation=conversation_id)
         await _stop_all(runner, live.exclude(parent=question))  # which may have been asked at this moment

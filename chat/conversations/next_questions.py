@@ -16,7 +16,9 @@ from django.shortcuts import get_object_or_404
 from chat.accounts.model_access import list_allowed_models
 from chat.conversations import turns
 from chat.conversations.forms import MessageForm
-from chat.conversations.turns import NoSuchConversationError, Question, StartedTurn
+from chat.conversations.kept_answers import StartedTurn
+from chat.conversations.turn_refusals import NoSuchConversationError
+from chat.conversations.turns import Question
 from chat.core.errors import RefusedError
 from chat.models import Conversation, NextQuestion, Status, User
 

@@ -22,7 +22,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from chat.conversations.actions import get_owned_conversation
-from chat.conversations.turns import NAMESPACE
+from chat.conversations.turn_ids import NAMESPACE
 from chat.core.errors import RefusedError
 from chat.core.events import Continued, Reasoning, Remark, Thought, Token
 from chat.core.transcript import Transcript

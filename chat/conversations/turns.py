@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, Field, IntegerField, Q, QuerySet, UUIDField
-from django.utils import timezone
 
 from chat.accounting import quotas
 from chat.accounting.alerts import note_refusal
@@ -26,61 +22,29 @@ from chat.accounts.known_logins import (
 )
 from chat.accounts.model_access import list_allowed_models
 from chat.conversations.effort import change_effort, choose_effort
-from chat.conversations.prompts import build_continuation_prompt, build_prompt
+from chat.conversations.kept_answers import OnBehalf, StartedTurn, create_answer, open_first_call, plan_answer
+from chat.conversations.prompts import build_continuation_prompt
 from chat.conversations.titles_by_rule import make_title
-from chat.core.errors import COME_BACK_AFTER, RefusedError
-from chat.core.events import Continued, Remark, Usage, describe_fallback, make_storable
-from chat.core.tokens import estimate_tokens
-from chat.leases import compute_lease_end
+from chat.conversations.turn_ids import NAMESPACE, derive_attempt_id
+from chat.conversations.turn_refusals import (
+    BusyError,
+    NoSuchConversationError,
+    NoSuchQuestionError,
+    NotContinuableError,
+    TurnTakenError,
+)
+from chat.core.events import Continued, describe_fallback, make_storable
+from chat.leases import compute_lease_end, name_owner
 from chat.models import (
-    NO_USAGE,
     Conversation,
     Message,
     NextQuestion,
-    ProviderCall,
     Role,
     Status,
     TitledBy,
     User,
 )
-from chat.models.compiled import Insert, Placeholder, Select, Update
-from chat.providers.base import Prompt
-
-# Ids of questions and answers that a form asked for are derived from the form's own UUID, so that the primary key
-# refuses the second of two equal forms, whichever process gets it.
-NAMESPACE = uuid.UUID("6f1a2b52-7f0c-4c1e-9b53-0d6cf7f4a9d1")
-
-_BOOT = secrets.token_hex(4)
-
-
-class BusyError(RefusedError):
-    """Another answer of the conversation is still being written."""
-
-    status, code = 409, "busy"
-    sentence = "The last answer is still being written. Wait for it, or stop it first."
-
-    def __init__(self, answer: str = "") -> None:
-        super().__init__(self.code)
-        self.answer = answer
-
-
-class TurnTakenError(RefusedError):
-    """The same turn was sent before, with something else."""
-
-    status, code, field = 409, "turn_taken", "turn"
-    sentence = "This `turn` was sent before, with something else. The answer that it began is named here."
-
-    def __init__(self, answer: Message) -> None:
-        super().__init__(self.code)
-        self.answer = str(answer.pk)
-
-
-class DrainingError(RefusedError):
-    """This process is about to end."""
-
-    status, code = 503, "draining"
-    sentence = "The server is restarting. Try again in a moment."
-    retry_after = COME_BACK_AFTER
+from chat.models.compiled import Placeholder, Select
 
 
 class Question(NamedTuple):
@@ -97,40 +61,6 @@ class Question(NamedTuple):
     edits: uuid.UUID | None = None
     response_schema: dict[str, Any] | None = None
     effort: str = ""
-
-
-class OnBehalf(NamedTuple):
-    """A retry that a member of the staff asks for, and the failed answer of another user that it is for."""
-
-    staff: User
-    answer: Message
-
-
-@dataclass(frozen=True, slots=True)
-class StartedTurn:
-    """A stored turn. `is_new` is false when the same turn was begun before: then there is nothing to start."""
-
-    answer: Message
-    prompt: Prompt | None = None
-    call: ProviderCall | None = None
-    usage: Usage = NO_USAGE
-    """The usage of earlier runs of the same answer."""
-    remark: Remark | None = None
-    """The remark for readers on the model that answers, where a budget chose it."""
-
-    @property
-    def is_new(self) -> bool:
-        return self.call is not None
-
-
-def make_turn_id() -> uuid.UUID:
-    """Return a new id of a form, by which sending it twice is recognised."""
-    return uuid.uuid4()
-
-
-def name_owner() -> str:
-    """Return the name of this process, as the owner of the answers it writes."""
-    return f"{socket.gethostname()[:40]}:{os.getpid()}:{_BOOT}"
 
 
 def keep_conversation(user: User, turn: uuid.UUID) -> Conversation:
@@ -190,11 +120,6 @@ def keep_question(
     return _keep_within_budgets(user, question.model, keep)
 
 
-def find_question_id(user: User, conversation_id: uuid.UUID, turn: uuid.UUID) -> uuid.UUID:
-    """Return the id of the question that a form asks in a conversation, whether it has been asked or not."""
-    return uuid.uuid5(NAMESPACE, f"question:{user.pk}:{conversation_id}:{turn}")
-
-
 def _keep_within_budgets(user: User, model: str, keep: Callable[[str], StartedTurn]) -> StartedTurn:
     """Keep a turn with this model, or with the one that an exhausted budget names instead.
 
@@ -240,8 +165,8 @@ def _keep_question(
             )
             if not question.edits and (row.parent_id or conversation._state.adding):
                 row.attempt_ids = [question_id]  # nothing follows the end of a branch
-            answer = _plan_answer(row, question.model, model, uuid.uuid4(), question.response_schema)
-            return _create_answer(user, answer, is_titled=is_titled)
+            answer = plan_answer(row, question.model, model, uuid.uuid4(), question.response_schema)
+            return create_answer(user, answer, is_titled=is_titled)
     except IntegrityError as error:
         if (earlier := _find_answer(question_id)) is not None:
             return StartedTurn(earlier)
@@ -313,8 +238,8 @@ def keep_retry(
                 change_effort(question.conversation, model, effort)
             on_behalf = OnBehalf(staff, answer) if staff else None
             remember_branch(question.conversation, answer.list_attempt_ids())
-            attempt = _plan_answer(question, model, with_model, answer_id, answer.response_schema)
-            return _create_answer(user, attempt, on_behalf)
+            attempt = plan_answer(question, model, with_model, answer_id, answer.response_schema)
+            return create_answer(user, attempt, on_behalf)
 
     try:
         return _keep_within_budgets(user, model, keep)
@@ -322,13 +247,6 @@ def keep_retry(
         if (earlier := _find_attempt(answer, answer_id)) is not None:
             return StartedTurn(earlier)
         raise BusyError from error
-
-
-class NotContinuableError(RefusedError):
-    """The answer cannot be continued: it is complete or empty, or a later message follows it."""
-
-    status, code = 409, "not_continuable"
-    sentence = "This answer cannot be continued."
 
 
 def keep_continuation(user: User, answer: Message, model: str, turn: uuid.UUID | None = None) -> StartedTurn:
@@ -368,7 +286,7 @@ def keep_continuation(user: User, answer: Message, model: str, turn: uuid.UUID |
                 return StartedTurn(_load_with_turn(answer))
             queued = _load_with_turn(answer)
             usage = queued.sum_usage()
-            return replace(_open_first_call(user, queued, build_continuation_prompt(queued, with_model)), usage=usage)
+            return replace(open_first_call(user, queued, build_continuation_prompt(queued, with_model)), usage=usage)
 
     try:
         return _keep_within_budgets(user, model, keep)
@@ -381,20 +299,6 @@ def _load_with_turn(answer: Message) -> Message:
     return Message.objects.select_related("conversation", "parent__conversation").get(pk=answer.pk)
 
 
-class NoSuchConversationError(RefusedError):
-    """The conversation does not exist, or belongs to another user; the response does not say which."""
-
-    status, code = 404, "not_found"
-    sentence = "This conversation no longer exists."
-
-
-class NoSuchQuestionError(RefusedError):
-    """The message to edit is not a question of this conversation."""
-
-    status, code = 404, "not_found"
-    sentence = "The question that you edited no longer exists."
-
-
 def _find_parent(question: Question, conversation: Conversation) -> uuid.UUID | None:
     """Return the parent of a question: the end of the branch that is shown, or the parent of the edited question."""
     if question.edits is None:
@@ -404,11 +308,6 @@ def _find_parent(question: Question, conversation: Conversation) -> uuid.UUID | 
         raise NoSuchQuestionError
     remember_branch(conversation, edited.list_attempt_ids())
     return edited.parent_id
-
-
-def derive_attempt_id(answer: Message, turn: uuid.UUID) -> uuid.UUID:
-    """Return the id of the attempt that a retry of `answer` by the form `turn` makes."""
-    return uuid.uuid5(NAMESPACE, f"retry:{answer.pk}:{turn}")
 
 
 def _find_answer(question_id: uuid.UUID) -> Message | None:
@@ -428,82 +327,6 @@ def _find_attempt(answer: Message, answer_id: uuid.UUID) -> Message | None:
     return attempts.filter(pk=answer_id).first() or attempts.live().first()
 
 
-class _Plan(NamedTuple):
-    """An answer that is to be stored, with its question and the prompt of its first call."""
-
-    question: Message
-    answer: Message
-    prompt: Prompt
-
-
-def _plan_answer(
-    question: Message, asked_model: str, model: str, answer_id: uuid.UUID, response_schema: dict[str, Any] | None
-) -> _Plan:
-    """Return a queued answer that this process owns; `model` may take the place of the one that was asked for."""
-    prompt, omitted = build_prompt(question, model, response_schema=response_schema)
-    answer = Message(
-        pk=answer_id,
-        conversation=question.conversation,
-        parent=question,
-        role=Role.ASSISTANT,
-        status=Status.QUEUED,
-        model=model,
-        asked_model=asked_model if asked_model != model else "",
-        effort=prompt.capabilities.choose_effort(prompt.effort),
-        omitted=omitted,
-        response_schema=response_schema,
-        owner=name_owner(),
-        fence=1,
-        lease_until=compute_lease_end(),
-    )
-    return _Plan(question, answer, prompt)
-
-
-def _create_answer(
-    user: User, plan: _Plan, on_behalf: OnBehalf | None = None, *, is_titled: bool = False
-) -> StartedTurn:
-    """Store an answer within a transaction, and its first row on the ledger."""
-    question, answer, prompt = plan
-    conversation = question.conversation
-    if on_behalf is None:
-        _show_branch(conversation, answer, is_titled=is_titled)
-    _insert(*([question, answer] if question._state.adding else [answer]))
-    if on_behalf and Conversation.objects.filter(pk=conversation.pk, leaf=on_behalf.answer).update(leaf=answer):
-        conversation.leaf = answer
-    return _open_first_call(user, answer, prompt, on_behalf)
-
-
-_insert = Insert(Message)
-_SHOWN = ("leaf", "effort", "updated_at", "archived_at")
-_update_shown = Update(
-    Conversation, _SHOWN, lambda pk: Conversation.objects.filter(pk=pk, deleted_at=None), UUIDField()
-)
-# The title alone where this question gave it: another device may have renamed the conversation since it was read.
-_update_shown_and_titled = Update(
-    Conversation,
-    (*_SHOWN, "title", "titled_by"),
-    lambda pk: Conversation.objects.filter(pk=pk, deleted_at=None, title=""),
-    UUIDField(),
-)
-
-
-def _show_branch(conversation: Conversation, answer: Message, *, is_titled: bool) -> None:
-    """Show the branch that ends with an answer which is inserted next; a conversation leaves the archive with that.
-
-    The database checks the reference when the transaction ends. Raises `NoSuchConversationError` for a conversation
-    that was deleted a moment ago.
-    """
-    conversation.leaf_id = answer.pk  # not the answer, which holds its conversation
-    if conversation._state.adding:
-        conversation.save()
-        return
-    shown = answer.pk, conversation.effort, timezone.now(), None
-    if is_titled and _update_shown_and_titled(*shown, conversation.title, conversation.titled_by, conversation.pk):
-        return
-    if not _update_shown(*shown, conversation.pk):
-        raise NoSuchConversationError
-
-
 def remember_branch(conversation: Conversation, places: Sequence[uuid.UUID]) -> None:
     """Keep which leaf is shown now with whichever of these messages of one place stands on its branch.
 
@@ -512,20 +335,3 @@ def remember_branch(conversation: Conversation, places: Sequence[uuid.UUID]) -> 
     if conversation.leaf_id is not None:
         branch = Message.objects.select_branch(conversation.leaf_id)
         branch.filter(pk__in=places).update(shown_leaf=conversation.leaf_id)
-
-
-def _open_first_call(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | None = None) -> StartedTurn:
-    """Store the call's row on the ledger, with its reservation, and return the turn.
-
-    This comes last in the transaction: a turn that was sent before has been recognised by then, and counts once.
-    """
-    call = ProviderCall(
-        user_id=user.pk,
-        answer_id=answer.pk,  # by its number: the row is kept as long as the call lasts, the answer need not be
-        model=answer.model,
-        billed_to=ProviderCall.BilledTo.SITE if on_behalf else ProviderCall.BilledTo.USER,
-        requested_by=on_behalf.staff if on_behalf else None,
-        input_tokens=estimate_tokens(prompt.size),
-        start=answer.position,
-    )
-    return StartedTurn(answer, prompt, quotas.admit(call))

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from chat.accounting import rollups
 from chat.accounting.quotas import QuotaError
 from chat.conversations import refusals
-from chat.conversations.turns import DrainingError
+from chat.conversations.turn_refusals import DrainingError
 from chat.core.errors import ChatError
 from chat.core.events import Finish, Usage
 from chat.generation import fallbacks

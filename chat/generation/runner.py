@@ -23,8 +23,9 @@ from chat.accounts.visitors import Visitor
 from chat.broker.base import Broker
 from chat.conversations.changes import make_notice, make_turn_notice
 from chat.conversations.context_window import find_window
+from chat.conversations.kept_answers import StartedTurn
 from chat.conversations.offered_tools import store_with_tools
-from chat.conversations.turns import DrainingError, StartedTurn
+from chat.conversations.turn_refusals import DrainingError
 from chat.core.errors import RefusedError
 from chat.generation import recovery, store, titles
 from chat.generation.admission import Slot

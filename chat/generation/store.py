@@ -22,13 +22,12 @@ from django.utils import timezone
 
 from chat.accounting import ledger, quotas, rollups
 from chat.broker.base import LONGEST_BATCH, Batch
-from chat.conversations.turns import name_owner
 from chat.core.events import Bookmark, Event, Lasting, Reasoning, Terminal, TextEvent, Usage, get_text
 from chat.core.failures import Failure, find_cause
 from chat.core.tokens import estimate_tokens
 from chat.core.transcript import Outline, Transcript
 from chat.generation.verdict import STEP, STOPPED_BY_USER, Verdict, make_interruption
-from chat.leases import can_trust_leases, compute_lease_end, read_clock
+from chat.leases import can_trust_leases, compute_lease_end, name_owner, read_clock
 from chat.models import LIVE, USAGE_FIELDS, Conversation, Message, Outcome, ProviderCall, Status, ToolCall
 from chat.models.compiled import Update
 from chat.models.provider_calls import MOST_MILLISECONDS

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
 
-from chat.conversations import turns
+from chat.conversations.turn_ids import make_turn_id
 from chat.models import User
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,4 +41,4 @@ def read_turn_id(request: HttpRequest) -> UUID:
     try:
         return UUID(request.POST.get("turn", ""))
     except ValueError:
-        return turns.make_turn_id()
+        return make_turn_id()

@@ -20,13 +20,14 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from chat.conversations import actions, turns
+from chat.conversations import actions
 from chat.conversations.open_failures import select_open_failures
-from chat.conversations.turns import BusyError, DrainingError, name_owner
+from chat.conversations.turn_ids import derive_attempt_id
+from chat.conversations.turn_refusals import BusyError, DrainingError
 from chat.core.errors import RefusedError
 from chat.generation.admission import OverloadedError
 from chat.generation.process import Process, get_process
-from chat.leases import can_trust_leases, compute_lease_end
+from chat.leases import can_trust_leases, compute_lease_end, name_owner
 from chat.models import BatchLogEntry, Message, RetryBatch, RetryItem, Status, User
 from chat.staff import failures
 from chat.staff.batch_log import note_in_log
@@ -159,7 +160,7 @@ class Retrier:
         if answer is None:
             return None
         turn = _derive_turn(item)
-        attempt = turns.derive_attempt_id(answer, turn)
+        attempt = derive_attempt_id(answer, turn)
         if not await Message.objects.filter(pk=attempt).aexists():
             by = await run_in_thread(_find_starter, item)
             if by is None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django import forms
 
 from chat.accounts.model_registry import list_offered_models
-from chat.conversations.turns import make_turn_id
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import CODES
 from chat.models import RetryBatch
 from chat.staff import failures

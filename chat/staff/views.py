@@ -26,7 +26,7 @@ from django.views.decorators.http import require_POST, require_safe
 from chat.accounts.visitors import CHECK_EVERY, Visitor
 from chat.conversations.open_failures import select_open_failures
 from chat.conversations.readings import READ_CONVERSATIONS, record_reading
-from chat.conversations.turns import make_turn_id
+from chat.conversations.turn_ids import make_turn_id
 from chat.http.requests import HtmxRequest, load_user
 from chat.http.row_cursor import RowCursor
 from chat.models import BatchLogEntry, Message, Reading, RetryBatch, RetryItem, User

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django import template
 
 from chat.accounting.failing_models import FailingModel, find_failing_models
-from chat.conversations import turns
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.failures import Cause, find_cause
 from chat.models import ProviderCall
 
@@ -20,10 +18,8 @@ def list_failing_models() -> list[FailingModel]:
     return find_failing_models()
 
 
-@register.simple_tag(name="new_turn")
-def make_turn_id() -> UUID:
-    """Return the id of one form, by which a double click begins one batch."""
-    return turns.make_turn_id()
+# Each form has one of its own, by which a double click begins one batch.
+register.simple_tag(make_turn_id, name="new_turn")
 
 
 @register.filter("cause_label")

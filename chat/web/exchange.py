@@ -18,7 +18,7 @@ from chat.conversations.actions import get_owned_conversation
 from chat.conversations.exchange.files import NoDirectoryError, find_directory, find_draft_path, find_path, sign, unsign
 from chat.conversations.exchange.jobs import NoArchivesError, Report, begin_job, delete_job, list_jobs, read_report
 from chat.conversations.exchange.worker import get_exchange_worker
-from chat.conversations.turns import make_turn_id
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.http.exports import export_json, export_markdown, export_page, make_disposition
 from chat.http.requests import HtmxRequest, load_user, read_turn_id

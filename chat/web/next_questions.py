@@ -10,8 +10,9 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_POST, require_safe
 
 from chat.accounts.visitors import Visitor
-from chat.conversations import actions, next_questions, turns
+from chat.conversations import actions, next_questions
 from chat.conversations.actions import get_owned_conversation
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.generation.process import get_runner
 from chat.http.errors import add_retry_after, render_complaint
@@ -80,6 +81,6 @@ def render_kept(request: HtmxRequest, kept: NextQuestion) -> HttpResponse:
     context = {
         "conversation": conversation,
         "next": next_questions.list_next_questions(conversation),
-        "next_turn": turns.make_turn_id(),
+        "next_turn": make_turn_id(),
     }
     return HttpResponse(render_to_string("chat/_kept.html", context, request))

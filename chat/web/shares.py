@@ -21,9 +21,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from chat.accounts import link_guesses
 from chat.accounts.addresses import find_client_address, find_network
 from chat.accounts.visitors import Visitor, find_session_user
-from chat.conversations import shares, turns
+from chat.conversations import shares
 from chat.conversations.actions import get_owned_conversation
 from chat.conversations.shares import ShareOptions
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.generation.process import get_process
 from chat.http.errors import render_not_found
@@ -118,7 +119,7 @@ def _render_shared(request: HtmxRequest, share: Share, reader: User | None, secr
         "disclosure": read_disclosure(share),
         "state": state,
         "reader": reader,
-        "turn_id": turns.make_turn_id(),
+        "turn_id": make_turn_id(),
     }
     return render(request, "shared/page.html", context)
 

@@ -29,7 +29,7 @@ from chat.accounting.alerts import find_alerts
 from chat.accounting.spending import Spending, describe_rest, find_spending
 from chat.accounts.model_access import list_allowed_models
 from chat.accounts.visitors import Visitor, find_session_user
-from chat.conversations import actions, turns
+from chat.conversations import actions
 from chat.conversations.actions import get_owned_conversation
 from chat.conversations.cost_line import CostLine, make_cost_line
 from chat.conversations.effort import find_current_level
@@ -37,6 +37,7 @@ from chat.conversations.forms import ConversationForm, MessageForm
 from chat.conversations.next_questions import NextQuestions, list_next_questions
 from chat.conversations.opening import Piece, open_at
 from chat.conversations.ratings import find_ratings
+from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.generation.process import get_process, get_runner
 from chat.http.errors import add_retry_after, end_stream, refuse_without_login, render_complaint
@@ -124,7 +125,7 @@ def show_turn(request: HtmxRequest, conversation_id: UUID, question_id: UUID) ->
         return HttpResponse(status=409)
     context = {
         "turn": ShownTurn(question, question.children.order_by("-created_at").first()),
-        "next_turn": turns.make_turn_id(),
+        "next_turn": make_turn_id(),
         "conversation": conversation,
     }
     return render(request, "chat/_sent.html", context)
@@ -298,7 +299,7 @@ def make_blank_form(user: User, conversation: Conversation | None) -> MessageFor
     model = (
         choose_model(conversation, models) if conversation and conversation.leaf else choose_last_model(user, models)
     )
-    initial: dict[str, Any] = {"turn": turns.make_turn_id(), "model": model}
+    initial: dict[str, Any] = {"turn": make_turn_id(), "model": model}
     if conversation is not None:
         initial["conversation"] = conversation.pk
     return MessageForm(initial={**initial, "effort": find_current_level(conversation, model)}, models=models)
@@ -356,7 +357,7 @@ def render_turn(request: HtmxRequest, user: User, answer: Message) -> HttpRespon
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
     context = {
         "turn": ShownTurn(answer.parent, answer),
-        "next_turn": turns.make_turn_id(),
+        "next_turn": make_turn_id(),
         "conversation": conversation,
         "row": show_new(conversation, find_zone(request)) if is_first else None,
     }

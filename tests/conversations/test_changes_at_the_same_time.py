@@ -12,7 +12,8 @@ from django.db import connection, connections
 from django.test import Client
 from pytest_django import Settings
 
-from chat.conversations.turns import keep_retry, make_turn_id
+from chat.conversations.turn_ids import make_turn_id
+from chat.conversations.turns import keep_retry
 from chat.models import Conversation, Message, User
 from tests.support.lost_answers import lost_answer
 

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from chat.accounting import quotas
 from chat.admin import model_health
-from chat.conversations.turns import DrainingError
+from chat.conversations.turn_refusals import DrainingError
 from chat.generation import titles
 from chat.generation.background_call import BackgroundCalls, EndedCall, Request
 from chat.generation.process import get_runner

@@ -16,13 +16,13 @@ from pytest_django import Settings
 
 from chat.accounting import rollups
 from chat.conversations.offered_tools import store_with_tools
-from chat.conversations.turns import name_owner
 from chat.core.events import Bookmark, Token, Usage
 from chat.core.transcript import Transcript
 from chat.generation import recovery, store
 from chat.generation.recovery import NO_RESULT
 from chat.generation.store import AnswerSnapshot, CallResult, LostAnswer, StoredBookmark
 from chat.generation.verdict import STOPPED_BY_USER, Verdict, make_interruption
+from chat.leases import name_owner
 from chat.models import Conversation, Message, ProviderCall, Status, ToolCall, User
 from tests.support.lost_answers import lost_answer
 

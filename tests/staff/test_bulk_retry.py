@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from chat.conversations import turns
 from chat.conversations.open_failures import select_open_failures
+from chat.conversations.turn_ids import derive_attempt_id
 from chat.generation.admission import SlotQueue
 from chat.generation.process import get_runner
 from chat.models import Conversation, Message, ProviderCall, RetryBatch, RetryItem, User
@@ -386,7 +387,7 @@ async def test_a_retry_by_hand_has_the_id_that_its_form_gives_it(site: Site, pro
     answer = await Message.objects.aget(pk=first["id"])
     turn = uuid.uuid4()
     begun = await get_runner().begin(site.user, partial(turns.keep_retry, site.user, answer, MODEL, turn))
-    assert begun.answer.pk == turns.derive_attempt_id(answer, turn)
+    assert begun.answer.pk == derive_attempt_id(answer, turn)
 
 
 async def test_a_stranger_begins_no_batch(site: Site, provider: ProviderServer) -> None:

@@ -11,8 +11,9 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.conversations import actions, turns
+from chat.conversations import actions
 from chat.conversations.open_failures import select_open_failures
+from chat.conversations.turn_ids import derive_attempt_id
 from chat.models import Conversation, Message, ProviderCall, RetryBatch, User
 from chat.staff import batches, failures
 from chat.staff.batches import Progress, Wish
@@ -254,7 +255,7 @@ async def test_answers_that_were_lost_with_their_process_do_not_pause_a_batch(
     lost = answers[:-1]
     for answer in lost:
         await Message.objects.acreate(
-            pk=turns.derive_attempt_id(answer, uuid.uuid5(batch.pk, str(answer.pk))),
+            pk=derive_attempt_id(answer, uuid.uuid5(batch.pk, str(answer.pk))),
             conversation_id=answer.conversation_id,
             parent_id=answer.parent_id,
             role="assistant",
@@ -278,7 +279,7 @@ async def test_an_attempt_that_was_begun_ends_its_item_though_whoever_asked_is_g
     [answer] = await sync_to_async(outage)(1)
     batch = await sync_to_async(batches.begin_batch)(helper, failures.Filter(), Wish("Outage"), uuid.uuid4())
     await Message.objects.acreate(
-        pk=turns.derive_attempt_id(answer, uuid.uuid5(batch.pk, str(answer.pk))),
+        pk=derive_attempt_id(answer, uuid.uuid5(batch.pk, str(answer.pk))),
         conversation_id=answer.conversation_id,
         parent_id=answer.parent_id,
         role="assistant",

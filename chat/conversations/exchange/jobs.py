@@ -16,11 +16,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat.conversations.exchange import files
-from chat.conversations.turns import NAMESPACE, name_owner
+from chat.conversations.turn_ids import NAMESPACE
 from chat.core.errors import RefusedError
 from chat.core.events import make_storable
 from chat.core.lines import join_lines
-from chat.leases import can_trust_leases, compute_lease_end
+from chat.leases import can_trust_leases, compute_lease_end, name_owner
 from chat.models import ExchangeJob, User
 
 # A job that ends its process, or its database's patience, each time is given up after so many tries at one place.
