@@ -15,7 +15,6 @@ CHAT_JOURNAL = tempfile.mkdtemp(prefix="chatsite-journal-")
 CHAT_EXCHANGE_DIRECTORY = tempfile.mkdtemp(prefix="chatsite-exchange-")
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["CONN_MAX_AGE"] = 0  # each test has threads of its own
     DATABASES["default"]["TEST"] = {"NAME": str(Path(tempfile.mkdtemp(prefix="chatsite-")) / "test.sqlite3")}
 
 # What a test changes counts at once.
