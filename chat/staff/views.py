@@ -35,7 +35,7 @@ from chat.staff.bulk_retry import get_retrier
 from chat.staff.failure_plot import draw_failures
 from chat.staff.forms import ActionForm, ListForm, RetryForm
 from chat.streaming import encoders, responses
-from chat.streaming.page_parts import Change
+from chat.streaming.page_change import Change
 from chat.tasks import run_in_thread
 
 P = ParamSpec("P")

@@ -1,4 +1,4 @@
-"""An answer on a page: its parts in the order they came, and the changes that keep a page up with them.
+"""An answer on a page: its parts in the order they came.
 
 Text, reasoning and tool calls are parts, each an element of its own. A page is put together from the answer's events
 alone, in the same way whether they are stored or still coming, so that a reload changes nothing.
@@ -6,10 +6,7 @@ alone, in the same way whether they are stored or still coming, so that a reload
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from html import escape
 from typing import NamedTuple
 from uuid import UUID
@@ -18,40 +15,18 @@ from django.template.loader import render_to_string
 
 from chat.core.events import (
     Continued,
-    Event,
     Lasting,
     Reasoning,
     Remark,
-    TextEvent,
     Thought,
     Token,
     ToolArguments,
     ToolCall,
     ToolResult,
-    count_positions,
-    get_text,
-    replace_text,
 )
-from chat.observability import metrics
-from chat.rendering.document import StreamingMarkdown, render, render_snapshot
-from chat.rendering.joint import JOINT
-from chat.rendering.page_changes import Swap
+from chat.streaming.page_change import Change
+from chat.streaming.text_part import TextPart, split_half_line_end
 from chat.tools.toolbox import write_headline
-
-log = logging.getLogger(__name__)
-
-_JOINT_HTML = '<span class="joint" title="Continued here"></span>'
-
-
-class Change(NamedTuple):
-    """A swap of htmx. `html` is sanitised or escaped already; target and manner are our own strings."""
-
-    target: str
-    how: str
-    html: str
-
-    def __str__(self) -> str:
-        return f'<hx-partial hx-target="{self.target}" hx-swap="{self.how}">{self.html}</hx-partial>'
 
 
 class Disclosure(NamedTuple):
@@ -63,135 +38,6 @@ class Disclosure(NamedTuple):
 
 
 EVERYTHING = Disclosure()
-
-
-class TextPart:
-    """Markdown. Text on which the renderer fails is shown as it was written."""
-
-    template = "chat/_part_text.html"
-
-    def __init__(self, id_: str, *, is_plain: bool = False) -> None:
-        self.id = id_
-        self.has_failed = False
-        """The page has to be sent this part anew: its state is unknown, or plain text may be rendered now."""
-        self.is_plain = is_plain
-        self._is_never_markdown = is_plain
-        self._text: list[str] = []  # that the page does not have yet
-        self._markdown: StreamingMarkdown | None = None
-        self.has_begun = False
-        self._is_over = False
-        self._chars_until_retry = 0  # of plain text, until rendering is tried again
-
-    def accepts(self, event: Lasting) -> bool:
-        return isinstance(event, Token | Continued) and not self._is_over
-
-    def take(self, event: Lasting) -> None:
-        if isinstance(event, Token):
-            self._feed(event.content)
-        else:
-            self._feed(JOINT)
-
-    def _feed(self, text: str) -> None:
-        self.has_begun = True
-        if self._markdown is None:
-            self._text.append(text)
-            return
-        with self._catch_failure():
-            self._markdown.feed(text)
-
-    def _keep(self, half: str) -> None:
-        if half:
-            self._text.append(half)
-
-    def end(self) -> None:
-        if not self._is_over and self._markdown is not None:
-            with self._catch_failure():
-                self._markdown.finish()
-        self._is_over = True
-
-    @property
-    def html(self) -> str:
-        text = "".join(self._text)
-        self.is_plain = self._is_never_markdown
-        if not self.is_plain:
-            shown = ""
-            with self._catch_failure():
-                shown = _mark_joints(render(text) if self._is_over else render_snapshot(text))
-            if shown:
-                return shown
-            self.has_failed, self.is_plain = False, True
-        return f'<div class="plain">{_render_plain(_split_half_line_end(text, is_over=self._is_over)[0])}</div>'
-
-    def mark_shown(self) -> None:
-        """Note that the page has all of this part; changes begin here."""
-        text = "".join(self._text)
-        self._text.clear()
-        if self.is_plain:
-            self._keep(_split_half_line_end(text, is_over=self._is_over)[1])
-            self._chars_until_retry = max(self._chars_until_retry, len(text), _WORTH_ANOTHER_TRY)
-            return
-        with self._catch_failure():
-            if self._markdown is None:
-                self._markdown = StreamingMarkdown()
-                self._markdown.feed(text)
-                if self._is_over:
-                    self._markdown.finish()
-            self._markdown.take_changes()
-
-    def take_changes(self) -> Iterator[Change]:
-        if self.is_plain:
-            text, half = _split_half_line_end("".join(self._text), is_over=self._is_over)
-            self._text.clear()
-            self._keep(half)
-            self._chars_until_retry -= len(text)
-            self.has_failed = self._chars_until_retry < 0 and not self._is_never_markdown
-            if text:
-                yield Change(f"#{self.id} > :last-child", "beforeend", _render_plain(text))
-            return
-        swaps: list[Swap] = []
-        if self._markdown is not None and not self.has_failed:
-            with self._catch_failure():
-                swaps = self._markdown.take_changes()
-        text_, stretch = f"#{self.id}", f"#{self.id} > :last-child"
-        targets = {"text": text_, "stretch": stretch, "tail": f"{stretch} .tail", "open": f"{stretch} > :last-child"}
-        for swap in swaps:
-            yield Change(targets[swap.target] + " > :last-child" * swap.depth, swap.how, _mark_joints(swap.html))
-
-    @contextmanager
-    def _catch_failure(self) -> Iterator[None]:
-        """Note whatever the renderer raises, a panic of its Rust too, as a failure of this text alone."""
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
-        except BaseException as error:
-            # Neither the message nor a traceback: they may hold a part of the conversation.
-            *_, last = traceback.walk_tb(error.__traceback__)
-            where = f"{last[0].f_code.co_filename.rpartition('/')[2]}:{last[1]}"
-            log.error("%s: the renderer raised %s at %s, the text is shown plain", self.id, type(error).__name__, where)
-            metrics.RENDERING_FAILURES.inc()
-            self.has_failed = True
-
-
-# Plain text is tried again after at least this many further characters.
-_WORTH_ANOTHER_TRY = 400
-
-
-def _split_half_line_end(text: str, *, is_over: bool) -> tuple[str, str]:
-    """Return plain text with each line end as one character, and what has to wait for the next piece.
-
-    A carriage return at the end may be half of a line end; where a text was cut must not decide how it looks.
-    """
-    half = "\r" if text.endswith("\r") and not is_over else ""
-    return text.removesuffix(half).replace("\r\n", "\n").replace("\r", "\n"), half
-
-
-def _render_plain(text: str) -> str:
-    return _mark_joints(escape(text))
-
-
-def _mark_joints(html: str) -> str:
-    return html.replace(JOINT, _JOINT_HTML)
 
 
 class ReasoningPart:
@@ -230,16 +76,16 @@ class ReasoningPart:
 
     @property
     def text(self) -> str:
-        return _split_half_line_end("".join(self._text), is_over=self._is_over)[0]
+        return split_half_line_end("".join(self._text), is_over=self._is_over)[0]
 
     def mark_shown(self) -> None:
-        _, half = _split_half_line_end("".join(self._text), is_over=self._is_over)
+        _, half = split_half_line_end("".join(self._text), is_over=self._is_over)
         self._text = [half] if half else []
         self._shown_state = self.headline
 
     def take_changes(self) -> Iterator[Change]:
         if self._text:
-            text, half = _split_half_line_end("".join(self._text), is_over=self._is_over)
+            text, half = split_half_line_end("".join(self._text), is_over=self._is_over)
             self._text = [half] if half else []
             if text:
                 yield Change(f"#{self.id} > .thought", "beforeend", escape(text))
@@ -435,85 +281,3 @@ def build_parts(
     if not is_live:
         parts.end()
     return parts
-
-
-class ShownAnswer:
-    """The parts of an answer on one reader's page.
-
-    The page has the answer up to position `seen` already. When `seen` is None it may have anything, and is sent all of
-    it anew, with its text as it was written when `is_plain`.
-    """
-
-    def __init__(
-        self, answer_id: UUID, seen: int | None, *, is_plain: bool = False, disclosure: Disclosure = EVERYTHING
-    ) -> None:
-        self._answer = answer_id
-        self._seen = seen or 0
-        self._position = 0
-        self.is_ahead = False
-        """The page has more than was stored, because the answer's process was killed; it has to be sent all anew."""
-        self._parts = Parts(answer_id, is_plain=is_plain, disclosure=disclosure)
-        self._shown_parts = 0
-        self._is_anew = seen is None
-        if not self._is_anew:
-            self._catch_up()
-
-    @property
-    def has_failed(self) -> bool:
-        """True when a text could not be rendered, so that the page has to be sent the whole anew."""
-        return any(isinstance(part, TextPart) and part.has_failed for part in self._parts)
-
-    @property
-    def is_reasoning(self) -> bool:
-        """True when the page's last part is reasoning that may go on."""
-        last = next(reversed(list(self._parts)), None)
-        return isinstance(last, ReasoningPart) and last.accepts(Reasoning(""))
-
-    @property
-    def differs_from_reload(self) -> bool:
-        """True when a reload may show something else than the page does."""
-        return self.is_ahead or self.has_failed or any(getattr(part, "is_plain", False) for part in self._parts)
-
-    def take(self, event: Event, position: int) -> None:
-        """Take in an event that ends at `position`; what the page has already changes nothing."""
-        if not isinstance(event, Lasting):
-            return
-        self._position = position
-        new = position - self._seen
-        if new <= 0:
-            self._parts.take(event)
-            self._catch_up()
-        elif isinstance(event, TextEvent) and new < count_positions(event):
-            text = get_text(event)
-            self._parts.take(replace_text(event, text[:-new]))
-            self._catch_up()
-            self._parts.take(replace_text(event, text[-new:]))
-        else:
-            self._parts.take(event)
-
-    def _catch_up(self) -> None:
-        parts = list(self._parts)
-        for part in parts:
-            part.mark_shown()
-        self._shown_parts = len(parts)
-
-    def end(self) -> None:
-        self._parts.end()
-        self.is_ahead = self._seen > self._position
-
-    def take_changes(self) -> list[Change]:
-        """Return the changes since the last call, for one message.
-
-        htmx finds the targets of all changes of a message before it makes the first, so none may depend on another.
-        """
-        parts = list(self._parts)
-        old, new = parts[: self._shown_parts], parts[self._shown_parts :]
-        changes = [change for part in old for change in part.take_changes()]
-        if new:
-            html = "".join(render_to_string(part.template, {"part": part}).strip() for part in new)
-            changes.append(Change(f"#parts-{self._answer}", "innerHTML" if self._is_anew else "beforeend", html))
-            self._is_anew = False
-            for part in new:
-                part.mark_shown()
-        self._shown_parts = len(parts)
-        return changes

@@ -24,7 +24,9 @@ from chat.models.compiled import Select
 from chat.observability import metrics
 from chat.streaming.encoders import PING, encode_sse
 from chat.streaming.follow import follow
-from chat.streaming.page_parts import EVERYTHING, Change, Disclosure, ShownAnswer
+from chat.streaming.page_change import Change
+from chat.streaming.page_parts import EVERYTHING, Disclosure
+from chat.streaming.shown_answer import ShownAnswer
 from chat.tasks import run_in_thread
 
 

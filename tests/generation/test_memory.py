@@ -21,7 +21,7 @@ from chat.core.transcript import Transcript
 from chat.generation.upstream_call import UpstreamCall
 from chat.models import Conversation, Message, ProviderCall
 from chat.providers.base import Prompt
-from chat.streaming.page_parts import ShownAnswer
+from chat.streaming.shown_answer import ShownAnswer
 from chatsite.servers.handler import Handler
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from chat.rendering.document import StreamingMarkdown
 from chat.rendering.html import convert_short
-from chat.streaming import page_parts
+from chat.streaming import text_part
 from tests.provider_server import ProviderServer, Script
 from tests.support.page import Page
 from tests.support.partials import PARTIAL
@@ -50,7 +50,7 @@ class Failing:
 
 def fail(patch: pytest.MonkeyPatch, place: str, calls: range, error: type[BaseException]) -> Failing:
     owner: Any = {"feed": StreamingMarkdown, "finish": StreamingMarkdown, "take_changes": StreamingMarkdown}.get(
-        place, page_parts
+        place, text_part
     )
     if place == "render_markdown":
         owner = comrak

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from chat.core.events import Lasting, Reasoning, Thought, Token, ToolArguments, ToolCall, count_positions
 from chat.core.transcript import Transcript, add_positions
-from chat.streaming.page_parts import Change, ShownAnswer, build_parts
+from chat.streaming.page_change import Change
+from chat.streaming.page_parts import build_parts
+from chat.streaming.shown_answer import ShownAnswer
 from tests.support.parts import ANSWER, Parted, html_of
 
 KINDS: dict[str, Callable[[str], Lasting]] = {

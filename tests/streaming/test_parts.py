@@ -16,7 +16,8 @@ from chat.core.events import (
     count_positions,
 )
 from chat.core.transcript import Transcript, add_positions
-from chat.streaming.page_parts import ShownAnswer, build_parts
+from chat.streaming.page_parts import build_parts
+from chat.streaming.shown_answer import ShownAnswer
 from tests.support.parts import ANSWER, Parted, html_of
 
 SAID: tuple[Lasting, ...] = (

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from chat.streaming.page_parts import Change, Parts
+from chat.streaming.page_change import Change
+from chat.streaming.page_parts import Parts
 from tests.support.page import Page
 
 ANSWER = UUID("0a2c1b5e-5c1f-4a8e-9f3e-2f7c0a4f9d10")
