@@ -9,6 +9,8 @@ import { TURN, giveWay, tellTabs, waitTurn } from "./tabs.js";
 const SILENCE = 2000 * heartbeat;
 const FIRST_RETRY = 250;
 const LAST_RETRY = 1150;
+// A first retry has its wait and four round trips, which are 200 ms each on a slow line.
+const MENDED_WITHIN = 1200;
 // For the response to begin: the browser may ask on a connection that died in its pool, which holds six of them, or the
 // server may be busy.
 const PATIENCE = 3000;
@@ -77,7 +79,7 @@ export const drop = (element) => {
   if (!element.isConnected) return;
   if (gaveWay) return waitTurn(element);
   if (!navigator.onLine) return say(OFFLINE);
-  sayLost(failures ? 0 : 400);
+  sayLost(failures ? 0 : MENDED_WITHIN);
   connectIn(Math.min(FIRST_RETRY * 2 ** failures++, LAST_RETRY), element);
 };
 

@@ -41,9 +41,10 @@ def test_pages_stay_fast(kind: str, path: str, names: str, tmp_path: Path) -> No
         # Before, one of these pages took 11 s. A loaded machine may take many times as long as an idle one.
         assert max(meanwhile) < max(1.5, 10 * max(alone)), (alone, meanwhile)
         assert statistics.median(meanwhile) < max(0.3, 5 * statistics.median(alone))
-        # As many as are free, and one more for each wait that is over before the last of them has come.
-        free, waits = 5 if names == "one name" else 16, (time.monotonic() - began) // FIRST_WAIT
-        assert free <= Counter(statuses)[200] <= free + waits, Counter(statuses)
+        if names == "one name":  # as many as are free, and one more for each wait that is over before the last has come
+            assert 5 <= Counter(statuses)[200] <= 5 + (time.monotonic() - began) // FIRST_WAIT, Counter(statuses)
+        else:  # as many as wait at the door, and whoever comes when a place there is free again
+            assert 16 <= Counter(statuses)[200] < AT_ONCE, Counter(statuses)
         with closing(logged_in(server)) as another:
             assert another.get("/").status_code == 200
 

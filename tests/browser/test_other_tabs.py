@@ -44,8 +44,11 @@ def test_a_turn_streams_in_the_other_tab_too(page: Page, other: Page, provider: 
     assert thread(page) == thread(other)
 
 
-def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(page: Page, context: BrowserContext) -> None:
+def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(
+    page: Page, context: BrowserContext, provider: ProviderServer
+) -> None:
     """The other tab's scripts come only after the question was asked and answered."""
+    provider.script = Script(text="Yes.")
     ask(page, "The first question")
     foot(page, "complete")
     other = context.new_page()
