@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -89,6 +90,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
 
     visitor: Visitor
 
+    _serving: asyncio.Task[Any] | None = None
+    _failure: BaseException | None = None
+
     async def connect(self) -> None:
         try:
             user = await self._find_user()
@@ -139,11 +143,19 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve the socket, and cancel all that it follows when it ends.
 
-        It may end by cancellation: daphne cancels what still runs 10 s after its socket was closed.
+        It may end by cancellation: daphne cancels what still runs 10 s after its socket was closed. Raises what one of
+        its tasks has failed with, such as a client that left or does not read: nobody waits for an answer that no
+        task sends any more.
         """
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._serving = asyncio.current_task()
         try:
             await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            if (failure := self._failure) is None or self._serving is None:
+                raise
+            self._serving.uncancel()
+            raise failure from None
         finally:
             following = [*self._tasks.values()]
             for task in following:
@@ -259,7 +271,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             self._tasks[name].cancel()
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[name] = task
-        task.add_done_callback(lambda done: self._tasks.pop(name) if self._tasks.get(name) is done else None)
+        task.add_done_callback(partial(self._forget_task, name))
+
+    def _forget_task(self, name: str, done: asyncio.Task[None]) -> None:
+        """Drop a task that has ended; end the socket where it failed."""
+        if self._tasks.get(name) is done:
+            del self._tasks[name]
+        failure = None if done.cancelled() else done.exception()
+        if failure is not None and self._failure is None and self._serving is not None:
+            self._failure = failure
+            self._serving.cancel()
 
     async def _refuse(self, error: RefusedError, echo: Mapping[str, Any] | None = None) -> None:
         frame: dict[str, Any] = {"type": "error", "code": error.code, "message": error.sentence}
