@@ -24,7 +24,7 @@ from chat.models import USAGE_FIELDS, ProviderCall, UsageDay, User
 from chat.web import account
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.usage_ledger import everything, page
+from tests.support.usage_ledger import choose_everything, page
 
 # Each column with what it may hold for some reason; SQLite takes anything, PostgreSQL what its types can.
 BAD: list[tuple[str, str]] = [
@@ -77,7 +77,7 @@ def bad(request: pytest.FixtureRequest, user: User) -> Iterator[ProviderCall]:
 
 
 async def rows_as_csv() -> list[str]:
-    selection = await sync_to_async(everything)()
+    selection = await sync_to_async(choose_everything)()
     written = "".join([lines async for lines in usage_csv.write_calls(selection)])
     return written.splitlines()[1:]
 

@@ -21,7 +21,7 @@ from chat.generation.store import CallResult, settle_call
 from chat.generation.verdict import make_interruption
 from chat.models import Budget, Message, Meter, ProviderCall, User
 from tests.provider_server import ProviderServer, Script
-from tests.support.questions import error_of, send
+from tests.support.questions import read_error, send
 from tests.support.site import Site
 
 
@@ -186,7 +186,7 @@ async def test_a_question_is_refused_before_it_costs_anything(site: Site, provid
     provider.script = Script(text="x", usage=Usage(1_000, 100))
     await site.ask()
     response = await send(site)
-    status, code, sentence = error_of(response)
+    status, code, sentence = read_error(response)
     assert (status, code) == (429, "quota_exceeded")
     assert sentence.startswith("The budget Research (1,100 tokens a month) is used up. You can go on")
     assert int(response.headers["Retry-After"]) > 0

@@ -29,9 +29,9 @@ from chat.generation.store import CallResult, seize_expired, settle_call, settle
 from chat.generation.verdict import make_interruption
 from chat.models import Conversation, Limit, Message, Meter, ProviderCall, User
 from tests.provider_server import ProviderServer, Script
-from tests.support.questions import HTMX, error_of, send
+from tests.support.questions import HTMX, read_error, send
 from tests.support.site import Site
-from tests.support.sockets import opened, session
+from tests.support.sockets import make_session_headers, open_socket
 
 TODAY = datetime.now(UTC).date
 
@@ -52,7 +52,7 @@ async def test_a_refusal_is_a_429_with_the_time_when_it_ends(site: Site, setting
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     await site.ask()
     response = await send(site)
-    status, code, sentence = error_of(response)
+    status, code, sentence = read_error(response)
     assert (status, code) == (429, "quota_exceeded")
     seconds = response.headers["Retry-After"]
     assert 0 < int(seconds) <= 60
@@ -103,7 +103,7 @@ async def test_a_refused_retry_says_it_too(site: Site, settings: Settings, provi
 async def test_the_socket_gets_an_error_frame(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     await site.ask()
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
         frame = await socket.hear()
     assert (frame["type"], frame["code"], frame["retryable"]) == ("error", "quota_exceeded", True)
@@ -180,7 +180,7 @@ async def test_answers_at_once_are_limited_until_one_of_them_ends(
     settings.CHAT_USER_STREAMS = 2
     provider.script = Script(gate_after=0)
     first, _ = await site.begin(), await site.begin()
-    status, code, sentence = error_of(await send(site))
+    status, code, sentence = read_error(await send(site))
     assert (status, code) == (429, "quota_exceeded")
     assert sentence == (
         "2 of your answers are still being written, and you may have no more at once. Wait for one of them, or stop it."
@@ -221,7 +221,7 @@ async def test_a_days_tokens_are_what_the_provider_counted(
     await site.ask()
     assert figures((await standing(site)).tokens) == (10_000, 10_000, 0)
     response = await send(site)
-    assert error_of(response)[2] == "You have used today's 10,000 tokens. You can go on at 00:00 UTC."
+    assert read_error(response)[2] == "You have used today's 10,000 tokens. You can go on at 00:00 UTC."
     assert 0 < int(response.headers["Retry-After"]) <= 86_400
 
 
@@ -233,7 +233,7 @@ async def test_a_call_holds_its_estimate_until_it_ends(
     answer = await site.begin("12345678")
     assert figures((await standing(site)).tokens) == (150, 0, 102)
     response = await send(site)
-    assert error_of(response)[2] == (
+    assert read_error(response)[2] == (
         "Your answers under way may take the rest of today's 150 tokens. Wait for one of them to end."
     )
     assert int(response.headers["Retry-After"]) < 60
@@ -249,7 +249,7 @@ async def test_the_rest_of_a_limit_must_be_enough_for_the_estimate(
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
     provider.script = Script(text="x", usage=Usage(9_000, 500))
     await site.ask()
-    assert error_of(await send(site, content="1234"))[2] == (
+    assert read_error(await send(site, content="1234"))[2] == (
         "You have 500 tokens left of today's 10,000 tokens, and this needs about 1,001 tokens. "
         "You can go on at 00:00 UTC."
     )
@@ -258,7 +258,7 @@ async def test_the_rest_of_a_limit_must_be_enough_for_the_estimate(
 async def test_a_question_that_can_never_fit_is_refused_without_a_time(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 100
     response = await send(site, content="x" * 404)
-    assert error_of(response)[2] == (
+    assert read_error(response)[2] == (
         "This needs about 101 tokens, and your limit is 100 tokens a day. Ask something shorter, or begin a new chat."
     )
     assert "Retry-After" not in response.headers

@@ -18,7 +18,7 @@ from chat.tools.toolbox import Toolbox
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 TOOL = Script(text="", tool_calls=[Call("calculate", '{"expression": "1+1"}')])
 
@@ -62,10 +62,10 @@ async def test_a_stop_while_a_row_is_being_written_leaves_none_running(
     await asyncio.wait_for(inserting.wait(), 10)
     stopping = asyncio.ensure_future(get_runner().interrupt_all("server_restart"))
     live = get_runner().find(UUID(answer))
-    await eventually(lambda: live is None or live.cut is not None)
+    await wait_until(lambda: live is None or live.cut is not None)
     go_on.set()
     await stopping
-    await eventually(lambda: is_over(2))
+    await wait_until(lambda: is_over(2))
     assert (await rows())[1] == ("interrupted", "server_restart", 0, 0)
     assert len(provider.requests) == 1
     assert (await site.answer(answer))["status"] == "interrupted"
@@ -83,12 +83,12 @@ async def test_while_an_answer_waits_for_its_slot_its_row_costs_nothing(site: Si
     await site.begin("x" * 400)
     await provider.wait_for_requests(1)
     await site.begin("y" * 400)
-    await eventually(lambda: inputs([100, 0]))
+    await wait_until(lambda: inputs([100, 0]))
     provider.release()
     await provider.wait_for_requests(2)
     assert await inputs([12, 100])
     provider.release()
-    await eventually(lambda: is_over(2))
+    await wait_until(lambda: is_over(2))
 
 
 async def inputs(wanted: list[int]) -> bool:

@@ -15,7 +15,7 @@ from chat.models import ProviderCall
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.site import Json, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 def figures(usage: Json) -> tuple[int, int, bool]:
@@ -40,7 +40,7 @@ async def test_the_title_is_none_of_it(site: Site, provider: ProviderServer, set
     provider.enqueue(Script(text="Yes.", usage=Usage(10, 3)), Script(text="A title", usage=Usage(500, 7)))
     answer = await site.ask("Why?")
     titled = ProviderCall.objects.filter(purpose="title", outcome="complete")
-    await eventually(titled.aexists)
+    await wait_until(titled.aexists)
     assert await streamed(site, answer["id"]) == (10, 3, False)
     assert await kept(site, answer) == ((10, 3, False), (10, 3, False))
 

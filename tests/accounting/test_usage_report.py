@@ -16,13 +16,13 @@ from django.utils import timezone
 from chat.accounting import rollups
 from chat.models import ProviderCall, Pruning, UsageDay
 from tests.support import ledger_rows
-from tests.support.usage_ledger import sql_totals
+from tests.support.usage_ledger import add_up_in_sql
 
 
 @pytest.fixture
 def rows(db: None) -> None:
     """Rows that nobody counted yet: a report counts them first."""
-    ledger_rows.write(ledger_rows.rows(1500, ledger_rows.make_users(6), 90))
+    ledger_rows.write(ledger_rows.make_ledger_rows(1500, ledger_rows.make_users(6), 90))
 
 
 def run(*arguments: str) -> tuple[str, str]:
@@ -39,7 +39,7 @@ def long_ago() -> str:
 @pytest.mark.parametrize("by", ["day", "user", "model", "provider"])
 def test_the_csv_adds_up_to_the_plain_sql_sum(rows: None, by: str) -> None:
     lines = list(csv.DictReader(StringIO(run("--from", long_ago(), "--by", by, "--format", "csv")[0])))
-    wanted = sql_totals()
+    wanted = add_up_in_sql()
     for name in ("calls", "interrupted", "estimated", "unpriced", "input_tokens", "output_tokens"):
         assert sum(int(line[name]) for line in lines) == getattr(wanted, name)
     assert sum(Decimal(line["cost"]) for line in lines if line["cost"] != "no price") == wanted.cost
@@ -49,7 +49,7 @@ def test_the_csv_adds_up_to_the_plain_sql_sum(rows: None, by: str) -> None:
 def test_the_total_of_the_table_is_the_plain_sql_sum(rows: None, by: str) -> None:
     printed, _ = run("--from", long_ago(), "--by", by)
     total = next(line for line in printed.splitlines() if line.startswith("total"))
-    wanted = sql_totals()
+    wanted = add_up_in_sql()
     figures = total.replace(" %", "%").split()
     assert [figures[place] for place in (1, 4, 7)] == [
         f"{number:,}" for number in (wanted.calls, wanted.input_tokens, wanted.output_tokens)

@@ -69,7 +69,7 @@ def days() -> Counter[tuple[Any, ...]]:
 def rows(db: None) -> None:
     """Rows that nobody counted, over five months."""
     users = ledger_rows.make_users(20)
-    ledger_rows.write(ledger_rows.rows(2000, users, 150))
+    ledger_rows.write(ledger_rows.make_ledger_rows(2000, users, 150))
 
 
 def running(user: User | None = None) -> ProviderCall:
@@ -196,7 +196,7 @@ def test_calls_around_midnight_count_for_their_utc_day(db: None) -> None:
 def test_many_writers_at_once_lose_no_call(transactional_db: None) -> None:
     """Settling, settling the same again, and readers that catch up: in threads, each with a connection of its own."""
     users = ledger_rows.make_users(3)
-    ledger_rows.write(ledger_rows.rows(400, users, 40))
+    ledger_rows.write(ledger_rows.make_ledger_rows(400, users, 40))
     calls = [running(users[number % 3]) for number in range(60)]
     barrier = threading.Barrier(5)
     faults: list[BaseException] = []

@@ -20,7 +20,7 @@ from chat.accounting.report_times import MOST_CALLS_TIMED
 from chat.accounting.selections import Selection
 from chat.admin import usage_csv, usage_review
 from chat.models import Outcome, ProviderCall, User
-from tests.support.usage_ledger import Totals, big_ledger, everything, page, shown, sql_totals
+from tests.support.usage_ledger import Totals, add_up_in_sql, big_ledger, choose_everything, page, read_cards
 
 __all__ = ("big_ledger",)
 
@@ -79,7 +79,7 @@ def case(number: int) -> tuple[dict[str, str], Totals]:
     if "group" in query:
         query["group"] = str(Group.objects.get(name=query["group"]).pk)
     where, params = condition()
-    totals = sql_totals(where, *params)
+    totals = add_up_in_sql(where, *params)
     assert totals.calls > 20
     return {"period": "all", **query}, totals
 
@@ -87,7 +87,7 @@ def case(number: int) -> tuple[dict[str, str], Totals]:
 @pytest.mark.parametrize("number", CASES)
 def test_the_totals_are_the_plain_sql_sums_of_the_rows(big_ledger: None, admin: Client, number: int) -> None:
     query, wanted = case(number)
-    cards = shown(page(admin, **query))
+    cards = read_cards(page(admin, **query))
     assert int(cards["Calls"]) == wanted.calls
     assert int(cards["Input tokens"]) == wanted.input_tokens
     assert int(cards["Output tokens"]) == wanted.output_tokens
@@ -125,28 +125,28 @@ def test_the_lines_of_every_table_add_up_to_the_same(big_ledger: None, db: None,
 
 
 def test_each_line_is_its_own_sql_sum(big_ledger: None, db: None) -> None:
-    chosen = everything()
+    chosen = choose_everything()
     for line in reports.make_table(chosen, "model"):
-        assert line.figures.calls == sql_totals("model = %s", line.name).calls
+        assert line.figures.calls == add_up_in_sql("model = %s", line.name).calls
     for line in reports.make_table(chosen, "error"):
-        assert line.figures.calls == sql_totals("error_code = %s", line.name).calls
+        assert line.figures.calls == add_up_in_sql("error_code = %s", line.name).calls
     for line in reports.make_table(chosen, "user")[:5]:
-        assert line.figures.output_tokens == sql_totals("user_id = %s", line.key).output_tokens
+        assert line.figures.output_tokens == add_up_in_sql("user_id = %s", line.key).output_tokens
     members = "user_id IN (SELECT user_id FROM chat_user_groups WHERE group_id = %s)"
     groups = reports.make_table(chosen, "group")
     assert {line.name for line in groups} == {"Research", "Support", "Sales", "no group"}
     for line in groups[:-1]:
         if line.key:
-            assert line.figures.calls == sql_totals(members, line.key).calls
+            assert line.figures.calls == add_up_in_sql(members, line.key).calls
     outside = "user_id IS NULL OR user_id NOT IN (SELECT user_id FROM chat_user_groups)"
     alone = next(line for line in groups if not line.key)
-    assert alone.figures.calls == sql_totals(f"({outside})").calls
+    assert alone.figures.calls == add_up_in_sql(f"({outside})").calls
 
 
 @pytest.mark.parametrize("username", ["", "user-0003"])
 def test_the_percentiles_are_those_of_the_rows_but_for_five_percent(big_ledger: None, db: None, username: str) -> None:
     """Of everybody they come from the sums, of a user from the rows."""
-    end = everything().end
+    end = choose_everything().end
     start = end - timedelta(30)
     rows = ProviderCall.objects.exclude(outcome=Outcome.RUNNING).filter(started_at__gte=rollups.find_midnight(start))
     user = User.objects.filter(username=username).first()
@@ -166,11 +166,11 @@ def test_the_percentiles_are_those_of_the_rows_but_for_five_percent(big_ledger: 
 
 
 def test_days_and_models_have_their_own_times(big_ledger: None, db: None) -> None:
-    end = everything().end
+    end = choose_everything().end
     month = reports.make_trend(Selection(end - timedelta(29), end))
     assert len(month.series) == 30
     assert all(line.timing.total_p95 for line in [*month.series, *month.models, *month.providers])
-    longer = reports.make_trend(everything())
+    longer = reports.make_trend(choose_everything())
     assert (longer.step, len(longer.series)) == ("month", len({line.name[:7] for line in longer.series}))
     assert all(line.timing.total_p95 for line in longer.series)
 
@@ -181,7 +181,7 @@ def test_the_times_of_too_many_calls_of_a_group_are_not_guessed(
     monkeypatch.setattr(report_times, "MOST_CALLS_TIMED", 100)
     html = page(admin, period="all", group=str(Group.objects.get(name="Sales").pk))
     assert "choose fewer days" in html
-    assert shown(html)["First token"] == "–"  # noqa: RUF001 - the dash that stands for no figure
+    assert read_cards(html)["First token"] == "–"  # noqa: RUF001 - the dash that stands for no figure
 
 
 @pytest.mark.parametrize("username", [None, "user-0007"])
@@ -189,7 +189,7 @@ def test_purposes_hours_and_conversations_add_up_to_the_ledgers_rows(
     big_ledger: None, db: None, username: str | None
 ) -> None:
     user = User.objects.filter(username=username).first()
-    end = everything().end
+    end = choose_everything().end
     chosen = Selection(end - timedelta(20), end, user=user.pk if user else None)
     calls = reports.sum_selection(chosen).figures.calls
     where = "started_at >= %s AND left_out IS NOT TRUE" + (f" AND user_id = {user.pk}" if user else "")
@@ -198,24 +198,24 @@ def test_purposes_hours_and_conversations_add_up_to_the_ledgers_rows(
     assert purposes is not None
     assert {line.name for line in purposes} == {"answer", "title"}
     for line in purposes:
-        assert figures_of(line) == sql_totals(f"{where} AND purpose = %s", since, line.name)
+        assert figures_of(line) == add_up_in_sql(f"{where} AND purpose = %s", since, line.name)
     hours = call_tables.sum_by_hour_of_day(chosen, calls)
     assert hours is not None
     assert [line.name for line in hours] == sorted(line.name for line in hours)
-    assert figures_of_all(hours) == sql_totals(where, since)
+    assert figures_of_all(hours) == add_up_in_sql(where, since)
     conversations = call_tables.sum_by_conversation(chosen, calls)
     assert conversations is not None
-    assert figures_of_all(conversations) == sql_totals(where, since)
+    assert figures_of_all(conversations) == add_up_in_sql(where, since)
 
 
 def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None) -> None:
     user = User.objects.get(username="user-0007")
-    personal = Selection(*(everything().start, everything().end), user=user.pk)
+    personal = Selection(*(choose_everything().start, choose_everything().end), user=user.pk)
     many = MOST_CALLS_TIMED + 1
-    assert call_tables.sum_by_conversation(everything(), many) is None
+    assert call_tables.sum_by_conversation(choose_everything(), many) is None
     assert call_tables.sum_by_purpose(personal, many) is None
     assert call_tables.sum_by_hour_of_day(personal, many) is None
-    assert call_tables.sum_by_purpose(everything(), many)
+    assert call_tables.sum_by_purpose(choose_everything(), many)
 
 
 def figures_of(line: Line) -> Totals:

@@ -238,7 +238,7 @@ def test_forgotten_tallies_are_deleted(user: User) -> None:
 
 def test_two_processes_on_postgresql_count_together(tmp_path: Path) -> None:
     with Postgres() as postgres:
-        database, token = databases.new(tmp_path, postgres.url)
+        database, token = databases.prepare_database(tmp_path, postgres.url)
         with Cluster("uvicorn", database, token, size=2, logs=tmp_path) as cluster:
             one, two = cluster.servers
             assert [tried(server) for server in (one, two, one, two, one, two, one)] == [200] * 5 + [429] * 2

@@ -17,7 +17,7 @@ from chat.generation.process import get_runner
 from chat.models import ApiToken, Conversation, Message, NextQuestion, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import SSE, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.database
 
@@ -113,7 +113,7 @@ async def test_nor_does_it_where_nothing_else_would_refuse_the_question(
     conversation = (await site.ask())["conversation"]
     question = {"content": "Go on", "conversation": conversation, "waits": "1"}
     assert (await ask(site, token, question)).status_code < 300
-    await eventually(lambda: get_runner().live_answers == 0)
+    await wait_until(lambda: get_runner().live_answers == 0)
     messages = await Message.objects.acount()
     await sync_to_async(end)()
     assert (await ask(site, token, question)).status_code == 401

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.databases import prepared
-from tests.support.server import Server, logged_in
+from tests.support.databases import serve_new_site
+from tests.support.server import Server, log_in_demo
 
 AT_ONCE = 30
 
@@ -27,7 +27,7 @@ FIRST_WAIT = 5
     [("daphne", "/accounts/login/", "many names"), ("uvicorn", "/admin/login/", "one name")],
 )
 def test_pages_stay_fast(kind: str, path: str, names: str, tmp_path: Path) -> None:
-    with prepared(kind, tmp_path) as (server, _), closing(logged_in(server)) as browser:
+    with serve_new_site(kind, tmp_path) as (server, _), closing(log_in_demo(server)) as browser:
         alone = [seconds_of(browser) for _ in range(20)]
         statuses: list[int] = []
         name = (lambda number: "nobody") if names == "one name" else (lambda number: f"nobody{number}")
@@ -45,7 +45,7 @@ def test_pages_stay_fast(kind: str, path: str, names: str, tmp_path: Path) -> No
             assert 5 <= Counter(statuses)[200] <= 5 + (time.monotonic() - began) // FIRST_WAIT, Counter(statuses)
         else:  # as many as wait at the door, and whoever comes when a place there is free again
             assert 16 <= Counter(statuses)[200] < AT_ONCE, Counter(statuses)
-        with closing(logged_in(server)) as another:
+        with closing(log_in_demo(server)) as another:
             assert another.get("/").status_code == 200
 
 

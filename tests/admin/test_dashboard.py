@@ -19,7 +19,7 @@ from chat.accounting.rollups import catch_up
 from chat.models import Budget, Conversation, Dismissal, Message, Meter, ProviderCall, Rating, User
 from chatsite.admin_site import OTHER, TASKS, Link
 from tests.support import ledger_rows
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 
 UNIT = 100_000_000  # cost units of a dollar
 
@@ -138,7 +138,7 @@ def test_limits_that_are_nearly_used_are_named_and_others_are_not(desk: Client, 
 
 def test_open_failures_are_counted_by_code_and_dismissed_ones_are_not(desk: Client, root: User) -> None:
     for code in ("timeout", "timeout", "rate_limited"):
-        answer = lost_answer(root)
+        answer = keep_lost_answer(root)
         Message.objects.filter(pk=answer.pk).update(status="interrupted", error_code=code)
     Dismissal.objects.create(answer=answer, by=root)
     html = see(desk)
@@ -148,8 +148,8 @@ def test_open_failures_are_counted_by_code_and_dismissed_ones_are_not(desk: Clie
 
 def test_the_ratings_of_a_month_are_summed_by_model(desk: Client, root: User) -> None:
     for value in ("up", "up", "down"):
-        Rating.objects.create(answer=lost_answer(root), user=root, value=value, model="openai:gpt-test")
-    old = Rating.objects.create(answer=lost_answer(root), user=root, value="up", model="openai:old")
+        Rating.objects.create(answer=keep_lost_answer(root), user=root, value=value, model="openai:gpt-test")
+    old = Rating.objects.create(answer=keep_lost_answer(root), user=root, value="up", model="openai:old")
     Rating.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=32))
     html = see(desk)
     assert 'href="/staff/ratings/?model=openai%3Agpt-test"' in html

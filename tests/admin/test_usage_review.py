@@ -27,7 +27,7 @@ from chat.admin import usage_csv, usage_review
 from chat.http.csv_lines import write_line
 from chat.models import Outcome, ProviderCall, Pruning, User
 from tests.support import ledger_rows
-from tests.support.usage_ledger import everything, page, shown, sql_totals
+from tests.support.usage_ledger import add_up_in_sql, choose_everything, page, read_cards
 
 ADDRESSES = ("/admin/usage/", "/admin/usage/calls/", "/admin/usage/calls/csv/", "/admin/usage/csv/day/")
 
@@ -79,24 +79,24 @@ def test_the_list_of_calls_links_the_review(admin: Client) -> None:
 
 def test_calls_of_deleted_users_stay_and_stand_in_one_line(db: None) -> None:
     users = ledger_rows.make_users(3)
-    ledger_rows.write(ledger_rows.rows(90, users, 3))
+    ledger_rows.write(ledger_rows.make_ledger_rows(90, users, 3))
     rollups.catch_up()
-    calls = sql_totals().calls
+    calls = add_up_in_sql().calls
     users[0].delete()
     users[1].delete()
-    names = [line.name for line in reports.make_table(everything(), "user")]
+    names = [line.name for line in reports.make_table(choose_everything(), "user")]
     assert sorted(names) == [reports.DELETED, "user-0002"]
-    assert sum_lines(reports.make_table(everything(), "user")).calls == calls
+    assert sum_lines(reports.make_table(choose_everything(), "user")).calls == calls
 
 
 def test_a_call_that_nobody_priced_is_no_price_and_never_nothing(admin: Client) -> None:
     ledger_rows.write(iter([settled(cost=None)]))
     html = page(admin)
-    assert shown(html)["Cost"] == "no price"
+    assert read_cards(html)["Cost"] == "no price"
     assert "$0" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL)
     ledger_rows.write(iter([settled(cost=Decimal(0)), settled(cost=Decimal("0.5"))]))
-    assert shown(page(admin))["Cost"] == "0.50000000"
-    assert shown(page(admin))["Cost more"] == "1 call without a price"
+    assert read_cards(page(admin))["Cost"] == "0.50000000"
+    assert read_cards(page(admin))["Cost more"] == "1 call without a price"
 
 
 def settled(**fields: Any) -> ProviderCall:
@@ -107,11 +107,11 @@ def settled(**fields: Any) -> ProviderCall:
 def test_a_call_counts_when_it_is_settled(admin: Client) -> None:
     call = ProviderCall.objects.create(model="demo:tour")
     html = page(admin)
-    assert shown(html)["Calls"] == "0"
+    assert read_cards(html)["Calls"] == "0"
     assert "1 call still running" in html
     call.outcome = Outcome.COMPLETE
     ledger.settle(call)
-    assert shown(page(admin))["Calls"] == "1"
+    assert read_cards(page(admin))["Calls"] == "1"
 
 
 def test_an_empty_ledger_has_a_page(admin: Client) -> None:
@@ -120,7 +120,7 @@ def test_an_empty_ledger_has_a_page(admin: Client) -> None:
 
 
 def test_the_page_says_from_when_on_rows_were_pruned(admin: Client) -> None:
-    ledger_rows.write(ledger_rows.rows(50, ledger_rows.make_users(2), 10))
+    ledger_rows.write(ledger_rows.make_ledger_rows(50, ledger_rows.make_users(2), 10))
     Pruning.objects.create(before=timezone.now().date() - timedelta(3), rows=30)
     day = (timezone.now().date() - timedelta(3)).isoformat()
     assert f"before {day} were pruned" in page(admin, period="all")
@@ -129,7 +129,7 @@ def test_the_page_says_from_when_on_rows_were_pruned(admin: Client) -> None:
 
 
 def test_the_page_needs_no_script_and_no_style_of_its_own(admin: Client) -> None:
-    ledger_rows.write(ledger_rows.rows(300, ledger_rows.make_users(3), 20))
+    ledger_rows.write(ledger_rows.make_ledger_rows(300, ledger_rows.make_users(3), 20))
     html = page(admin, period="30")
     assert html.count('<svg class="plot"') == 6
     assert " style=" not in html
@@ -192,7 +192,7 @@ def test_dates_at_the_ends_of_the_calendar_are_no_fault(admin: Client) -> None:
     ledger_rows.write(iter([settled()]))
     for address in ADDRESSES:
         assert admin.get(address, {"start": "0001-01-01", "end": "9999-12-31"}).status_code == 200
-    assert shown(page(admin, start="0001-01-01", end="9999-12-31"))["Calls"] == "1"
+    assert read_cards(page(admin, start="0001-01-01", end="9999-12-31"))["Calls"] == "1"
 
 
 def test_an_unknown_table_is_not_found(admin: Client) -> None:
@@ -242,12 +242,12 @@ async def connected(transactional_db: None) -> AsyncIterator[None]:
 
 async def test_the_rows_stream_as_csv_in_parts_and_whole(connected: None, monkeypatch: pytest.MonkeyPatch) -> None:
     users = await sync_to_async(ledger_rows.make_users)(5)
-    await sync_to_async(ledger_rows.write)(ledger_rows.rows(700, users, 20))
+    await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(700, users, 20))
     monkeypatch.setattr(usage_csv, "ROWS_A_CHUNK", 100)
     chunks = await streamed("/admin/usage/calls/csv/?period=all")
     assert len(chunks) > 6
     rows = list(csv.DictReader(StringIO("".join(chunks))))
-    wanted = await sync_to_async(sql_totals)()
+    wanted = await sync_to_async(add_up_in_sql)()
     assert len(rows) == wanted.calls
     assert sum(int(row["output_tokens"]) for row in rows) == wanted.output_tokens
     assert sum(Decimal(row["cost"]) for row in rows if row["cost"] != "no price") == wanted.cost
@@ -256,10 +256,10 @@ async def test_the_rows_stream_as_csv_in_parts_and_whole(connected: None, monkey
 
 async def test_a_table_streams_as_csv(connected: None) -> None:
     users = await sync_to_async(ledger_rows.make_users)(5)
-    await sync_to_async(ledger_rows.write)(ledger_rows.rows(300, users, 20))
+    await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(300, users, 20))
     rows = list(csv.DictReader(StringIO("".join(await streamed("/admin/usage/csv/user/?period=all")))))
     assert {row["user"] for row in rows} == {*(user.username for user in users), reports.DELETED}
-    assert sum(int(row["calls"]) for row in rows) == (await sync_to_async(sql_totals)()).calls
+    assert sum(int(row["calls"]) for row in rows) == (await sync_to_async(add_up_in_sql)()).calls
 
 
 async def streamed(path: str) -> list[str]:
@@ -292,7 +292,7 @@ def test_the_addresses_are_those_of_the_admin() -> None:
 
 
 def test_each_line_of_a_table_leads_to_its_calls(admin: Client, db: None) -> None:
-    ledger_rows.write(ledger_rows.rows(60, ledger_rows.make_users(3), 3))
+    ledger_rows.write(ledger_rows.make_ledger_rows(60, ledger_rows.make_users(3), 3))
     html = page(admin, period="30", outcome="complete")
     found = {unescape(link) for link in re.findall(r'href="(/admin/usage/calls/[^"]*)"', html)}
     for wanted in ("model=openai%3Agpt-4o", "provider=openai", "user=user-0001", "purpose=answer", "group="):
@@ -304,7 +304,7 @@ def test_each_line_of_a_table_leads_to_its_calls(admin: Client, db: None) -> Non
 
 
 def test_a_line_and_its_list_count_the_same_calls(admin: Client, db: None) -> None:
-    ledger_rows.write(ledger_rows.rows(90, ledger_rows.make_users(3), 3))
+    ledger_rows.write(ledger_rows.make_ledger_rows(90, ledger_rows.make_users(3), 3))
     html = page(admin, period="30")
     for kind in ("purpose", "model", "user"):
         table = html[html.index(f'id="by-{kind}"') :]

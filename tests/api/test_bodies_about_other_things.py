@@ -13,7 +13,7 @@ from chat.api.schema import list_routes
 from chat.models import Conversation, User
 from tests.provider_server import ProviderServer
 from tests.support.site import Json, Site
-from tests.support.sockets import opened, session
+from tests.support.sockets import make_session_headers, open_socket
 
 BODIES = [
     (b"{", "application/json"),
@@ -79,7 +79,7 @@ FRAMES: list[Json] = [
 
 async def test_a_frame_about_what_is_not_there_is_told_so(site: Site, provider: ProviderServer) -> None:
     own, *others = await ask_three(site)
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         for frame in FRAMES:
             name = "conversation" if frame["type"] == "send" else "answer"
             for answer in (own, *others):

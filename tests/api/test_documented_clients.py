@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.provider_server import ProviderServer, Script
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.server import ROOT
 
 TEXT = "Because of the air: Grüße, 東京 and 🚀."
@@ -31,7 +31,7 @@ def test_the_clients_print_the_answer(tmp_path: Path, provider_thread: ProviderS
     clients = dict(re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.DOTALL))
     assert clients.keys() == KINDS.keys()
     environment = {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test"}
-    with prepared("uvicorn", tmp_path, **environment) as (server, token):
+    with serve_new_site("uvicorn", tmp_path, **environment) as (server, token):
         for kind, (program, ending) in KINDS.items():
             if shutil.which(program) is None:
                 continue  # a developer may have no node; CI has

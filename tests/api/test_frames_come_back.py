@@ -11,20 +11,20 @@ import pytest
 from chat.generation.process import get_runner
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.sockets import Socket, made, opened, session
+from tests.support.sockets import Socket, make_session_headers, make_socket, open_socket
 from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
 async def socket(site: Site) -> AsyncIterator[Socket]:
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         yield socket
 
 
 async def test_the_start_has_the_id_and_the_turn_of_its_question(socket: Socket, provider: ProviderServer) -> None:
     turn = str(uuid4())
     await socket.say(type="send", content="Hello", id="q-1", turn=turn)
-    start, *rest = await socket.hear_to_the_end()
+    start, *rest = await socket.receive_to_the_end()
     assert (start["type"], start["id"], start["turn"]) == ("start", "q-1", turn)
     assert not any("id" in frame for frame in rest)
     await socket.say(type="send", content="Hello", id=2, turn=turn, conversation=start["conversation"])
@@ -98,7 +98,7 @@ async def test_a_refusal_says_truly_whether_to_try_again(socket: Socket, provide
 async def test_a_turn_with_another_question_is_refused(socket: Socket, provider: ProviderServer) -> None:
     turn = str(uuid4())
     await socket.say(type="send", content="Hello", turn=turn)
-    await socket.hear_to_the_end()
+    await socket.receive_to_the_end()
     await socket.say(type="send", content="Goodbye", turn=turn)
     refusal = await socket.hear()
     assert (refusal["code"], refusal["field"], refusal["turn"]) == ("turn_taken", "turn", turn)
@@ -115,11 +115,11 @@ async def test_a_position_past_the_end_is_refused(socket: Socket, site: Site) ->
 
 async def test_a_frame_that_is_too_large_closes_with_its_own_code(socket: Socket) -> None:
     await socket.say_text("ü" * 600_000)
-    assert await socket.closed_with() == 1009
+    assert await socket.read_close_code() == 1009
 
 
 async def test_a_handshake_without_a_login_is_a_401(site: Site) -> None:
-    communicator = made({})
+    communicator = make_socket({})
     communicator.scope["extensions"] = {"websocket.http.response": {}}
     await communicator.send_input({"type": "websocket.connect"})
     start = await communicator.receive_output(PATIENCE)

@@ -14,7 +14,7 @@ from tests.provider_server import ProviderServer, Script
 from tests.support import databases
 from tests.support.server import Cluster
 from tests.support.site import Site
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, wait_until
 
 # Said within 2.4 s: five times as long as nobody may be away.
 LONG = Script(text="a b c d e f g h ", chunk_size=2, delay_between=0.3)
@@ -36,14 +36,14 @@ async def test_an_answer_that_is_asked_for_is_not_cut_off(
         await site.get(address)
         return not await Message.objects.live().aexists()
 
-    await eventually(is_over)
+    await wait_until(is_over)
     assert (await site.answer(answer))["status"] == "complete"
 
 
 @pytest.mark.database
 async def test_asking_another_process_counts(tmp_path: Path, provider: ProviderServer) -> None:
     provider.script = Script(text="a b c d e f g h ", chunk_size=2, delay_between=0.8)
-    database, token = databases.tested(tmp_path)
+    database, token = databases.prepare_tested_database(tmp_path)
     environment = {
         "OPENAI_BASE_URL": provider.openai_url,
         "CHAT_MODELS": "openai:gpt-test",
@@ -66,7 +66,7 @@ async def test_asking_another_process_counts(tmp_path: Path, provider: ProviderS
                 await asyncio.sleep(0.3)
                 return (await http.get(address)).json()["status"] not in {"queued", "streaming"}
 
-            await eventually(is_over)
+            await wait_until(is_over)
             found = (await http.get(address)).json()
             assert (found["status"], found["text"]) == ("complete", "a b c d e f g h ")
     finally:

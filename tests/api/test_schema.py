@@ -15,7 +15,7 @@ from chat.api import schema, shapes
 from chat.core import events
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.site import NDJSON, Json, Site
-from tests.support.sockets import opened, session
+from tests.support.sockets import make_session_headers, open_socket
 
 
 def references_in(value: Any) -> set[str]:
@@ -96,9 +96,9 @@ async def test_streams_are_described(site: Site, provider: ProviderServer) -> No
 
 async def test_frames_of_the_socket_are_described(site: Site, provider: ProviderServer) -> None:
     validator = validator_of(await read("/api/schema/events/"))
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello", id="mine")
-        for frame in await socket.hear_to_the_end():
+        for frame in await socket.receive_to_the_end():
             validator.validate(frame)
 
 

@@ -20,7 +20,7 @@ from chat.models import Message
 from chat.observability.circuit import MOMENT, Circuit
 from chatsite import socket_logins
 from tests.support.site import Json, Site
-from tests.support.sockets import Socket, opened, session
+from tests.support.sockets import Socket, make_session_headers, open_socket
 from tests.support.stopped_clock import StoppedClock
 from tests.support.waiting import PATIENCE
 
@@ -84,7 +84,7 @@ def database(monkeypatch: pytest.MonkeyPatch, clock: StoppedClock) -> Database:
 
 @pytest.fixture
 async def socket(site: Site) -> AsyncIterator[Socket]:
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         yield socket
 
 
@@ -117,7 +117,7 @@ async def test_a_frame_is_refused_until_the_database_is_back(
     # A refusal of another kind does not keep the next frame from trying.
     assert (await refusal_of(socket, {"type": "follow", "answer": "x"}))["code"] == "not_found"
     await socket.say(type="send", content="Hello")
-    frames = await socket.hear_to_the_end()
+    frames = await socket.receive_to_the_end()
     assert (frames[0]["type"], frames[-1]["type"]) == ("start", "done")
 
 
@@ -132,7 +132,7 @@ async def test_frames_that_need_no_database_are_served(database: Database, socke
 async def test_a_socket_that_is_opened_meanwhile_is_told_and_closed(
     database: Database, clock: StoppedClock, site: Site, way: str
 ) -> None:
-    headers = session(site) if way == "session" else {"authorization": "Bearer some-token"}
+    headers = make_session_headers(site) if way == "session" else {"authorization": "Bearer some-token"}
     raw = [(name.encode(), value.encode()) for name, value in {"host": "testserver", **headers}.items()]
     database.is_away = True
     for _ in range(10):

@@ -15,8 +15,8 @@ from chat.api.websocket import serve_socket
 from chatsite.servers.request_guard import Guard
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.sockets import session
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.sockets import make_session_headers
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Client:
@@ -55,7 +55,7 @@ async def test_a_socket_ends_with_a_frame_that_cannot_be_sent(
 ) -> None:
     provider.script = Script(text="Because of Rayleigh.", chunk_size=4, gate_after=8)
     client = Client(fail)
-    headers = [(b"host", b"testserver"), (b"cookie", session(site)["cookie"].encode())]
+    headers = [(b"host", b"testserver"), (b"cookie", make_session_headers(site)["cookie"].encode())]
     scope = {"type": "websocket", "path": "/ws/chat/", "headers": headers, "subprotocols": []}
     with caplog.at_level(logging.INFO):
         async with asyncio.timeout(PATIENCE):
@@ -65,5 +65,5 @@ async def test_a_socket_ends_with_a_frame_that_cannot_be_sent(
         async def is_complete() -> bool:
             return bool((await site.answer(client.answer))["status"] == "complete")
 
-        await eventually(is_complete)
+        await wait_until(is_complete)
     assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == levels

@@ -14,13 +14,13 @@ from chat.api import websocket
 from chat.models import ApiToken, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Json, Site
-from tests.support.sockets import Socket, made, opened, session, text_of
+from tests.support.sockets import Socket, join_text, make_session_headers, make_socket, open_socket
 from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
 async def socket(site: Site) -> AsyncIterator[Socket]:
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         yield socket
 
 
@@ -28,10 +28,10 @@ async def test_a_question_is_answered_in_band(socket: Socket, site: Site, provid
     provider.script = Script(text="Because of the air.")
     conversation = await site.conversation()
     await socket.say(type="send", conversation=conversation, content="Why is the sky blue?")
-    frames = await socket.hear_to_the_end()
+    frames = await socket.receive_to_the_end()
     assert (frames[0]["type"], frames[0]["conversation"]) == ("start", conversation)
     assert {frame["answer"] for frame in frames} == {frames[0]["answer"]}
-    assert text_of(frames) == "Because of the air."
+    assert join_text(frames) == "Because of the air."
     assert frames[-1] | {"position": 0} == {
         "type": "done",
         "status": "complete",
@@ -44,7 +44,7 @@ async def test_a_question_is_answered_in_band(socket: Socket, site: Site, provid
 
 async def test_a_question_without_a_conversation_begins_one(socket: Socket, site: Site) -> None:
     await socket.say(type="send", content="Hello")
-    start = (await socket.hear_to_the_end())[0]
+    start = (await socket.receive_to_the_end())[0]
     response = await site.get(f"/api/conversations/{start['conversation']}/")
     assert [message["role"] for message in json.loads(response.content)["messages"]] == ["user", "assistant"]
 
@@ -53,7 +53,7 @@ async def test_the_same_turn_twice_is_one_call(socket: Socket, site: Site, provi
     turn, conversation = str(uuid4()), await site.conversation()
     for _ in range(2):
         await socket.say(type="send", conversation=conversation, content="Once", turn=turn)
-    frames = await socket.hear_to_the_end()
+    frames = await socket.receive_to_the_end()
     assert frames[-1]["type"] == "done"
     assert len(provider.requests) == 1
 
@@ -65,8 +65,8 @@ async def test_following_goes_on_from_a_position(
     provider.script = Script(text="Because of the air.")
     answer = (await site.ask())["id"]
     await socket.say(type="follow", answer=answer, after=after)
-    frames = await socket.hear_to_the_end()
-    assert text_of(frames) == "Because of the air."[after:]
+    frames = await socket.receive_to_the_end()
+    assert join_text(frames) == "Because of the air."[after:]
     assert frames[-1]["position"] == len("Because of the air.") + 2
     assert (frames[0]["type"] == "start") == (after == 0)
 
@@ -94,7 +94,7 @@ async def test_stop_ends_the_answer(socket: Socket, site: Site, provider: Provid
     await socket.say(type="send", content="Count")
     start = await socket.hear()
     await socket.say(type="stop", answer=start["answer"])
-    assert (await socket.hear_to_the_end())[-1]["status"] == "stopped"
+    assert (await socket.receive_to_the_end())[-1]["status"] == "stopped"
 
 
 async def test_those_who_watch_are_told_of_a_new_turn(socket: Socket, site: Site) -> None:
@@ -158,7 +158,7 @@ async def test_a_bad_frame_is_refused_and_the_socket_goes_on(socket: Socket, fra
     refusal = await socket.hear()
     assert (refusal["type"], refusal["code"]) == ("error", code)
     await socket.say(type="send", content="Still there?")
-    assert (await socket.hear_to_the_end())[-1]["type"] == "done"
+    assert (await socket.receive_to_the_end())[-1]["type"] == "done"
 
 
 async def test_frames_that_are_no_json_are_refused(socket: Socket) -> None:
@@ -182,9 +182,9 @@ async def test_a_strangers_answer_is_refused_like_one_that_does_not_exist(
 
 async def test_a_program_comes_with_a_bearer_token(site: Site) -> None:
     token = await sync_to_async(ApiToken.issue)(site.user, "program")
-    async with opened({"authorization": f"Bearer {token}"}) as socket:
+    async with open_socket({"authorization": f"Bearer {token}"}) as socket:
         await socket.say(type="send", content="Hello")
-        assert (await socket.hear_to_the_end())[-1]["type"] == "done"
+        assert (await socket.receive_to_the_end())[-1]["type"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ async def test_a_program_comes_with_a_bearer_token(site: Site) -> None:
     ids=["nobody", "a wrong token", "no such session"],
 )
 async def test_a_socket_without_a_login_is_refused(site: Site, headers: dict[str, str]) -> None:
-    accepted, _ = await made(headers).connect(PATIENCE)
+    accepted, _ = await make_socket(headers).connect(PATIENCE)
     assert not accepted
 
 
@@ -213,7 +213,7 @@ async def test_only_the_sites_own_pages_open_sockets(
     site: Site, settings: Settings, origin: str, is_let_in: bool
 ) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example.org", "https://*.trusted.example"]
-    communicator = made({**session(site), "origin": origin})
+    communicator = make_socket({**make_session_headers(site), "origin": origin})
     accepted, _ = await communicator.connect(PATIENCE)
     assert accepted == is_let_in
     await communicator.disconnect()
@@ -224,9 +224,9 @@ async def test_a_socket_is_cut_off_when_its_user_may_not_go_on(
     site: Site, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr(websocket, "CHECK_EVERY", 0.05)
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         await sync_to_async(end_by)(site, end)
-        assert await socket.closed_with() == websocket.UNAUTHORIZED
+        assert await socket.read_close_code() == websocket.UNAUTHORIZED
 
 
 def end_by(site: Site, end: str) -> None:

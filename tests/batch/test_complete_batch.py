@@ -307,7 +307,7 @@ def test_the_rows_of_a_run_that_was_killed_are_settled_by_the_next(complete: Com
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
     provider: ProviderServer, tmp_path: Path, how: signal.Signals
 ) -> None:
-    database, _ = databases.new(tmp_path)
+    database, _ = databases.prepare_database(tmp_path)
     server = Server("daphne", database, OPENAI_BASE_URL=provider.openai_url, OPENAI_API_KEY="sk-test")
     write(tmp_path / "in.jsonl", *prompts(6))
     out = tmp_path / "out.jsonl"

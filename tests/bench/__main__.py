@@ -34,7 +34,7 @@ from tests.bench.processes import Gauge, listening, load, machine, watching
 from tests.bench.question import LIMITS
 from tests.support import databases
 from tests.support.server import ROOT, FreshServer
-from tests.support.services import Postgres, Redis, free_port
+from tests.support.services import Postgres, Redis, find_free_port
 
 FIRST = 0.2  # seconds that the provider thinks before its first word
 READY = 2.0  # seconds for a client process to be there before its first question, unless `--ready` says otherwise
@@ -203,7 +203,7 @@ class Site:
         if self._broker == "redis":
             self._environment["REDIS_URL"] = self._stack.enter_context(Redis()).url
         postgres = self._stack.enter_context(Postgres()).url if self._database == "postgres" else ""
-        database = databases.new(logs, postgres).database
+        database = databases.prepare_database(logs, postgres).database
         self.server = FreshServer(self._kind, database, logs=logs, **self._environment)
         self._known: list[Visitor] = []
         return self
@@ -283,14 +283,14 @@ def run(
 ) -> list[list[str]]:
     """Measure all targets under all loads; the table's rows, printed as they come."""
     rows: list[list[str]] = []
-    port, between_port = free_port(), free_port()
+    port, between_port = find_free_port(), find_free_port()
     with ExitStack() as stack:
         provider = stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         arguments = ("-m", "tests.bench.pass_through", str(between_port), str(port))
         between = stack.enter_context(listening(*arguments, port=between_port))
         servers = {"the provider": (provider, port), "pass-through": (between, between_port)}
         for name in peers_of:
-            peer_port = free_port()
+            peer_port = find_free_port()
             servers[name] = stack.enter_context(peers.serving(name, peers_from, peer_port, port)), peer_port
         sites = [stack.enter_context(Site(*way[:3], port, way[3])) for way in ways]
         floors: dict[int, float] = {}  # the pass-through's, by the number of streams

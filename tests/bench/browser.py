@@ -27,7 +27,7 @@ from tests.bench.processes import listening, load, machine
 from tests.bench.provider import ENDLESS
 from tests.browser.conftest import FLAGS
 from tests.support.needs import find_chromium
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 AGAIN = 5
 
@@ -243,7 +243,7 @@ def main() -> None:
     longs = [Long(asked.characters, int(rate)) for rate in asked.rates.split(",")]
     longs += [Long(asked.characters, longs[-1].rate, kind) for kind in asked.of.split(",") if kind]
     with ExitStack() as stack:
-        port = free_port()
+        port = find_free_port()
         stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site("daphne", "sqlite", "memory", port))
         rows = measured(site, longs, asked.again)

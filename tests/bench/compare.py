@@ -39,7 +39,7 @@ PATIENCE = 3600
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def read_figures(page: str) -> Figures:
+def make_figures(page: str) -> Figures:
     """Return the figures of a table that `tests.bench` has written; a cell that is no number has none."""
     head, _, *rows = [_split_cells(line) for line in page.splitlines() if line.startswith("|")]
     figures: Figures = {}
@@ -81,7 +81,7 @@ def _run_bench(tree: Path, arguments: Sequence[str]) -> Figures:
         page = Path(directory) / "page.md"
         command = [sys.executable, "-m", "tests.bench", *arguments, "--write", str(page)]
         subprocess.run(command, cwd=tree, stdout=subprocess.DEVNULL, timeout=PATIENCE, check=True)
-        return read_figures(page.read_text())
+        return make_figures(page.read_text())
 
 
 @contextmanager

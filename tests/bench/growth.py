@@ -24,7 +24,7 @@ from tests.bench import tables
 from tests.bench.__main__ import Site
 from tests.bench.client import TARGETS, Job, Visitor, ask_on_page, cookies
 from tests.bench.processes import cpu_seconds, listening, load, machine
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 RATE = 2000
 LENGTH_HEAD = (
@@ -183,7 +183,7 @@ def main() -> None:
     conditions = f"{machine()}. {asked.server}, {asked.database}; medians of {AGAIN} requests."
     print(conditions)
     with ExitStack() as stack:
-        port = free_port()
+        port = find_free_port()
         stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, asked.database, "memory", port))
         text = asyncio.run(measured(site, asked.characters, asked.turns))

@@ -25,7 +25,7 @@ def write_ledger(count: int, users: Sequence[User], days: int) -> int:
     copies = max(0, count // MADE_UP - 1)
     share = days / (copies + 1)
     made = min(count, MADE_UP)
-    ledger_rows.write(ledger_rows.rows(made, users, share, ended_days_ago=days - share))
+    ledger_rows.write(ledger_rows.make_ledger_rows(made, users, share, ended_days_ago=days - share))
     for number in range(1, copies + 1):
         _copy_rows(made, share * number * 86_400)
     with transaction.atomic():

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.bench.__main__ import READY, WARMING, Load, Site, ask
 from tests.bench.client import Target
 from tests.bench.processes import listening, watching
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 RATE = 250  # samples a second
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep py-spy's folded stacks here")
     asked = parser.parse_args()
     with ExitStack() as stack:
-        port = free_port()
+        port = find_free_port()
         stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, "sqlite", "memory", port))
         raw = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "raw"

@@ -32,7 +32,7 @@ import uvloop
 from tests.bench.processes import listening
 from tests.support import databases
 from tests.support.server import ROOT
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 AT_ONCE = 30
 WARMING = AT_ONCE
@@ -186,7 +186,7 @@ def find_database(directory: Path) -> str:
     if url := os.environ.get("DATABASE_URL"):
         subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True)
         return url
-    return f"sqlite:///{databases.new(directory).database}"
+    return f"sqlite:///{databases.prepare_database(directory).database}"
 
 
 def main() -> None:
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="from a page, not over the API")
     parser.add_argument("--limits", action="store_true", help="with every limit of a user, a budget and a chain")
     given = parser.parse_args()
-    port = free_port()
+    port = find_free_port()
     with (
         tempfile.TemporaryDirectory() as directory,
         listening("-m", "tests.bench.provider", str(port), port=port),

@@ -24,7 +24,7 @@ from tests.bench import tables
 from tests.bench.__main__ import CLIENT_STREAMS, READY, Load, Site, run_client
 from tests.bench.client import Job, Reading, Target, Visitor
 from tests.bench.processes import listening, load, machine, watching
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 BUSIEST = 0.1  # of a day's questions are asked in one hour
 THINKING = 3.0  # seconds that a person takes at least before the next question
@@ -147,7 +147,7 @@ def main() -> None:
     asked = parser.parse_args()
     day = Day(asked.conversations, asked.questions, asked.tokens, asked.rate)
     with ExitStack() as stack:
-        port = free_port()
+        port = find_free_port()
         stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, asked.database, asked.broker, port, "on"))
         rows = measure(site, day, asked.share, asked.target)

@@ -21,7 +21,7 @@ from chat.core.transcript import Transcript
 from chat.generation import notifications
 from chat.generation.notifications import Notices
 from tests.support.needs import find_program
-from tests.support.services import Redis, free_port
+from tests.support.services import Redis, find_free_port
 
 PASSWORD = "right-password"
 ANSWER = "answer-1"
@@ -39,7 +39,7 @@ class SecuredRedis(Redis):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tls_port = free_port()
+        self.tls_port = find_free_port()
 
     def _command(self) -> list[str]:
         key, certificate = self.directory / "key.pem", self.directory / "certificate.pem"
@@ -157,7 +157,7 @@ async def test_the_cause_is_named_once(redis: SecuredRedis, cause: str, caplog: 
             port=redis.port,
             tls=redis.tls_port,
             certificate=redis.certificate,
-            free=free_port(),
+            free=find_free_port(),
             http=http.port,
             silent=silent.port,
         )

@@ -10,11 +10,11 @@ def ask(page: Page, question: str = "Why is the sky blue?") -> None:
     page.keyboard.press("Enter")
 
 
-def foot(page: Page, status: str) -> None:
+def expect_foot(page: Page, status: str) -> None:
     expect(page.locator(f".foot[data-status={status}]").last).to_be_visible(timeout=20_000)
 
 
-def thread(page: Page) -> str:
+def read_thread(page: Page) -> str:
     """The conversation as the browser has it, without what htmx and code.js note down for themselves."""
     html: str = page.eval_on_selector(
         "#thread",
@@ -31,7 +31,7 @@ def thread(page: Page) -> str:
     return html
 
 
-def distance(page: Page) -> float:
+def measure_distance(page: Page) -> float:
     """Pixels between what is seen and the end of the conversation."""
     scroller = "const s = document.querySelector('#scroller')"
     found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
 
 from tests.browser.login import Cookies, log_in_once
-from tests.browser.relay import Relay, relay_to
+from tests.browser.relay import Relay, start_relay
 from tests.provider_server import ProviderServer
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.needs import find_chromium
 from tests.support.server import Server
 
@@ -53,7 +53,7 @@ def server(
         **environment,
     }
     directory: Path = tmp_path_factory.mktemp("site")
-    with prepared("daphne", directory, **settings) as (server, _):
+    with serve_new_site("daphne", directory, **settings) as (server, _):
         yield server
 
 
@@ -96,5 +96,5 @@ def page(context: BrowserContext) -> Iterator[Page]:
 @pytest.fixture
 def relay(server: Server) -> Iterator[Relay]:
     """A network between the browser and the server; a page that goes to `relay.url` is behind it."""
-    with relay_to(server.port) as relay:
+    with start_relay(server.port) as relay:
         yield relay

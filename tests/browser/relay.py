@@ -128,7 +128,7 @@ class _Connection:
 
 
 @contextmanager
-def relay_to(port: int) -> Iterator[Relay]:
+def start_relay(port: int) -> Iterator[Relay]:
     relay = Relay(port)
     ready = threading.Event()
     thread = threading.Thread(target=relay.run, args=(ready,), daemon=True)

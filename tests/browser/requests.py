@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Request, WebSocket
 
 
 @contextmanager
-def counted(page: Page, path: str = "") -> Iterator[list[str]]:
+def count_requests(page: Page, path: str = "") -> Iterator[list[str]]:
     """The addresses that the page asks for in this block, sockets too, as far as they contain `path`."""
     addresses: list[str] = []
 

@@ -14,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 from tests.browser.chat_page import ask
 from tests.browser.conftest import FLAGS
 from tests.browser.login import log_in
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.needs import find_chromium
 
 
@@ -22,7 +22,7 @@ def take_screenshot(path: Path) -> None:
     """Ask the demo for its tour and keep what the page shows when the answer has ended."""
     with (
         tempfile.TemporaryDirectory() as directory,
-        prepared("daphne", Path(directory), CHAT_MODELS="demo:tour") as (server, _),
+        serve_new_site("daphne", Path(directory), CHAT_MODELS="demo:tour") as (server, _),
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import ROOT, Server
 
@@ -19,11 +19,11 @@ def test_a_server_that_is_killed_and_comes_back(page: Page, provider: ProviderSe
     expect(page.locator("#connection")).to_contain_text("reconnecting", timeout=15_000)
     expect(page.locator(".text")).to_contain_text("word word")
     server.start()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     expect(page.locator(".foot")).to_contain_text("disappeared")
     expect(page.locator("#connection")).to_be_empty(timeout=10_000)
     page.reload()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
 
 
 def test_a_question_that_cannot_be_sent_is_still_in_the_box(page: Page, server: Server) -> None:
@@ -46,7 +46,7 @@ def test_a_page_loaded_while_an_answer_is_dead_learns_its_end(
     server.kill()
     server.start()
     page.reload()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
 
 
 def test_the_extension_still_calls_its_events_as_the_script_expects() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, distance, foot
+from tests.browser.chat_page import ask, expect_foot, measure_distance
 from tests.provider_server import ProviderServer, Script
 
 
 def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="```python\nprint(1)\n```\n\n- [x] done\n")
     ask(page, "Old wording")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.get_by_role("button", name="Copy python code")).to_be_attached()
     page.evaluate("window.same = true")
     page.keyboard.press("Alt+Shift+C")
@@ -33,7 +33,7 @@ def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page,
     expect(page.locator("#title-menu")).to_be_hidden()
     expect(page.locator(".stop")).to_be_visible()
     page.keyboard.press("Escape")
-    foot(page, "stopped")
+    expect_foot(page, "stopped")
     page.locator(".named button").press("Enter")
     page.get_by_role("link", name="Rename").press("Enter")
     expect(page.locator("#panel #id_title")).to_be_focused()
@@ -47,7 +47,7 @@ def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page,
     expect(page.locator(".wordings .next")).to_be_focused()
     expect(page.locator("#thread .question > p")).to_have_text("Old wording")
     page.locator(".retry").press("Enter")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator("button.retry")).to_be_focused()
     page.locator("#scroller").focus()
     page.keyboard.press("?")
@@ -61,7 +61,7 @@ def test_earlier_turns_come_while_the_place_is_kept(
     """Forty-five turns are three pieces; Home is where browsers hold no view by themselves."""
     provider.script = Script(text="Yes.\n\n" * 8)
     ask(page, "Question 0")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     conversation = page.url.rstrip("/").rpartition("/")[2]
     token = next(cookie["value"] for cookie in context.cookies() if cookie["name"] == "csrftoken")
     for number in range(1, 45):
@@ -70,7 +70,7 @@ def test_earlier_turns_come_while_the_place_is_kept(
         assert sent.ok, sent.text()
     page.reload()
     expect(page.locator(".turn").first).to_contain_text("Question 25")
-    assert distance(page) < 4
+    assert measure_distance(page) < 4
     page.locator("#scroller").focus()
     page.keyboard.press("Home")
     expect(page.locator(".turn").first).to_contain_text("Question 5")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, distance, foot, thread
+from tests.browser.chat_page import ask, expect_foot, measure_distance, read_thread
 from tests.provider_server import ProviderServer, Script
 
 CORPUS = sorted((Path(__file__).parent.parent / "corpus").glob("*.md"))
@@ -23,7 +23,7 @@ def test_the_question_and_a_sign_of_life_are_there_before_the_first_word(page: P
     expect(page.locator("#composer textarea")).to_have_value("")
     expect(page).to_have_url(page.url.split("/c/")[0] + "/c/" + page.url.split("/c/")[1])
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".send")).to_be_visible()
 
 
@@ -33,7 +33,7 @@ def test_words_are_shown_while_the_answer_goes_on(page: Page, provider: Provider
     expect(page.locator(".text")).to_contain_text("One two")
     assert "**" not in page.inner_text(".text")
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text strong")).to_have_text("three")
 
 
@@ -41,10 +41,10 @@ def test_words_are_shown_while_the_answer_goes_on(page: Page, provider: Provider
 def test_the_streamed_page_is_the_reloaded_page(page: Page, provider: ProviderServer, path: Path) -> None:
     provider.script = Script(text=path.read_text(), chunk_size=7, delay_between=0.002)
     ask(page)
-    foot(page, "complete")
-    streamed = thread(page)
+    expect_foot(page, "complete")
+    streamed = read_thread(page)
     page.reload()
-    assert thread(page) == streamed
+    assert read_thread(page) == streamed
 
 
 def test_a_reload_in_the_middle_goes_on(page: Page, provider: ProviderServer) -> None:
@@ -54,10 +54,10 @@ def test_a_reload_in_the_middle_goes_on(page: Page, provider: ProviderServer) ->
     expect(page.locator(".text")).to_contain_text("Paragraph 5")
     page.reload()
     page.wait_for_selector("#thread .text")
-    foot(page, "complete")
-    streamed = thread(page)
+    expect_foot(page, "complete")
+    streamed = read_thread(page)
     page.reload()
-    assert thread(page) == streamed
+    assert read_thread(page) == streamed
     assert page.locator(".text p").count() == 30
 
 
@@ -70,7 +70,7 @@ def test_two_tabs_show_the_same(page: Page, context: BrowserContext, provider: P
     expect(other.locator(".text")).to_contain_text("one")
     provider.release()
     for tab in (page, other):
-        foot(tab, "complete")
+        expect_foot(tab, "complete")
     assert page.inner_html(".text") == other.inner_html(".text")
 
 
@@ -79,7 +79,7 @@ def test_stop_keeps_what_was_said(page: Page, provider: ProviderServer) -> None:
     ask(page)
     expect(page.locator(".text")).to_contain_text("One two")
     page.click(".stop")
-    foot(page, "stopped")
+    expect_foot(page, "stopped")
     expect(page.locator(".foot")).to_contain_text("8 characters kept")
     expect(page.locator(".send")).to_be_visible()
 
@@ -88,10 +88,10 @@ def test_an_interrupted_answer_is_retried_in_its_place(page: Page, provider: Pro
     provider.enqueue(Script(text="Half of it is", drop_after=8))
     provider.script = Script(text="All of it.")
     ask(page)
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     expect(page.locator(".foot")).to_contain_text("8 characters kept")
     page.click(".retry")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".answer")).to_have_count(1)
     expect(page.locator(".text")).to_have_text("All of it.")
     expect(page.locator(".foot")).to_contain_text("Attempt 2 of 2")
@@ -102,7 +102,7 @@ def test_silence_is_said(page: Page, provider: ProviderServer) -> None:
     ask(page)
     expect(page.locator(".notice")).to_contain_text("silent", timeout=10_000)
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".notice")).to_be_empty()
 
 
@@ -124,7 +124,7 @@ def test_a_question_during_an_answer_stays_in_the_box(page: Page, provider: Prov
     expect(page.locator("#composer textarea")).to_have_value("And another one?")
     expect(page.locator("#thread .turn")).to_have_count(1)
     page.click(".stop")
-    foot(page, "stopped")
+    expect_foot(page, "stopped")
 
 
 def test_hostile_text_runs_nothing_and_loads_nothing(page: Page, provider: ProviderServer) -> None:
@@ -136,7 +136,7 @@ def test_hostile_text_runs_nothing_and_loads_nothing(page: Page, provider: Provi
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     ask(page, '<img src=y onerror="window.hit = 4">')
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.reload()
     assert page.evaluate("window.hit") is None
     assert page.locator("#thread img, #thread script, #thread [hx-get]").count() == 0
@@ -149,20 +149,20 @@ def test_the_view_follows_the_text_unless_the_reader_has_scrolled_up(page: Page,
     ask(page)
     expect(page.locator(".text")).to_contain_text("Paragraph 80.")
     page.wait_for_timeout(300)
-    assert distance(page) < 60
+    assert measure_distance(page) < 60
     page.hover("#scroller")
     page.mouse.wheel(0, -800)
     page.wait_for_timeout(300)
-    assert distance(page) > 300
+    assert measure_distance(page) > 300
     provider.release()
     expect(page.locator(".foot[data-status=complete]")).to_be_attached(timeout=20_000)
-    assert distance(page) > 300
+    assert measure_distance(page) > 300
 
 
 def test_code_is_copied_as_it_was_written(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="```python\nif a < b:\n    print('x')\n```\n")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.click(".code .copy")
     expect(page.locator(".code .copy")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    print('x')\n"
@@ -171,7 +171,7 @@ def test_code_is_copied_as_it_was_written(page: Page, provider: ProviderServer) 
 def test_an_answer_is_copied_as_markdown(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="Some **bold** words")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.click("[data-copy-answer]")
     expect(page.locator("[data-copy-answer]")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "Some **bold** words"
@@ -180,7 +180,7 @@ def test_an_answer_is_copied_as_markdown(page: Page, provider: ProviderServer) -
 def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three", chunk_size=4)
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator("#announcer")).to_contain_text("complete")
     assert "One" not in page.inner_text("#announcer")
 
@@ -192,7 +192,7 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
         text="x" * 300 + "\n\n| " + " | ".join("column" for _ in range(20)) + " |\n|" + "---|" * 20 + "\n"
     )
     ask(page, "y" * 200)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.querySelector('#scroller').scrollWidth") <= width
 
@@ -217,7 +217,7 @@ def test_keys_of_an_input_method_neither_stop_nor_send(
     composing(page, "Escape", **fields)
     composing(page, "Enter", **fields)
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     composing(page, "Enter", **fields)
     expect(page.locator("#composer textarea")).to_have_value("にほん")
     expect(page.locator("#thread .turn")).to_have_count(1)
@@ -235,7 +235,7 @@ def test_an_input_method_that_is_real_keeps_its_escape(page: Page, provider: Pro
     expect(page.locator(".stop")).to_be_visible()
     method.send("Input.insertText", {"text": "日本"})
     page.keyboard.press("Escape")
-    foot(page, "stopped")
+    expect_foot(page, "stopped")
 
 
 def test_a_rating_moves_nothing_and_leaves_the_keyboard_and_the_later_turns_where_they_are(

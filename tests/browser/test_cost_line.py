@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 
@@ -20,7 +20,7 @@ def test_a_dear_question_is_estimated_while_it_is_written(page: Page, provider: 
     height = composer.evaluate("each => each.offsetHeight")
     expect(line).to_contain_text("left today")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(line).to_contain_text("so far")
     said = line.inner_text()
     assert composer.evaluate("each => each.offsetHeight") == height

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 THINKING, PLAIN = "anthropic:claude-sonnet-5-5", "openai:gpt-4o"
@@ -34,7 +34,7 @@ def test_the_keyboard_alone_chooses_an_effort_and_the_answer_shows_it(page: Page
     page.keyboard.type("t")
     expect(page.locator("#id_effort")).to_have_value("thorough")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".facts")).to_contain_text("Thorough (max)")
     page.reload()
     expect(page.locator("#id_effort")).to_have_value("thorough")

@@ -6,7 +6,7 @@ import time
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 TEXT = "".join(f"{number} " for number in range(10))
@@ -29,7 +29,7 @@ def test_eight_tabs_stream_and_the_site_still_answers(
     assert time.monotonic() - began < 5
     provider.release()
     for tab in tabs:
-        foot(tab, "complete")
+        expect_foot(tab, "complete")
         expect(tab.locator(".text")).to_have_text(TEXT.strip())
         expect(tab.locator("#connection")).to_be_empty()
 
@@ -52,4 +52,4 @@ def test_a_tab_that_gives_way_still_reads_along(page: Page, context: BrowserCont
         assert words[:-1] == [str(number) for number in range(len(words) - 1)]
     for tab in tabs:
         tab.click(".stop")
-        foot(tab, "stopped")
+        expect_foot(tab, "stopped")

@@ -7,9 +7,9 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.browser.relay import Relay
-from tests.browser.requests import counted
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Server
 
@@ -47,7 +47,7 @@ def test_a_page_without_a_session_says_so_and_hardly_asks(
     streaming(page, provider, relay)
     end_session(server, relay)
     expect(page.locator("#connection")).to_contain_text("You are logged out")
-    with counted(page) as requests:
+    with count_requests(page) as requests:
         page.wait_for_timeout(12_000)
     assert len(requests) <= 2
     expect(page.locator("#connection")).to_contain_text("You are logged out")
@@ -65,7 +65,7 @@ def test_the_page_goes_on_within_two_seconds_of_a_login_in_another_tab(
     expect(page.locator("#connection")).to_contain_text("You are logged out", timeout=20_000)
     log_in(context, relay.url)
     began = time.monotonic()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert time.monotonic() - began < 2
     expect(page.locator(".text")).to_have_text("one two three")
     expect(page.locator("#connection")).to_be_empty(timeout=10_000)
@@ -90,7 +90,7 @@ def test_a_question_that_was_refused_for_want_of_a_login_is_sent_after_it(
     ask(page, "Is anyone there?")
     expect(page.locator("#connection")).to_contain_text("You are logged out")
     expect(page.locator("#composer textarea")).to_have_value("Is anyone there?")
-    with counted(page) as requests:
+    with count_requests(page) as requests:
         page.wait_for_timeout(5000)
     assert requests == []
     log_in(context, server.url)
@@ -98,7 +98,7 @@ def test_a_question_that_was_refused_for_want_of_a_login_is_sent_after_it(
     page.bring_to_front()
     page.focus("#composer textarea")
     page.keyboard.press("Enter")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator("#thread .question > p")).to_have_text("Is anyone there?")
     expect(page.locator("#composer-error")).to_be_empty()
 
@@ -110,7 +110,7 @@ def test_the_login_form_never_lands_in_the_conversation(
     """htmx follows redirects: what the page loads for itself is refused without one."""
     provider.script = Script(text="Yes.")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     server.manage("shell", "-c", END_SESSIONS)
     page.evaluate("path => htmx.ajax('GET', location.pathname + path, {target: '#thread', source: '#thread'})", path)
     expect(page.locator("#connection")).to_contain_text("You are logged out")
@@ -123,7 +123,7 @@ def test_an_answer_that_is_gone_is_asked_for_once(
 ) -> None:
     streaming(page, provider, relay)
     server.manage("shell", "-c", "from chat.models import Conversation; Conversation.objects.all().delete()")
-    with counted(page, "/stream/") as requests:
+    with count_requests(page, "/stream/") as requests:
         relay.cut()
         relay.mend()
         expect(page.locator("#connection")).to_contain_text("This answer is no longer available")
@@ -153,6 +153,6 @@ def test_a_page_that_has_gone_on_with_another_login_is_not_called_logged_out(
     server.manage("shell", "-c", END_SESSIONS)
     log_in(context, server.url)
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.wait_for_timeout(15_000)
     expect(page.locator("#connection")).to_be_empty()

@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.chat_page import ask, foot, thread
+from tests.browser.chat_page import ask, expect_foot, read_thread
 from tests.provider_server import ProviderServer, Script
 
 TEXT = "One two **three** four"
@@ -46,11 +46,11 @@ def test_a_page_that_is_loaded_in_the_middle_of_an_answer_follows_it(
     page.reload(wait_until="commit")
     expect(page.locator(".text")).to_have_text("One")
     provider.release()
-    foot(page, "complete")
-    streamed = thread(page)
+    expect_foot(page, "complete")
+    streamed = read_thread(page)
     page.unroute_all()
     page.reload()
-    assert thread(page) == streamed
+    assert read_thread(page) == streamed
 
 
 def test_a_key_whose_script_cannot_be_loaded_says_so(page: Page) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Server
 
@@ -31,7 +31,7 @@ def test_a_refused_question_stays_in_the_box_and_can_be_sent_later(
     provider.script = Script(text="Yes.")
     limit(server, 1)
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     ask(page, "And a question that took long to write?")
     expect(page.locator("#composer-error")).to_contain_text("You have used this minute's 1 request. You can go on in")
     expect(page.locator("#composer textarea")).to_have_value("And a question that took long to write?")
@@ -44,7 +44,7 @@ def test_a_refused_question_stays_in_the_box_and_can_be_sent_later(
     expect(page.locator("#thread .turn")).to_have_count(2)
     expect(page.locator("#composer-error")).to_be_empty()
     expect(page.locator("#composer textarea")).to_have_value("")
-    foot(page, "complete")
+    expect_foot(page, "complete")
 
 
 @pytest.mark.parametrize("width", [320, 390, 1100])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, distance, foot, thread
+from tests.browser.chat_page import ask, expect_foot, measure_distance, read_thread
 from tests.provider_server import ProviderServer, Script
 
 LONG = {
@@ -37,16 +37,16 @@ def test_the_view_follows_the_end_and_a_reload_shows_the_same(page: Page, provid
             "() => { const s = document.querySelector('#scroller'); "
             "return s.scrollHeight - s.scrollTop - s.clientHeight < 4 }"
         )
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.wait_for_timeout(300)
-    assert distance(page) < 4
+    assert measure_distance(page) < 4
     assert page.locator(".stretch").count() > 1
-    streamed = thread(page)
+    streamed = read_thread(page)
     page.reload()
     expect(page.locator(".foot")).to_be_in_viewport()
     page.wait_for_timeout(300)
-    assert distance(page) < 4
-    assert thread(page) == streamed
+    assert measure_distance(page) < 4
+    assert read_thread(page) == streamed
 
 
 @pytest.mark.parametrize("kind", ["paragraphs", "list"])
@@ -64,13 +64,13 @@ def test_the_view_holds_still_for_a_reader(page: Page, provider: ProviderServer,
     expect(page.locator(".foot[data-status=complete]")).to_be_attached(timeout=20_000)
     page.wait_for_timeout(300)
     assert page.evaluate(IN_SIGHT) == seen
-    assert distance(page) > 2500
+    assert measure_distance(page) > 2500
 
 
 def test_a_block_of_code_of_many_screens_is_copied_whole(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text=f"```\nshort\n```\nAnd:\n\n{LONG['code']}\n```\nlast\n```\n", chunk_size=500)
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     long = LONG["code"].removeprefix("```python\n").removesuffix("```\n")
     for number, code in enumerate(["short\n", long, "last\n"]):
         page.locator(".code .copy").nth(number).click()
@@ -81,7 +81,7 @@ def test_a_block_of_code_of_many_screens_is_copied_whole(page: Page, provider: P
 def test_text_out_of_sight_is_found_and_printed(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text=LONG["paragraphs"], chunk_size=500)
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     page.reload()
     expect(page.locator(".foot")).to_be_in_viewport()
     assert page.evaluate("window.find('about part 7.', false, false, true)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 LONG = "openai:a-model-with-a-very-long-name-and-a-version-2026-11-28-preview-instruct"
@@ -41,7 +41,7 @@ def test_a_long_name_leaves_send_and_stop_on_the_screen(page: Page, provider: Pr
     assert_inside(page.locator(".stop"), width)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
 
 
 def test_two_models_of_one_name_are_told_apart_open_and_closed(page: Page) -> None:
@@ -57,6 +57,6 @@ def test_a_new_chat_begins_with_the_model_that_was_asked_last(page: Page, provid
         page.goto("/")
         page.select_option("#id_model", model)
         ask(page)
-        foot(page, "complete")
+        expect_foot(page, "complete")
         page.goto("/")
         expect(page.locator("#id_model")).to_have_value(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 
@@ -28,7 +28,7 @@ def test_questions_of_two_tabs_wait_and_are_asked_in_order(
     for tab in (page, other):
         expect(tab.locator("#thread .question > p")).to_have_text(["Zero", "First", "Second"])
         expect(tab.locator("#queue li")).to_have_count(0)
-    foot(page, "complete")
+    expect_foot(page, "complete")
 
 
 def test_ctrl_enter_stops_the_answer_and_sends_at_once(page: Page, provider: ProviderServer) -> None:

@@ -6,9 +6,9 @@ import time
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.browser.relay import Relay
-from tests.browser.requests import counted
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 
 
@@ -23,13 +23,13 @@ def test_a_page_that_is_online_again_goes_on_within_two_seconds(
     relay.cut()
     expect(page.locator("#connection")).to_contain_text("You are offline")
     provider.release()
-    with counted(page) as requests:
+    with count_requests(page) as requests:
         page.wait_for_timeout(4000)
     assert requests == []
     relay.mend()
     began = time.monotonic()
     context.set_offline(False)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert time.monotonic() - began < 2
     expect(page.locator(".text")).to_have_text("one two three")
     expect(page.locator("#connection")).to_be_empty(timeout=10_000)
@@ -44,7 +44,7 @@ def test_text_that_still_arrives_is_shown_whatever_the_browser_believes(
     expect(page.locator(".text")).to_contain_text("one")
     context.set_offline(True)
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     context.set_offline(False)
 
 

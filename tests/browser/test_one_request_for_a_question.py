@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
-from tests.browser.requests import counted
+from tests.browser.chat_page import ask, expect_foot
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 
 ROUND_TRIP = 700  # milliseconds
@@ -13,18 +13,18 @@ ROUND_TRIP = 700  # milliseconds
 
 def test_the_answer_comes_on_the_connection_of_its_question(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three")
-    with counted(page, "/stream/") as streams, counted(page, "/send/") as sent:
+    with count_requests(page, "/stream/") as streams, count_requests(page, "/send/") as sent:
         ask(page)
-        foot(page, "complete")
+        expect_foot(page, "complete")
     assert (len(sent), streams) == (1, [])
     expect(page.locator(".text")).to_have_text("One two three")
     provider.script = Script(text="Otherwise " * 40, chunk_size=10, eof_after=150)
-    with counted(page, "/stream/") as streams:
+    with count_requests(page, "/stream/") as streams:
         page.get_by_role("button", name="Retry", exact=True).click()
-        foot(page, "interrupted")
+        expect_foot(page, "interrupted")
         provider.script = Script(text="and the end")
         page.get_by_role("button", name="Continue").click()
-        foot(page, "complete")
+        expect_foot(page, "complete")
     assert streams == []
     expect(page.locator(".parts")).to_contain_text("and the end")
 
@@ -33,11 +33,11 @@ def test_a_question_from_a_page_that_lost_its_stream_goes_on_by_itself(page: Pag
     provider.script = Script(text="One two", chunk_size=4, gate_after=4)
     ask(page)
     expect(page.locator(".text")).to_have_text("One")
-    with counted(page, "/stream/?after=4") as streams:
+    with count_requests(page, "/stream/?after=4") as streams:
         page.context.set_offline(True)
         page.context.set_offline(False)
         provider.release()
-        foot(page, "complete")
+        expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("One two")
     assert len(streams) <= 1
 
@@ -64,4 +64,4 @@ def test_the_first_word_comes_within_one_round_trip(page: Page, provider: Provid
     ms = page.evaluate(SEND)
     print("MS", ms)
     assert ROUND_TRIP < ms < 2 * ROUND_TRIP
-    foot(page, "complete")
+    expect_foot(page, "complete")

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, WebSocketRoute, expect
 
-from tests.browser.chat_page import ask, foot, thread
+from tests.browser.chat_page import ask, expect_foot, read_thread
 from tests.browser.relay import Relay
-from tests.browser.requests import counted
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Server
 
@@ -23,7 +23,7 @@ def other(context: BrowserContext, page: Page, provider: ProviderServer) -> Page
     """A second tab, and both show a conversation with one turn."""
     provider.script = Script(text="Yes.")
     ask(page, "The first question")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     other = context.new_page()
     other.goto(page.url)
     return other
@@ -39,9 +39,9 @@ def test_a_turn_streams_in_the_other_tab_too(page: Page, other: Page, provider: 
     for tab in (page, other):
         expect(tab.locator(".foot[data-status=complete]")).to_have_count(2)
         expect(tab.locator(".turn")).to_have_count(2)
-    assert thread(page) == thread(other)
+    assert read_thread(page) == read_thread(other)
     other.reload()
-    assert thread(page) == thread(other)
+    assert read_thread(page) == read_thread(other)
 
 
 def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(
@@ -50,7 +50,7 @@ def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(
     """The other tab's scripts come only after the question was asked and answered."""
     provider.script = Script(text="Yes.")
     ask(page, "The first question")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     other = context.new_page()
     held: list[Route] = []
     other.route(re.compile(r"/news\b[^/]*\.js"), lambda route: held.append(route))  # noqa: PLW0108 - as below
@@ -61,7 +61,7 @@ def test_a_turn_between_the_making_of_a_page_and_its_watch_is_shown(
     for script in held:
         script.continue_()
     expect(other.locator(".foot[data-status=complete]")).to_have_count(2)
-    assert thread(page) == thread(other)
+    assert read_thread(page) == read_thread(other)
 
 
 def test_the_tab_that_asks_shows_the_turn_once(page: Page, other: Page) -> None:
@@ -71,7 +71,7 @@ def test_the_tab_that_asks_shows_the_turn_once(page: Page, other: Page) -> None:
             expect(tab.locator(".foot[data-status=complete]")).to_have_count(number)
     for tab in (page, other):
         expect(tab.locator(".turn")).to_have_count(4)
-    assert thread(page) == thread(other)
+    assert read_thread(page) == read_thread(other)
 
 
 def test_a_notice_that_overtakes_its_response_shows_the_turn_once(page: Page, other: Page, server: Server) -> None:
@@ -97,7 +97,7 @@ def test_a_question_whose_response_was_lost_is_recognised(page: Page, other: Pag
     page.route("**/send/", lose)
     ask(page, "And then?")
     expect(page.locator(".turn")).to_have_count(2)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator("#composer-error")).to_be_empty()
     expect(page.locator("#composer textarea")).to_have_value("")
     page.unroute("**/send/")
@@ -110,7 +110,7 @@ def test_a_draft_in_the_other_tab_stays_and_can_be_sent(page: Page, other: Page)
     other.fill("#composer textarea", "Something else")
     ask(page, "And then?")
     expect(other.locator(".turn")).to_have_count(2)
-    foot(other, "complete")
+    expect_foot(other, "complete")
     expect(other.locator("#composer textarea")).to_have_value("Something else")
     other.press("#composer textarea", "Enter")
     for tab in (page, other):
@@ -136,14 +136,14 @@ def test_a_turn_on_another_branch_brings_its_branch(page: Page, other: Page, pro
     page.click(".retry")
     for tab in (page, other):
         expect(tab.locator(".text")).to_have_text("No.")
-        foot(tab, "complete")
+        expect_foot(tab, "complete")
     page.click(".previous")
     expect(page.locator(".text")).to_have_text("Yes.")
     ask(page, "And then?")
     for tab in (page, other):
         expect(tab.locator(".turn")).to_have_count(2)
         expect(tab.locator(".text").first).to_have_text("Yes.")
-    foot(other, "complete")
+    expect_foot(other, "complete")
 
 
 def test_a_new_conversation_appears_in_the_list_of_a_new_chat(page: Page, context: BrowserContext) -> None:
@@ -162,7 +162,7 @@ def test_a_new_conversation_appears_in_the_list_of_a_new_chat(page: Page, contex
 def test_questions_of_a_program_are_shown_too(page: Page, server: Server, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
     ask(page, "The first question")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     token = server.manage("apitoken", "demo")
     address = f"{server.url}/api/conversations/{page.url.split('/')[-2]}/messages/"
     httpx2.post(address, json={"content": "From a program"}, headers={"Authorization": f"Bearer {token}"})
@@ -183,7 +183,7 @@ def test_questions_asked_while_the_socket_was_away_are_fetched(
     relay.mend()
     other.clock.fast_forward(60_000)
     expect(other.locator(".turn")).to_have_count(3, timeout=10_000)
-    assert thread(other) == thread(page)
+    assert read_thread(other) == read_thread(page)
     expect(other.locator("#connection")).to_be_empty()
 
 
@@ -191,9 +191,9 @@ def test_without_sockets_the_page_works_and_hardly_asks(page: Page, provider: Pr
     provider.script = Script(text="Yes.")
     page.route_web_socket("**/ws/chat/", lambda socket: socket.close())
     page.goto("/")
-    with counted(page, "/ws/") as requests:
+    with count_requests(page, "/ws/") as requests:
         ask(page)
-        foot(page, "complete")
+        expect_foot(page, "complete")
         page.wait_for_timeout(15_000)
     assert len(requests) <= 3
     expect(page.locator("#connection")).to_be_empty()
@@ -211,7 +211,7 @@ def test_a_new_title_is_shown_where_its_conversation_is(page: Page, provider: Pr
     page.route_web_socket("**/ws/chat/", serve)
     page.goto("/")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert [json.loads(frame)["type"] for frame in sent] == ["watch"]
     conversation = page.url.split("/")[-2]
     for shown, title in ((str(uuid.uuid4()), "Another"), (conversation, "Light and air")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 # Where each character of an element stands.
@@ -22,7 +22,7 @@ LEFTS = """element => {
 def test_a_command_in_an_arabic_sentence_reads_from_left_to_right(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="شغل `./run.sh -v --all` الآن")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     code = page.locator(".answer .text code")
     expect(code).to_have_text("./run.sh -v --all")
     lefts: list[float] = code.evaluate(LEFTS)
@@ -34,7 +34,7 @@ def test_a_command_in_an_arabic_sentence_reads_from_left_to_right(page: Page, pr
 def test_a_command_that_begins_an_arabic_sentence_does_not_turn_it(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="`./run.sh` هو الأمر")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     code, sentence = page.locator(".answer .text code").bounding_box(), page.locator(".answer .text p").bounding_box()
     assert code
     assert sentence
@@ -44,7 +44,7 @@ def test_a_command_that_begins_an_arabic_sentence_does_not_turn_it(page: Page, p
 def test_equations_meet_at_their_sign(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text=r"$$\begin{aligned} f &= x + 3 \\ y + 100000 &= d \\ &= e \end{aligned}$$")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     signs = page.locator(".answer .text mo", has_text="=").all()
     assert len(signs) == 3
     lefts = [box["x"] for sign in signs if (box := sign.bounding_box())]

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
 
 
@@ -15,7 +15,7 @@ def test_the_keyboard_alone_finds_and_opens_a_message(page: Page, provider: Prov
     sky, rayleigh = f"sky{uuid4().hex[:8]}", f"rayleigh{uuid4().hex[:8]}"  # a second try finds nothing of the first
     provider.script = Script(text=f"Because of {rayleigh}.\n\n" + "Much more of it.\n\n" * 60)
     ask(page, f"Why is the {sky} blue?")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     provider.script = Script(text="Another answer.\n\n" * 60)
     ask(page, "And at night?")
     expect(page.locator(".foot[data-status=complete]")).to_have_count(2, timeout=20_000)
@@ -49,7 +49,7 @@ def test_the_keyboard_alone_finds_and_opens_a_message(page: Page, provider: Prov
 def test_without_javascript_the_field_leads_to_a_page(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="A needle.")
     ask(page, "What is in the haystack?")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     browser = page.context.browser
     assert browser is not None
     plain = browser.new_context(

@@ -6,9 +6,9 @@ import time
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.browser.relay import Relay
-from tests.browser.requests import counted
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Server
 
@@ -21,11 +21,11 @@ def test_the_answer_ends_honestly_and_its_text_is_kept(page: Page, provider: Pro
     expect(page.locator(".text")).to_contain_text("word word")
     server.terminate(15)
     server.start()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     expect(page.locator(".foot")).to_contain_text("server_restart")
     shown = page.inner_text(".text")
     page.reload()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     assert page.inner_text(".text") == shown
     assert shown.startswith("word word")
 
@@ -36,10 +36,10 @@ def test_the_same_page_asks_the_new_server(page: Page, provider: ProviderServer,
     expect(page.locator(".text")).to_contain_text("word word")
     server.terminate(15)
     server.start()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     provider.script = Script(text="All of it.")
     page.click(".retry")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("All of it.")
 
 
@@ -60,7 +60,7 @@ def test_an_answer_goes_on_within_two_seconds_of_the_network(
         page.wait_for_function("length => document.querySelector('.text').innerText.length > length", arg=len(before))
         assert time.monotonic() - began < 2
     page.click(".stop")
-    foot(page, "stopped")
+    expect_foot(page, "stopped")
     numbers = page.inner_text(".text").split()
     assert len(numbers) > 10
     assert numbers[:-1] == [str(number) for number in range(len(numbers) - 1)]
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_said_and_not_asked_for_without_end(
     expect(page.locator(".text")).to_contain_text("word word")
     relay.cut()
     expect(page.locator("#connection")).to_contain_text("Connection lost, reconnecting", timeout=2000)
-    with counted(page, "/stream/") as requests:
+    with count_requests(page, "/stream/") as requests:
         page.wait_for_timeout(10_000)
     assert 5 <= len(requests) <= 15
     relay.mend()
@@ -99,7 +99,7 @@ def test_a_connection_that_is_mended_at_once_is_not_worth_a_word(
             new MutationObserver(() => said.push(bar.textContent)).observe(bar, {childList: true});
         }"""
     )
-    with counted(page, "/stream/") as requests:
+    with count_requests(page, "/stream/") as requests:
         relay.cut()
         relay.mend()
         page.wait_for_timeout(3000)

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.browser.login import Cookies, log_in_once
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Server
@@ -37,7 +37,7 @@ def title(page: Page, provider: ProviderServer) -> str:
     provider.script = Script(text="Yes.")
     title = f"What is {uuid.uuid4()}?"
     ask(page, title)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     return title
 
 

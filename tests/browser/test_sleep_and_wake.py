@@ -7,9 +7,9 @@ import time
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot
+from tests.browser.chat_page import ask, expect_foot
 from tests.browser.relay import Relay
-from tests.browser.requests import counted
+from tests.browser.requests import count_requests
 from tests.provider_server import ProviderServer, Script
 
 HEARTBEAT = 2
@@ -38,7 +38,7 @@ def test_a_page_that_slept_goes_on_within_two_seconds(page: Page, provider: Prov
     assert "three" not in page.inner_text(".text")
     began = time.monotonic()
     page.clock.fast_forward(3_600_000)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert time.monotonic() - began < 2
     expect(page.locator(".text")).to_have_text("one two three")
 
@@ -55,7 +55,7 @@ def test_a_frozen_page_catches_up_within_two_seconds(
     time.sleep(3 * HEARTBEAT)
     tools.send("Page.setWebLifecycleState", {"state": "active"})
     began = time.monotonic()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert time.monotonic() - began < 2
     expect(page.locator(".text")).to_have_text("one two three")
 
@@ -67,7 +67,7 @@ def test_a_stream_that_says_nothing_for_two_heartbeats_is_asked_for_again(
     relay.sleep()
     provider.release()
     began = time.monotonic()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert time.monotonic() - began < 3 * HEARTBEAT + 2
     expect(page.locator(".text")).to_have_text("one two three")
 
@@ -78,17 +78,17 @@ def test_dead_connections_in_the_pool_of_the_browser_are_found_out(
     streaming(page, provider, relay)
     relay.swallow()
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("one two three")
 
 
 def test_a_silent_model_is_no_dead_stream(page: Page, provider: ProviderServer, relay: Relay) -> None:
     streaming(page, provider, relay)
-    with counted(page, "/stream/") as requests:
+    with count_requests(page, "/stream/") as requests:
         page.wait_for_timeout(5 * HEARTBEAT * 1000)
     assert requests == []
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
 
 
 def test_a_page_that_is_gone_back_to_goes_on(page: Page, provider: ProviderServer, relay: Relay) -> None:
@@ -97,5 +97,5 @@ def test_a_page_that_is_gone_back_to_goes_on(page: Page, provider: ProviderServe
     page.goto("about:blank")
     provider.release()
     page.go_back()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("one two three")

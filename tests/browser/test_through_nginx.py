@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, foot, thread
+from tests.browser.chat_page import ask, expect_foot, read_thread
 from tests.browser.login import log_in
 from tests.provider_server import ProviderServer, Script
 from tests.support import databases
 from tests.support.nginx import SERVED_BY, Nginx
 from tests.support.server import Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import block_until
 
 PARAGRAPHS = "\n\n".join(f"Paragraph *{number}* with some words." for number in range(40))
 
@@ -46,7 +46,7 @@ def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactor
         "CHAT_LEASE": "3",
         "CHAT_FINISH_LOST": "0",  # what a page shows of an answer that nobody continues is tried here
     }
-    database, _ = databases.new(directory)
+    database, _ = databases.prepare_database(directory)
     servers = [Server("daphne", database, logs=directory, **environment) for _ in range(2)]
     nginx = Nginx(directory, [server.port for server in servers])
     for server in servers:
@@ -81,14 +81,14 @@ def test_the_first_word_is_shown_while_the_provider_holds_the_rest_back(page: Pa
     expect(page.locator(".text")).to_have_text("One")
     expect(page.locator(".foot[data-status=complete]")).to_have_count(0)
     provider.release()
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("One two three four")
 
 
 def test_the_page_its_files_and_its_stream_come_over_http_2(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="One two")
     ask(page)
-    foot(page, "complete")
+    expect_foot(page, "complete")
     assert protocols(page) == {"h2"}
 
 
@@ -121,15 +121,15 @@ def test_a_reload_in_the_middle_resumes_at_either_process(
             page.reload()
             expect(page.locator(".text")).to_contain_text(f"Paragraph {seen}")
             expect(page.locator(".wire")).to_have_count(1)
-            if set(deployment.nginx.served_by(stream)) == both:
+            if set(deployment.nginx.find_serving_ports(stream)) == both:
                 break
         provider.release()
-    foot(page, "complete")
-    streamed = thread(page)
+    expect_foot(page, "complete")
+    streamed = read_thread(page)
     page.reload()
-    assert thread(page) == streamed
+    assert read_thread(page) == streamed
     assert page.locator(".text p").count() == 40
-    assert set(deployment.nginx.served_by(stream)) == both
+    assert set(deployment.nginx.find_serving_ports(stream)) == both
 
 
 def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_the_other(
@@ -151,17 +151,17 @@ def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_th
     bystander.kill()
     provider.release()
     for tab in tabs:
-        foot(tab, "complete")
+        expect_foot(tab, "complete")
         assert tab.locator(".text p").count() == 40
         expect(tab.locator("#connection")).to_be_empty(timeout=10_000)
-    assert len({thread(tab) for tab in tabs}) == 1
-    assert bystander.port in deployment.nginx.served_by(stream)
+    assert len({read_thread(tab) for tab in tabs}) == 1
+    assert bystander.port in deployment.nginx.find_serving_ports(stream)
 
 
 def wait_until_kept(page: Page, words: str) -> None:
     """Until the database has these words: without Redis, what no checkpoint has dies with its process."""
     answer = (page.get_attribute(".answer", "id") or "").removeprefix("answer-")
-    wait_until(lambda: words in page.request.get(f"/api/answers/{answer}/").json()["text"])
+    block_until(lambda: words in page.request.get(f"/api/answers/{answer}/").json()["text"])
 
 
 def test_a_page_whose_answer_died_with_its_process_learns_so_from_the_other(
@@ -172,11 +172,11 @@ def test_a_page_whose_answer_died_with_its_process_learns_so_from_the_other(
     expect(page.locator(".text")).to_contain_text("Paragraph 3")
     wait_until_kept(page, "Paragraph *3*")
     producer.kill()
-    foot(page, "interrupted")
+    expect_foot(page, "interrupted")
     expect(page.locator(".text")).to_contain_text("Paragraph 3")
     provider.script = Script(text="All of it.")
     page.click(".retry")
-    foot(page, "complete")
+    expect_foot(page, "complete")
     expect(page.locator(".text")).to_have_text("All of it.")
 
 
@@ -199,6 +199,6 @@ def test_eight_tabs_that_stream_do_not_freeze_the_site(
         expect(tab.locator(".wire")).to_have_count(1)
     provider.release()
     for tab in tabs:
-        foot(tab, "complete")
+        expect_foot(tab, "complete")
         expect(tab.locator(".text")).to_have_text("One two three")
     assert took < 10

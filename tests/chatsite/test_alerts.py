@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from chat.core.errors import CODES
-from tests.support.metrics import exported, named
+from tests.support.metrics import list_exported_samples, named
 from tests.support.needs import find_program
 from tests.support.server import ROOT
 
@@ -32,7 +32,7 @@ def test_each_alert_of_the_page_is_a_rule_with_the_same_expression_and_time() ->
 
 def test_they_ask_for_what_there_is() -> None:
     expressions = " ".join(rule["expr"] for rule in rules())
-    assert named(expressions) <= exported()
+    assert named(expressions) <= list_exported_samples()
     assert set(re.findall(r'code!?="(\w+)"', expressions)) <= set(CODES)
 
 

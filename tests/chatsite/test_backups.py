@@ -17,7 +17,7 @@ from websockets.typing import Origin
 
 from tests.support import databases
 from tests.support.needs import find_program
-from tests.support.server import ROOT, Server, logged_in
+from tests.support.server import ROOT, Server, log_in_demo
 from tests.support.services import Postgres
 
 COUNT = "from chat.models import Conversation as C, User as U; print(C.objects.count(), U.objects.count())"
@@ -31,7 +31,7 @@ def postgres() -> Iterator[Postgres]:
 
 def make_site(directory: Path, postgres: str = "") -> tuple[Server, str]:
     """Make a database with a user and a conversation, here or on this PostgreSQL; return its server and the token."""
-    database, token = databases.new(directory, postgres)
+    database, token = databases.prepare_database(directory, postgres)
     server = Server("uvicorn", database, logs=directory)
     code = "from chat.models import *; C = Conversation; C.objects.create(user=User.objects.get(), title='Kept')"
     server.manage("shell", "--verbosity", "0", "--command", code)
@@ -98,15 +98,15 @@ def test_a_site_moves_from_sqlite_to_postgresql(postgres: Postgres, tmp_path: Pa
         use_token(target, token)
         # The sequences go on after what was loaded.
         use_token(target, token)
-        logged_in(target).close()
+        log_in_demo(target).close()
 
 
 @pytest.mark.parametrize("path", ["/", "/ws/chat/"])
 def test_logins_and_tokens_survive_a_new_key(tmp_path: Path, path: str) -> None:
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     server = Server("uvicorn", database, logs=tmp_path)
     with server:
-        browser = logged_in(server)
+        browser = log_in_demo(server)
         server.terminate(20)
         server.environment |= {"SECRET_KEY": "the new key", "SECRET_KEY_FALLBACKS": "only for tests"}
         server.start()
@@ -128,20 +128,20 @@ def test_logins_and_tokens_survive_a_new_key(tmp_path: Path, path: str) -> None:
 
 def test_processes_of_both_keys_serve_the_same_logins(tmp_path: Path) -> None:
     """In the second round of a restart. Whatever one of them signs, the other one takes."""
-    database, _ = databases.new(tmp_path)
+    database, _ = databases.prepare_database(tmp_path)
     both = {"SECRET_KEY": "only for tests", "SECRET_KEY_FALLBACKS": "the new key"}
     old = Server("uvicorn", database, logs=tmp_path, **both)
     new = Server("daphne", database, logs=tmp_path, **dict(zip(both, reversed(both.values()), strict=True)))
-    with old, new, closing(logged_in(old)) as browser:
+    with old, new, closing(log_in_demo(old)) as browser:
         for server in (old, new, new, old, new, old, old):
             assert browser.get(f"{server.url}/").status_code == 200
 
 
 def test_without_the_old_key_everybody_has_to_log_in_again(tmp_path: Path) -> None:
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     server = Server("uvicorn", database, logs=tmp_path)
     with server:
-        with closing(logged_in(server)) as browser:
+        with closing(log_in_demo(server)) as browser:
             server.terminate(20)
             server.environment["SECRET_KEY"] = "the new key"
             server.start()

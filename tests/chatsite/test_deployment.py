@@ -23,10 +23,10 @@ from pytest_django import Settings
 
 from tests.provider_server import ProviderServer, Script
 from tests.support import databases
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.nginx import CONFIGURATION, HOST, Nginx
 from tests.support.server import ROOT, Cluster
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 DEPLOY = ROOT / "deploy"
 PATIENCE = 20.0
@@ -227,7 +227,10 @@ def test_an_answer_of_the_site_streams_through_nginx(tmp_path: Path) -> None:
     with ProviderServer.in_thread() as provider:
         provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test"}
-        with prepared("daphne", tmp_path, **environment) as (server, token), Nginx(tmp_path, [server.port]) as nginx:
+        with (
+            serve_new_site("daphne", tmp_path, **environment) as (server, token),
+            Nginx(tmp_path, [server.port]) as nginx,
+        ):
             headers = {"authorization": f"Bearer {token}", "accept": "application/x-ndjson"}
             with httpx2.Client(base_url=nginx.url, verify=nginx.tls, headers=headers, timeout=60) as client:
                 conversation = client.post("/api/conversations/").json()["id"]
@@ -249,7 +252,7 @@ def test_nginx_does_not_cut_a_model_that_thinks(tmp_path: Path) -> None:
         # A notice of the silence would keep the stream too.
         environment |= {"CHAT_HEARTBEAT": "0.2", "CHAT_IDLE_NOTICE": "60"}
         with (
-            prepared("daphne", tmp_path, **environment) as (server, token),
+            serve_new_site("daphne", tmp_path, **environment) as (server, token),
             Nginx(tmp_path, [server.port], read_timeout=2) as nginx,
         ):
             headers = {"authorization": f"Bearer {token}", "accept": "application/x-ndjson"}
@@ -279,7 +282,7 @@ def test_no_timeout_is_shorter_than_what_it_waits_for(settings: Settings) -> Non
 
 def test_a_dead_process_is_passed_over(tmp_path: Path) -> None:
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream], dead=[free_port()]) as (_, client):
+    with behind_nginx(tmp_path, [upstream], dead=[find_free_port()]) as (_, client):
         statuses = [client.post("/send/", content=b"x").status_code for _ in range(10)]
         statuses += [client.get("/").status_code for _ in range(10)]
     assert set(statuses) == {200}
@@ -335,7 +338,7 @@ def test_two_processes_with_room_for_one_answer_each_take_two(tmp_path: Path) ->
             "CHAT_LIVE_ANSWERS": "1",
             "CHAT_WAITING_ANSWERS": "0",
         }
-        database, token = databases.tested(tmp_path)
+        database, token = databases.prepare_tested_database(tmp_path)
         with (
             Cluster("daphne", database, token, size=2, logs=tmp_path, **environment) as cluster,
             Nginx(tmp_path, [server.port for server in cluster.servers]) as nginx,

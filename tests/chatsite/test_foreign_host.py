@@ -23,7 +23,7 @@ HOSTS = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "two wor
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     directory = tmp_path_factory.mktemp("site")
-    database, token = databases.new(directory)
+    database, token = databases.prepare_database(directory)
     with Server(request.param, database, logs=directory) as server:
         yield server, token
 

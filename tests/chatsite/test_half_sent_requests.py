@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.server import Server
 
 HEAD = b"POST /api/conversations/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -31,7 +31,7 @@ HALVES = {
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_a_request_that_never_becomes_whole_is_closed(kind: str, tmp_path: Path) -> None:
     """3 s for a head, 6 s for a body; all at once, because a test that waits may wait for many."""
-    with prepared(kind, tmp_path, CHAT_HEAD_TIMEOUT="3", CHAT_BODY_TIMEOUT="6") as (server, token):
+    with serve_new_site(kind, tmp_path, CHAT_HEAD_TIMEOUT="3", CHAT_BODY_TIMEOUT="6") as (server, token):
         lasted: dict[str, float] = {}
         threads = [threading.Thread(target=drip, args=(server, name, *what, lasted)) for name, what in HALVES.items()]
         slow: list[bytes] = []

@@ -26,7 +26,7 @@ LATE = 0.4  # a proxy that is busy closes a connection so much later, in seconds
 
 @pytest.fixture(params=["daphne", "uvicorn"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, str]]:
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     with Server(request.param, database, logs=tmp_path, CHAT_DRAIN="0") as server:
         yield server, token
 

@@ -19,7 +19,7 @@ PATIENCE = 1.0
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_those_that_a_busy_process_has_not_taken_yet_are_connected(tmp_path: Path, kind: str) -> None:
-    database, _ = databases.new(tmp_path)
+    database, _ = databases.prepare_database(tmp_path)
     with Server(kind, database) as server, ExitStack() as stack:
         server.pause()
         for _ in range(READERS):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from chatsite.servers.cpu_affinity import share_one_core
-from tests.support.databases import prepared
-from tests.support.waiting import eventually
+from tests.support.databases import serve_new_site
+from tests.support.waiting import wait_until
 
 CORES = os.sched_getaffinity(0)
 
@@ -47,14 +47,14 @@ def is_free(pid: int) -> bool:
 
 
 async def test_all_threads_are_on_one_core_and_free_for_a_moment_each_second(kind: str, tmp_path: Path) -> None:
-    with prepared(kind, tmp_path) as (server, _):
-        await eventually(lambda: is_together(server.pid), LONG)
-        await eventually(lambda: is_free(server.pid), LONG)
-        await eventually(lambda: is_together(server.pid), LONG)
+    with serve_new_site(kind, tmp_path) as (server, _):
+        await wait_until(lambda: is_together(server.pid), LONG)
+        await wait_until(lambda: is_free(server.pid), LONG)
+        await wait_until(lambda: is_together(server.pid), LONG)
 
 
 def test_an_operator_may_have_every_core_used(kind: str, tmp_path: Path) -> None:
-    with prepared(kind, tmp_path, CHAT_ONE_CORE="0") as (server, _):
+    with serve_new_site(kind, tmp_path, CHAT_ONE_CORE="0") as (server, _):
         for _ in range(30):
             assert is_free(server.pid)
             time.sleep(0.05)

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.server import OURS, ROOT, START, Server, logged_in
-from tests.support.services import free_port
+from tests.support.server import OURS, ROOT, START, Server, log_in_demo
+from tests.support.services import find_free_port
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def test_an_empty_database_is_served_and_the_end_is_a_drain(tmp_path: Path, end:
                 "  Answers    demo:tour   (Ctrl+C ends the site)\n",
             ]
             assert "listening on" in process.stderr.readline()
-            with closing(logged_in(server)) as browser:
+            with closing(log_in_demo(server)) as browser:
                 assert "composer" in browser.get("/").text
                 assert httpx2.get(f"{server.url}/readyz", timeout=START).status_code == 200
             process.send_signal(end)
@@ -62,7 +62,7 @@ def test_an_empty_database_is_served_and_the_end_is_a_drain(tmp_path: Path, end:
 
 
 def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

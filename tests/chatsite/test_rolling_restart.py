@@ -13,14 +13,14 @@ from typing import Self
 import httpx2
 import pytest
 
-from tests.faults import short_or_long
+from tests.faults import choose_length
 from tests.support import databases
 from tests.support.nginx import Nginx
 from tests.support.server import ROOT, Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import block_until
 
 LOAD_WITHIN = 120.0
-REQUESTS = short_or_long(400, 1000)
+REQUESTS = choose_length(400, 1000)
 THREADS = 4
 
 
@@ -50,7 +50,7 @@ class Load:
         return sum(self.statuses.values())
 
     def wait_for(self, requests: int) -> None:
-        wait_until(lambda: self.total >= requests, LOAD_WITHIN)
+        block_until(lambda: self.total >= requests, LOAD_WITHIN)
 
     def _run(self) -> None:
         with httpx2.Client(base_url=self._nginx.url, verify=self._nginx.tls, timeout=60) as client:
@@ -66,7 +66,7 @@ class Load:
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_no_request_fails_while_one_process_after_the_other_is_restarted(tmp_path: Path, kind: str) -> None:
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     servers = [Server(kind, database, logs=tmp_path) for _ in range(2)]
     try:
         for server in servers:

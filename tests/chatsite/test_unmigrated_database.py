@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.server import START, Server, logged_in
+from tests.support.server import START, Server, log_in_demo
 
 SENTENCE = "manage.py migrate"
 
@@ -42,7 +42,7 @@ def test_a_process_on_an_empty_database_is_not_ready_and_says_why(tmp_path: Path
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["checks"]["database"]) == (200, "ok")
             assert "message" not in ready.json()
-        with closing(logged_in(server)) as browser:
+        with closing(log_in_demo(server)) as browser:
             assert browser.get("/").status_code == 200
     finally:
         server.kill()

@@ -12,9 +12,9 @@ from chat.broker.memory import MemoryBroker
 from chat.broker.redis import RedisBroker
 from chat.core.events import Done, Event, Notice, Reasoning, Token, Usage
 from chat.core.transcript import Transcript
-from tests.browser.relay import relay_to
+from tests.browser.relay import start_relay
 from tests.support.services import Redis
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 ANSWER = "answer-1"
 USAGE = Usage(3, 5)
@@ -67,7 +67,7 @@ class Owner:
 async def owner(brokers: tuple[Broker, Broker]) -> Owner:
     owner = Owner(brokers[0])
     await owner.broker.open(ANSWER, owner.transcript)
-    await eventually(lambda: is_live(brokers[1]))
+    await wait_until(lambda: is_live(brokers[1]))
     return owner
 
 
@@ -261,7 +261,7 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
         owners, readers = RedisBroker(server.url), RedisBroker(server.url)
         owner = Owner(owners)
         await owners.open(ANSWER, owner.transcript)
-        await eventually(lambda: is_live(readers))
+        await wait_until(lambda: is_live(readers))
         async with owners.follow(ANSWER, 0) as near, readers.follow(ANSWER, 0) as far:
             await owner.say("One ")
             await heard(near, "One ")
@@ -272,7 +272,7 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
             with pytest.raises(NotLiveError):
                 await far.read_next(PATIENCE)
             server.resume()
-        await eventually(lambda: is_live(readers))
+        await wait_until(lambda: is_live(readers))
         async with readers.follow(ANSWER, 4) as far:
             await heard(far, "two ")
         await owners.aclose()
@@ -280,12 +280,12 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
 
 
 async def test_an_end_that_only_its_owner_could_not_tell_redis_is_told_later(redis: Redis) -> None:
-    with relay_to(redis.port) as relay:
+    with start_relay(redis.port) as relay:
         owners, readers = (RedisBroker(f"redis://127.0.0.1:{port}/0", "late:") for port in (relay.port, redis.port))
         owner = Owner(owners)
         await owners.open(ANSWER, owner.transcript)
         await owner.say("before ")
-        await eventually(lambda: is_live(readers))
+        await wait_until(lambda: is_live(readers))
         async with readers.follow(ANSWER, 0) as following:
             await heard(following, "before ")
             relay.cut()

@@ -19,8 +19,8 @@ from chat.providers.known_limits import adapt_to_limits
 from chat.providers.model_table import find_capabilities
 from tests.contracts.hearing import KEY, Heard, complete, hear
 from tests.provider_server import Call, ProviderServer, Script
-from tests.provider_server.anthropic_contracts import CONTRACTS, signature_of
-from tests.support.sdk_types import complaints_about
+from tests.provider_server.anthropic_contracts import CONTRACTS, sign_thought
+from tests.support.sdk_types import find_complaints
 
 CLOCK = ToolSchema("clock", "What time it is.", {"type": "object", "properties": {"zone": {"type": "string"}}})
 SCHEMA = {"type": "object", "properties": {"sky": {"type": "string", "maxLength": 10}}, "required": ["sky"]}
@@ -47,7 +47,7 @@ def assert_typed(body: dict[str, Any]) -> None:
     """The SDK's own types take every request. They leave out the temperature, which older models still take."""
     kind = MessageCreateParamsStreaming if body.get("stream") else MessageCreateParamsNonStreaming
     sent = {name: value for name, value in body.items() if name != "temperature"}
-    assert list(complaints_about(sent, kind)) == []
+    assert list(find_complaints(sent, kind)) == []
 
 
 async def well(provider: AnthropicProvider, prompt: Prompt) -> Heard:
@@ -88,7 +88,7 @@ async def test_a_tool_loop_sends_thoughts_back_as_they_came(
     sent = server.requests[1].body["messages"][1]["content"]
     kinds = ["thinking", "text", "thinking", "tool_use", "thinking", "tool_use"]
     assert [block["type"] for block in sent] == kinds
-    assert sent[0] == {"type": "thinking", "thinking": THOUGHT, "signature": signature_of(model, THOUGHT)}
+    assert sent[0] == {"type": "thinking", "thinking": THOUGHT, "signature": sign_thought(model, THOUGHT)}
     assert [block["input"] for block in sent if block["type"] == "tool_use"] == [{"zone": "CET"}, {}]
 
 

@@ -67,7 +67,7 @@ class Users:
 @pytest.fixture(scope="module")
 def users(provider_thread: ProviderServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
     directory = tmp_path_factory.mktemp("site")
-    database, token = databases.tested(directory)
+    database, token = databases.prepare_tested_database(directory)
     environment = {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "30"}
     environment["CHAT_TOOLS"] = "none"  # their schemas are a part of what an answer reserves
     server = Server("daphne", database, logs=directory, **environment)

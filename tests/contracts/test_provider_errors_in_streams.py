@@ -10,7 +10,7 @@ import pytest
 from chat.providers.base import Provider
 from tests.contracts.hearing import OPENAI, complete, failed, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, opened, sse, write_output_text, write_text
+from tests.support.odd_answers import chunk, messages, open_answer, sse, write_output_text, write_text
 
 ERRORS = [
     (
@@ -39,7 +39,7 @@ async def test_an_error_of_any_form_in_the_stream_has_its_code(
     begun = {
         "openai": sse(chunk(text), done=False),
         "responses": messages(write_output_text(text)),
-        "anthropic": messages(opened(), write_text(text)),
+        "anthropic": messages(open_answer(), write_text(text)),
     }
     before = begun[name] if text else ""
     server.script = Script(raw=f"{before}data: {json.dumps(body)}\n\n")

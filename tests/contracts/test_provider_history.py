@@ -11,7 +11,7 @@ import pytest
 from chat.providers.base import CalledTool, Provider, Turn
 from tests.contracts.hearing import ANTHROPIC, OPENAI, PROMPT, complete, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, end_message, messages, opened, sse
+from tests.support.odd_answers import chunk, end_message, messages, open_answer, sse
 
 
 @OPENAI
@@ -79,7 +79,7 @@ async def test_what_came_with_an_anthropic_call_goes_back_too(provider: Provider
         "signature": "s",
     }
     start = {"type": "content_block_start", "index": 0, "content_block": block}
-    server.script = Script(raw=messages(opened(), start, *end_message("tool_use")))
+    server.script = Script(raw=messages(open_answer(), start, *end_message("tool_use")))
     heard = await hear(provider)
     server.script = Script()
     turns = (*PROMPT.turns, Turn("assistant", "", calls=tuple(heard.calls)), Turn("tool", "Noon.", call_id="t1"))

@@ -11,7 +11,7 @@ import pytest
 from chat.providers.base import Provider
 from tests.contracts.hearing import ANTHROPIC, DROPS, OPENAI, Make, complete, failed, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, end_message, messages, opened, sse, write_stream, write_text
+from tests.support.odd_answers import chunk, end_message, messages, open_answer, sse, write_stream, write_text
 
 
 @OPENAI
@@ -63,7 +63,9 @@ async def test_an_anthropic_event_is_known_by_its_name_too(
     provider: Provider, server: ProviderServer, index: Any, kind: Any
 ) -> None:
     odd = messages(write_text("b", index)).replace('"type": "content_block_delta"', f'"type": {json.dumps(kind)}')
-    server.script = Script(raw=messages(opened(), write_text("a")) + odd + messages(write_text("c"), *end_message()))
+    server.script = Script(
+        raw=messages(open_answer(), write_text("a")) + odd + messages(write_text("c"), *end_message())
+    )
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, "abc", ["stop"])
 

@@ -15,7 +15,7 @@ from tests.support.odd_answers import (
     end_message,
     end_response,
     messages,
-    opened,
+    open_answer,
     sse,
     write_output_text,
     write_stream,
@@ -117,7 +117,7 @@ async def test_an_implausible_figure_is_an_estimate(
         server.script = Script(raw=messages(write_output_text("12345678"), end))
     else:
         server.script = Script(
-            raw=messages(opened(input_tokens=20), write_text("12345678"), *end_message(output_tokens=figure))
+            raw=messages(open_answer(input_tokens=20), write_text("12345678"), *end_message(output_tokens=figure))
         )
     heard = await hear(provider)
     assert heard.usage == Usage(20, 2, estimated=True)
@@ -150,7 +150,7 @@ async def test_figures_where_moonshot_and_groq_have_them(provider: Provider, ser
 
 @ANTHROPIC
 async def test_zeros_in_the_last_report_do_not_erase_the_cache(provider: Provider, server: ProviderServer) -> None:
-    start = opened(input_tokens=472, cache_read_input_tokens=100, cache_creation_input_tokens=20, output_tokens=1)
+    start = open_answer(input_tokens=472, cache_read_input_tokens=100, cache_creation_input_tokens=20, output_tokens=1)
     end = end_message(input_tokens=0, cache_read_input_tokens=0, cache_creation_input_tokens=0, output_tokens=7)
     server.script = Script(raw=messages(start, write_text("Hi."), *end))
     assert (await hear(provider)).usage == Usage(592, 7, cached_tokens=100, written_tokens=20)
@@ -158,7 +158,7 @@ async def test_zeros_in_the_last_report_do_not_erase_the_cache(provider: Provide
 
 @ANTHROPIC
 async def test_an_input_that_comes_late_counts(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(raw=messages(opened(input_tokens=0), write_text("Hi."), *end_message(input_tokens=40)))
+    server.script = Script(raw=messages(open_answer(input_tokens=0), write_text("Hi."), *end_message(input_tokens=40)))
     assert (await hear(provider)).usage == Usage(40, 2)
 
 
@@ -168,5 +168,5 @@ async def test_the_output_that_a_message_begins_with_is_no_report(provider: Prov
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
         {"type": "message_stop"},
     ]
-    server.script = Script(raw=messages(opened(input_tokens=20, output_tokens=1), write_text("12345678"), *end))
+    server.script = Script(raw=messages(open_answer(input_tokens=20, output_tokens=1), write_text("12345678"), *end))
     assert (await hear(provider)).usage == Usage(20, 2, estimated=True)

@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 
 from tests.provider_server import ProviderServer, Script
 from tests.support.client import Client
-from tests.support.databases import prepared
-from tests.support.waiting import wait_until
+from tests.support.databases import serve_new_site
+from tests.support.waiting import block_until
 
 pytestmark = pytest.mark.database
 
@@ -47,7 +47,7 @@ def test_an_answer_streams_as_it_is_said(
 ) -> None:
     """The first half arrives while the provider holds the second one back."""
     provider_thread.script = Script(text="One two three four", chunk_size=4, gate_after=8)
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         text = ""
         for _, event in client.events(client.begin()):
             text += event.get("content", "")
@@ -58,7 +58,7 @@ def test_an_answer_streams_as_it_is_said(
 
 def test_a_connection_is_kept_between_two_requests(kind: str, tmp_path: Path) -> None:
     """Whoever reads an answer for a while asks the next question on the same connection."""
-    with prepared(kind, tmp_path) as (server, _):
+    with serve_new_site(kind, tmp_path) as (server, _):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.connect()
         mine = connection.sock
@@ -75,7 +75,7 @@ def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
 ) -> None:
     provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
     environment["CHAT_FINISH_LOST"] = "0"
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answers = [client.begin() for _ in range(5)]
         seen = ""
         for _, event in client.events(answers[0]):
@@ -99,12 +99,12 @@ def test_sigterm_loses_nothing_and_ends_in_time(
 ) -> None:
     provider_thread.script = Script(text=TEXT, chunk_size=10, delay_between=0.01)
     environment |= {"CHAT_DRAIN": "1", "CHAT_FINISH_LOST": "0"}
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
         seen: list[dict[str, Any]] = []
         reader = threading.Thread(target=lambda: seen.extend(event for _, event in client.events(answer)))
         reader.start()
-        wait_until(lambda: seen)
+        block_until(lambda: seen)
         assert server.terminate(10) < 10
         reader.join(10)
         text = "".join(event.get("content", "") for event in seen)
@@ -119,7 +119,7 @@ def test_sigterm_lets_a_short_answer_finish(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
     provider_thread.script = Script(text="word " * 100, chunk_size=5, delay_between=0.01)
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
         server.terminate(10)
         server.start()
@@ -130,7 +130,7 @@ def test_a_reader_that_leaves_does_not_end_the_answer(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
     provider_thread.script = Script(text="word " * 60, chunk_size=5, delay_between=0.01)
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
         for _ in client.events(answer):
             break
@@ -141,7 +141,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(
     kind: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     """With a length that says so, and in chunks that do not. What the server keeps of it is less than the whole."""
-    with prepared(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
+    with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         conversation = client.http.post("/api/conversations/").json()["id"]
         path = f"/api/conversations/{conversation}/messages/"
         for body in (b"x" * 4_000_000, iter([b"x" * 1_000_000] * 4)):
@@ -158,7 +158,7 @@ def status_of(client: Client, path: str, body: bytes | Iterator[bytes]) -> int:
 
 
 def test_sigterm_ends_requests_whose_body_never_comes(kind: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    with prepared(kind, tmp_path, **environment) as (server, token):
+    with serve_new_site(kind, tmp_path, **environment) as (server, token):
         half = socket.create_connection(("127.0.0.1", server.port))
         head = f"POST /api/conversations/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
         half.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
@@ -168,7 +168,7 @@ def test_sigterm_ends_requests_whose_body_never_comes(kind: str, tmp_path: Path,
 
 
 def test_a_socket_that_is_no_chat_is_refused(kind: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    with prepared(kind, tmp_path, **environment) as (server, token):
+    with serve_new_site(kind, tmp_path, **environment) as (server, token):
         address = server.url.replace("http", "ws")
         headers = {"Authorization": f"Bearer {token}"}
         with connect(f"{address}/ws/chat/", additional_headers=headers) as socket_:

@@ -12,7 +12,7 @@ from chat.core.events import Token
 from chat.providers.base import THINKING, Provider, is_sign_of_life
 from tests.contracts.hearing import PATIENCE, PROMPT, TEXT, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 ANTHROPIC_THINKS = """\
 event: content_block_start
@@ -95,7 +95,7 @@ async def test_the_kernel_asks_whether_a_silent_server_is_still_there(
         while is_sign_of_life(await anext(batches)):
             pass
         waiting = asyncio.ensure_future(anext(batches))
-        await eventually(lambda: KEEPALIVE in timers_of(server.port))
+        await wait_until(lambda: KEEPALIVE in timers_of(server.port))
         server.release()
         await waiting
 

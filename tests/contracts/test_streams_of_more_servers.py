@@ -13,7 +13,7 @@ from chat.core.events import Usage
 from chat.providers.base import CalledTool, Provider, ToolSchema, Turn
 from tests.contracts.hearing import PROMPT, Heard, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, opened, sse
+from tests.support.odd_answers import chunk, messages, open_answer, sse
 
 ASKED = replace(PROMPT, tools=(ToolSchema("clock", "The time", {"type": "object"}),))
 Row = tuple[str, dict[str, Any]]
@@ -524,7 +524,7 @@ def ended(reason: str = "end_turn", **u: Any) -> list[dict[str, Any]]:
 ANTHROPIC: dict[str, Row] = {
     "text in start": (
         messages(
-            opened(),
+            open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}},
             text_of("."),
             *ended(),
@@ -532,22 +532,22 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "Hi."},
     ),
     "duplicate start": (
-        messages(opened(input_tokens=3), opened(input_tokens=3), text_of("Hi."), *ended()),
+        messages(open_answer(input_tokens=3), open_answer(input_tokens=3), text_of("Hi."), *ended()),
         {"text": "Hi.", "usage": Usage(3, 2)},
     ),
     "vertex_event": (
         'event: vertex_event\ndata: {"type":"vertex_event","usage":{}}\n\n'
-        + messages(opened(), text_of("Hi."), *ended()),
+        + messages(open_answer(), text_of("Hi."), *ended()),
         {"text": "Hi."},
     ),
-    "done after stop": (messages(opened(), text_of("Hi."), *ended()) + "data: [DONE]\n\n", {"text": "Hi."}),
+    "done after stop": (messages(open_answer(), text_of("Hi."), *ended()) + "data: [DONE]\n\n", {"text": "Hi."}),
     "eof after message_delta": (
-        messages(opened(), text_of("Hi."), ended()[0]),
+        messages(open_answer(), text_of("Hi."), ended()[0]),
         {"text": "Hi.", "err": "upstream_error"},
     ),
     "timeout_error": (
         messages(
-            opened(),
+            open_answer(),
             text_of("Hi."),
             {"type": "error", "error": {"details": None, "type": "timeout_error", "message": "Request timed out"}},
         ),
@@ -586,14 +586,14 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "", "err": "context_length"},
     ),
     "stop reason compaction": (
-        messages(opened(), text_of("Hi."), *ended("compaction")),
+        messages(open_answer(), text_of("Hi."), *ended("compaction")),
         {"text": "Hi.", "err": "upstream_error"},
     ),
-    "stop stop (vllm)": (messages(opened(), text_of("Hi."), *ended("stop")), {"text": "Hi.", "fin": ["stop"]}),
-    "stop length": (messages(opened(), text_of("Hi."), *ended("length")), {"text": "Hi.", "fin": ["length"]}),
+    "stop stop (vllm)": (messages(open_answer(), text_of("Hi."), *ended("stop")), {"text": "Hi.", "fin": ["stop"]}),
+    "stop length": (messages(open_answer(), text_of("Hi."), *ended("length")), {"text": "Hi.", "fin": ["length"]}),
     "usage in stop": (
         messages(
-            opened(input_tokens=0, output_tokens=0),
+            open_answer(input_tokens=0, output_tokens=0),
             text_of("Hi."),
             {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
             {
@@ -624,7 +624,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "text as parts": (
         messages(
-            opened(),
+            open_answer(),
             {
                 "type": "content_block_delta",
                 "index": 0,
@@ -636,7 +636,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "thinking between": (
         messages(
-            opened(),
+            open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
             {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm."}},
             {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
@@ -648,7 +648,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "tool input in start, string": (
         messages(
-            opened(),
+            open_answer(),
             {
                 "type": "content_block_start",
                 "index": 0,
@@ -660,7 +660,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "tool input in start and delta": (
         messages(
-            opened(),
+            open_answer(),
             {
                 "type": "content_block_start",
                 "index": 0,
@@ -677,7 +677,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "unknown delta type": (
         messages(
-            opened(),
+            open_answer(),
             text_of("Hi"),
             {"type": "content_block_delta", "index": 0, "delta": {"type": "compaction_delta", "content": "x"}},
             text_of("."),
@@ -687,7 +687,7 @@ ANTHROPIC: dict[str, Row] = {
     ),
     "unknown block": (
         messages(
-            opened(),
+            open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "fallback", "text": "no"}},
             text_of("Hi.", 1),
             *ended(),
@@ -695,20 +695,25 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "Hi."},
     ),
     "usage strings": (
-        messages(opened(input_tokens="30"), text_of("Hi."), *ended(output_tokens="4")),
+        messages(open_answer(input_tokens="30"), text_of("Hi."), *ended(output_tokens="4")),
         {"text": "Hi.", "usage": Usage(30, 4)},
     ),
     "openai chunks": (sse(chunk("Hi."), STOP), {"err": "upstream_error"}),
-    "single newlines": (messages(opened(), text_of("Hi."), *ended()).replace("\n\n", "\n"), {"text": "Hi."}),
+    "single newlines": (messages(open_answer(), text_of("Hi."), *ended()).replace("\n\n", "\n"), {"text": "Hi."}),
     "no event names": (
-        "".join(x for x in messages(opened(), text_of("Hi."), *ended()).splitlines(True) if not x.startswith("event:")),
+        "".join(
+            x for x in messages(open_answer(), text_of("Hi."), *ended()).splitlines(True) if not x.startswith("event:")
+        ),
         {"text": "Hi."},
     ),
-    "cr": (messages(opened(), text_of("Hi."), *ended()).replace("\n", "\r"), {"text": "Hi."}),
-    "no final blank": (messages(opened(), text_of("Hi."), *ended()).rstrip("\n"), {"text": "Hi.", "fin": ["stop"]}),
+    "cr": (messages(open_answer(), text_of("Hi."), *ended()).replace("\n", "\r"), {"text": "Hi."}),
+    "no final blank": (
+        messages(open_answer(), text_of("Hi."), *ended()).rstrip("\n"),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
     "refusal details": (
         messages(
-            opened(),
+            open_answer(),
             text_of("Hi."),
             {
                 "type": "message_delta",

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from chat.conversations.turn_ids import make_turn_id
 from chat.conversations.turns import keep_retry
 from chat.models import Conversation, Message, User
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 
 # Seconds for which a change waits for another one that may have to wait for it.
 MEANWHILE = 0.3
@@ -48,7 +48,7 @@ def meanwhile(is_it: Callable[[str], bool], change: Callable[[], object]) -> Ite
 @pytest.fixture
 def answer(transactional_db: None, settings: Settings) -> Message:
     settings.CHAT_MODELS = ["openai:gpt-test"]
-    answer = lost_answer(User.objects.create(username="ada"))
+    answer = keep_lost_answer(User.objects.create(username="ada"))
     Message.objects.filter(pk=answer.pk).update(
         status="interrupted", error_code="server_lost", lease_until=None, owner=""
     )

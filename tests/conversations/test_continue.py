@@ -10,7 +10,7 @@ import pytest
 from chat.models import Message, ProviderCall
 from chat.providers.adaptations import CONTINUE_INSTRUCTION
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import Json, Site, text_of
+from tests.support.site import Json, Site, join_text
 
 HALF = Script(text="One two three", chunk_size=4, drop_after=8)
 REST = Script(text="three four.")
@@ -78,7 +78,7 @@ async def test_a_reader_who_had_the_end_gets_the_rest_exactly(site: Site, provid
     seen = await site.events(failed["id"])
     await continued(site, failed["id"])
     for position, _ in seen:
-        text = "One two "[:position] + text_of(await site.events(failed["id"], position))
+        text = "One two "[:position] + join_text(await site.events(failed["id"], position))
         assert text == "One two three four."
     page = await site.stream(f"/answers/{failed['id']}/stream/?after={seen[-1].position}")
     body = b"".join([chunk async for chunk in page]).decode()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server import BIN, ROOT
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 # A file that the site cannot use
 
@@ -102,7 +102,7 @@ def test_every_command_refuses_with_the_same_line(tmp_path: Path, command: str, 
 
 def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [part.format(port=free_port()) for part in COMMANDS[command]],
+        [part.format(port=find_free_port()) for part in COMMANDS[command]],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "SECRET_KEY": "key", **environment},
         capture_output=True,

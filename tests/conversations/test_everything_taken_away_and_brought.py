@@ -20,7 +20,7 @@ from chat.models import Conversation, ExchangeJob, ImportedAnswer, Message, Prov
 from tests.conversations.test_taking_a_conversation_away import make_conversation
 from tests.provider_server import ProviderServer, Script
 from tests.support.archives import (
-    bring,
+    bring_archive,
     download,
     list_documents,
     make_site,
@@ -51,21 +51,21 @@ async def test_an_archive_has_every_conversation_to_read_and_to_bring(site: Site
 async def test_an_export_imports_the_same_for_another_user(site: Site, conversation: Conversation) -> None:
     mine = list_documents(await take_away(site))
     other = await make_site("bob")
-    job = await bring(other, pack({"conversations/one.json": mine[0]}))
+    job = await bring_archive(other, pack({"conversations/one.json": mine[0]}))
     assert (job.error, job.report["brought"], job.report["left_out"]) == ("", 1, {})
     assert list_documents(await take_away(other)) == mine
 
 
 async def test_conversations_that_are_here_are_not_imported_again(site: Site, conversation: Conversation) -> None:
     mine = list_documents(await take_away(site))
-    assert (await bring(site, pack({"conversations/one.json": mine[0]}))).report["already_here"] == 1
+    assert (await bring_archive(site, pack({"conversations/one.json": mine[0]}))).report["already_here"] == 1
     other = await make_site("bob")
     for expected in ((1, 0), (0, 1)):
-        job = await bring(other, pack({"conversations/one.json": mine[0]}))
+        job = await bring_archive(other, pack({"conversations/one.json": mine[0]}))
         assert (job.report["brought"], job.report["already_here"]) == expected
     assert await Conversation.objects.acount() == 2
     await Conversation.objects.filter(user=other.user).adelete()
-    assert (await bring(other, pack({"conversations/one.json": mine[0]}))).report["brought"] == 1
+    assert (await bring_archive(other, pack({"conversations/one.json": mine[0]}))).report["brought"] == 1
 
 
 async def test_answers_that_were_brought_are_nobodys_bill_and_nobodys_failure(
@@ -75,7 +75,7 @@ async def test_answers_that_were_brought_are_nobodys_bill_and_nobodys_failure(
     calls = await ProviderCall.objects.acount()
     failures = await select_open_failures().acount()
     other = await make_site("bob")
-    await bring(other, pack({"conversations/one.json": mine[0]}))
+    await bring_archive(other, pack({"conversations/one.json": mine[0]}))
     assert await ProviderCall.objects.acount() == calls
     assert await select_open_failures().acount() == failures == 1
     assert await ImportedAnswer.objects.acount() == 3
@@ -86,7 +86,7 @@ async def test_a_conversation_that_was_brought_goes_on(
 ) -> None:
     mine = list_documents(await take_away(site))
     other = await make_site("bob")
-    await bring(other, pack({"conversations/one.json": mine[0]}))
+    await bring_archive(other, pack({"conversations/one.json": mine[0]}))
     brought = await Conversation.objects.aget(user=other.user)
     provider.script = Script(text="Now it is one.")
     answer = await other.ask("And later?", str(brought.pk))
@@ -105,7 +105,7 @@ async def test_an_answer_that_was_live_when_it_was_taken_is_brought_as_interrupt
     provider.release()
     await site.stop(answer)
     other = await make_site("bob")
-    await bring(other, pack({"conversations/one.json": mine[0]}))
+    await bring_archive(other, pack({"conversations/one.json": mine[0]}))
     brought = await Message.objects.aget(conversation__user=other.user, role="assistant")
     assert (brought.status, brought.error_code) == ("interrupted", "server_lost")
 
@@ -125,7 +125,7 @@ async def test_a_conversation_that_the_reader_stumbles_over_costs_no_other_one(
     archive = pack(
         {"conversations.json": [{"title": title, "id": title, "mapping": asked} for title in ("Odd", "Good")]}
     )
-    job = await bring(site, archive)
+    job = await bring_archive(site, archive)
     assert (job.error, job.report["brought"], job.report["unreadable"]) == ("", 1, 1)
     [(title, sentence)] = job.report["notes"]
     assert (title, "could not read it" in sentence, "what nobody thought of" in caplog.text) == ("Odd", True, True)

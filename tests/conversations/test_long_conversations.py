@@ -21,29 +21,29 @@ from chat.models import MESSAGES_SHOWN, Message
 from chat.providers.base import CalledTool, Prompt, Thinking, ToolSchema, Turn
 from chat.providers.native_content import write_extra
 from tests.provider_server import ProviderServer
-from tests.support.long_conversations import conversation_of, fill
+from tests.support.long_conversations import fill_conversation, make_conversation
 from tests.support.site import Site
 
 
 def test_a_conversation_that_fits_is_left_as_it_is() -> None:
-    prompt = Prompt("m", conversation_of(3))
+    prompt = Prompt("m", make_conversation(3))
     assert fit_into_window(prompt, 8_000) == (prompt, 0)
     assert fit_into_window(prompt, None) == (prompt, 0)
 
 
 def test_whole_turns_go_the_oldest_first() -> None:
-    prompt, omitted = fit_into_window(Prompt("m", conversation_of(200)), 8_000)
+    prompt, omitted = fit_into_window(Prompt("m", make_conversation(200)), 8_000)
     assert prompt.turns[0] == Turn("system", "Be brief.")
     assert prompt.turns[1].role == "user"
     assert prompt.turns[-1].content == "And now?"
-    assert len(prompt.turns) == len(conversation_of(200)) - omitted
+    assert len(prompt.turns) == len(make_conversation(200)) - omitted
     assert 0 < prompt.size / 4 <= 0.75 * 6_000
-    assert fit_into_window(Prompt("m", conversation_of(200)), 9_000)[1] < omitted
+    assert fit_into_window(Prompt("m", make_conversation(200)), 9_000)[1] < omitted
 
 
 def test_room_is_kept_for_a_long_answer() -> None:
-    short = fit_into_window(Prompt("m", conversation_of(200), max_output_tokens=500), 8_000)[1]
-    long = fit_into_window(Prompt("m", conversation_of(200), max_output_tokens=5_000), 8_000)[1]
+    short = fit_into_window(Prompt("m", make_conversation(200), max_output_tokens=500), 8_000)[1]
+    long = fit_into_window(Prompt("m", make_conversation(200), max_output_tokens=5_000), 8_000)[1]
     assert long > short
 
 
@@ -55,7 +55,7 @@ def with_native_forms(turns: tuple[Turn, ...], model: str, chars: int = 2_000) -
 
 @pytest.mark.parametrize("origin", ["m", "m at https://api.example/v1 by /responses"])
 def test_content_in_native_form_takes_room_in_the_window(origin: str) -> None:
-    plain = Prompt("m", conversation_of(20))
+    plain = Prompt("m", make_conversation(20))
     assert fit_into_window(plain, 8_000) == (plain, 0)
     prompt, omitted = fit_into_window(replace(plain, turns=with_native_forms(plain.turns, origin)), 8_000)
     assert omitted > 0
@@ -65,7 +65,7 @@ def test_content_in_native_form_takes_room_in_the_window(origin: str) -> None:
 
 def test_content_of_another_model_takes_no_room() -> None:
     """It is not sent: `m-mini` has a name that begins as the other's does."""
-    turns = with_native_forms(conversation_of(20), "m-mini")
+    turns = with_native_forms(make_conversation(20), "m-mini")
     assert fit_into_window(Prompt("m", turns), 8_000) == (Prompt("m", turns), 0)
 
 
@@ -81,7 +81,7 @@ def test_arguments_and_thoughts_of_calls_take_room() -> None:
 
 
 def test_tools_and_a_schema_take_room() -> None:
-    whole = Prompt("m", conversation_of(20))
+    whole = Prompt("m", make_conversation(20))
     tool = ToolSchema("look_up", "x" * 12_000, {"type": "object"})
     assert fit_into_window(replace(whole, tools=(tool,)), 8_000)[1] > 0
     schema = {"type": "object", "properties": {"word": {"type": "string", "description": "x" * 12_000}}}
@@ -89,7 +89,7 @@ def test_tools_and_a_schema_take_room() -> None:
 
 
 def test_the_last_question_stays_whatever_its_length() -> None:
-    prompt, omitted = fit_into_window(Prompt("m", (*conversation_of(2), Turn("user", "x" * 100_000))), 8_000)
+    prompt, omitted = fit_into_window(Prompt("m", (*make_conversation(2), Turn("user", "x" * 100_000))), 8_000)
     assert [turn.role for turn in prompt.turns] == ["system", "user"]
     assert omitted == 5
 
@@ -104,7 +104,7 @@ def test_an_answer_that_called_tools_is_one_message() -> None:
 
 @pytest.mark.parametrize("turns", range(1, 6))
 def test_halving_ends(turns: int) -> None:
-    prompt = Prompt("m", conversation_of(turns))
+    prompt = Prompt("m", make_conversation(turns))
     for _ in range(10):
         shorter, omitted = halve_prompt(prompt)
         if not omitted:
@@ -125,7 +125,7 @@ async def test_two_hundred_turns_are_fitted_and_the_page_says_so(
     site: Site, provider: ProviderServer, settings: Settings, model: str
 ) -> None:
     settings.CHAT_CONTEXT_WINDOWS = {model: 8_000}
-    conversation = await sync_to_async(fill)(site, 200)
+    conversation = await sync_to_async(fill_conversation)(site, 200)
     answer = await site.ask("And now?", conversation, model=model)
     assert answer["status"] == "complete"
     messages = provider.requests[0].body["messages"]
@@ -140,7 +140,7 @@ async def test_two_hundred_turns_are_fitted_and_the_page_says_so(
 def test_at_a_full_window_the_next_turns_begin_with_the_same_message() -> None:
     first = []
     for turns in range(200, 220):
-        fitted, omitted = fit_into_window(Prompt("m", conversation_of(turns)), 8_000)
+        fitted, omitted = fit_into_window(Prompt("m", make_conversation(turns)), 8_000)
         assert omitted % LEAVE_TOGETHER == 0
         first.append((omitted, fitted.turns[1]))
     assert 2 <= len(set(first)) <= 4
@@ -148,7 +148,7 @@ def test_at_a_full_window_the_next_turns_begin_with_the_same_message() -> None:
 
 async def test_all_is_told_in_its_order_where_the_window_is_not_known(site: Site, provider: ProviderServer) -> None:
     turns = READ_AT_ONCE + 1
-    conversation = await sync_to_async(fill)(site, turns)
+    conversation = await sync_to_async(fill_conversation)(site, turns)
     await site.ask("And now?", conversation)
     told = [message["content"].strip() for message in provider.requests[0].body["messages"]]
     assert told == [*(f"{n}{mark}" for n in range(turns) for mark in "?."), "And now?"]
@@ -171,14 +171,14 @@ def loaded() -> Iterator[list[Message]]:
 
 async def test_messages_that_no_model_is_sent_are_not_read(site: Site, settings: Settings) -> None:
     settings.CHAT_CONTEXT_WINDOWS = {"openai:gpt-test": 8_000}
-    conversation = await sync_to_async(fill)(site, 200)
+    conversation = await sync_to_async(fill_conversation)(site, 200)
     with loaded() as messages:
         await site.ask("And now?", conversation)
     assert len(messages) < READ_AT_ONCE + 20
 
 
 async def test_messages_that_are_not_shown_are_not_read(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 200)
+    conversation = await sync_to_async(fill_conversation)(site, 200)
     with loaded() as messages:
         await site.get(f"/c/{conversation}/")
     assert MESSAGES_SHOWN <= len(messages) < MESSAGES_SHOWN + 20
@@ -207,7 +207,9 @@ def count_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 async def test_a_longer_conversation_takes_no_more_queries(
     site: Site, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    conversations = [await sync_to_async(fill)(site, turns) for turns in (MESSAGES_SHOWN, 3 * MESSAGES_SHOWN)]
+    conversations = [
+        await sync_to_async(fill_conversation)(site, turns) for turns in (MESSAGES_SHOWN, 3 * MESSAGES_SHOWN)
+    ]
     numbers = []
     for conversation in conversations:
         with count_statements(monkeypatch) as statements:

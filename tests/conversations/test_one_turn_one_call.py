@@ -8,7 +8,7 @@ import uuid
 from chat.models import Conversation, Message, ProviderCall, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 async def test_the_same_turn_again_is_the_same_answer(site: Site, provider: ProviderServer) -> None:
@@ -89,5 +89,5 @@ async def test_a_retry_form_sent_twice_after_its_end_is_one_retry(site: Site, pr
     form = {"turn": str(uuid.uuid4())}
     for _ in range(2):
         await site.client.post(f"/answers/{first['id']}/retry/", form)
-        await eventually(both_attempts_are_complete)
+        await wait_until(both_attempts_are_complete)
     assert await ProviderCall.objects.acount() == 2

@@ -19,7 +19,7 @@ from chat.models import Message, ProviderCall
 from chatsite.asgi import application
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import Call, ProviderServer, Script
-from tests.support.site import NDJSON, SSE, Json, Positioned, Site, text_of
+from tests.support.site import NDJSON, SSE, Json, Positioned, Site, join_text
 
 SCHEMA: Json = {
     "type": "object",
@@ -165,7 +165,7 @@ async def test_both_formats_bring_the_text_and_its_fields(site: Site, provider: 
     for media_type in (SSE, NDJSON):
         events = await site.events(answer["id"], media_type=media_type)
         assert fields_in(events) == FIELDS
-        assert text_of(events) == TEXT
+        assert join_text(events) == TEXT
         assert not [event for _, event in events if event["type"].startswith("tool")]
 
 
@@ -205,7 +205,7 @@ async def test_every_position_is_a_place_to_come_back_to(site: Site, provider: P
     assert [event["type"] for _, event in whole[-2:]] == ["usage", "done"]
     for cut in range(1, last):
         later = await site.events(answer, after=cut)
-        assert text_of(later) == text[max(0, cut - before) :]
+        assert join_text(later) == text[max(0, cut - before) :]
         had = [field for field in fields_in(whole) if field not in fields_in(later)]
         assert had + fields_in(later) == fields_in(whole)
         assert had == fed(text[: max(0, cut - before)])

@@ -27,7 +27,7 @@ MANY = "uvicorn-postgres-3-redis"
 T = TypeVar("T")
 
 
-def short_or_long(short: T, long: T) -> T:
+def choose_length(short: T, long: T) -> T:
     """How much of something this run does."""
     return long if LONG else short
 

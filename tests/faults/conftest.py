@@ -90,7 +90,7 @@ async def cluster(
     if key not in clusters:
         directory = tmp_path_factory.mktemp(str(place))
         postgres: Postgres | None = request.getfixturevalue("postgres") if place.database == "postgres" else None
-        database, token = databases.new(directory, postgres.url if postgres else "")
+        database, token = databases.prepare_database(directory, postgres.url if postgres else "")
         clusters[key] = Cluster(place.kind, database, token, size=place.size, logs=directory, **every)
     cluster = clusters[key]
     await asyncio.to_thread(cluster.start)

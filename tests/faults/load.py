@@ -38,7 +38,7 @@ SILENCE = 40.0
 WORDS = ("the", "answer", "Zoë", "日本語", "naïve", "👩‍👩‍👧", "e\u0301", "🇩🇪", "word", "sky", "\n\n", "`code`")
 
 
-def prose(chance: random.Random, characters: int) -> str:
+def write_prose(chance: random.Random, characters: int) -> str:
     """Some text of so many code points, like no other."""
     words = [uuid4().hex]
     length = len(words[0])
@@ -152,22 +152,22 @@ class Load:
         """The next test meets no answer of this one."""
         if not all(recorded.over for recorded in self.recorded(asked)):
             with suppress(aiohttp.ClientError, TimeoutError):
-                await self.response("POST", self.any_server(), f"/api/answers/{asked.answer}/stop/")
+                await self.response("POST", self.choose_server(), f"/api/answers/{asked.answer}/stop/")
 
     def make_connector(self) -> aiohttp.TCPConnector:
         """Return a connection for each request, also to a proxy with a certificate of its own."""
         return aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls or True)
 
-    def any_server(self) -> Server:
+    def choose_server(self) -> Server:
         return self.chance.choice(self.cluster.servers)
 
     # Asking
 
     async def question(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
         """A conversation, and a question that makes the provider say a text of its own, by the script's fields."""
-        server = server or self.any_server()
+        server = server or self.choose_server()
         made = await self.call("POST", server, "/api/conversations/")
-        text = prose(self.chance, characters)
+        text = write_prose(self.chance, characters)
         return Asked(server, made["id"], json.dumps({"text": text, **script}), text)
 
     async def ask(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
@@ -209,9 +209,9 @@ class Load:
         """Follow in the background."""
         reading = Reading(answer)
         self._readings[answer].append(reading)
-        return self.in_background(self.follow(answer, reading=reading, **how))
+        return self.start_in_background(self.follow(answer, reading=reading, **how))
 
-    def in_background(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    def start_in_background(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Do something in the background, until the test is over."""
         task = asyncio.ensure_future(work)
         self._tasks.append(task)
@@ -238,7 +238,7 @@ class Load:
         reading = reading or Reading(answer)
         places = sorted(self.chance.randrange(1, characters) for _ in range(cuts))
         while not reading.ends:
-            server = (pick or self.any_server)()
+            server = (pick or self.choose_server)()
             before = reading.position
             with suppress(aiohttp.ClientError, TimeoutError):
                 kind = media_type or self.chance.choice((SSE, NDJSON))
@@ -273,7 +273,7 @@ class Load:
     # What the database holds, and what the provider did
 
     async def answer(self, answer: str, server: Server | None = None) -> Json:
-        found: Json = await self.call("GET", server or self.any_server(), f"/api/answers/{answer}/")
+        found: Json = await self.call("GET", server or self.choose_server(), f"/api/answers/{answer}/")
         return found
 
     async def ended(self, answer: str, within: float, server: Server | None = None) -> Json:

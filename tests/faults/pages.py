@@ -13,7 +13,7 @@ import aiohttp
 from tests.faults.load import RECONNECT, Load, Reading
 from tests.support.page import Page
 from tests.support.partials import PARTIAL
-from tests.support.server import Server, logged_in
+from tests.support.server import Server, log_in_demo
 from tests.support.site import Positioned
 
 _PART = re.compile(r'<div class="text" id="part-[0-9a-f-]{36}-(\d+)" dir="auto">')
@@ -25,7 +25,7 @@ async def follow_by_socket(load: Load, answer: str) -> Reading:
     reading = Reading(answer)
     while not reading.ends:
         with suppress(aiohttp.ClientError, TimeoutError):
-            await _read_socket(load, reading, load.any_server())
+            await _read_socket(load, reading, load.choose_server())
         if not reading.ends:
             await asyncio.sleep(RECONNECT)
     return reading
@@ -88,7 +88,7 @@ def read_texts(html: str) -> dict[int, Page]:
 
 async def log_in(server: Server) -> dict[str, str]:
     """Return the header by which a browser of the user is known to every server."""
-    with closing(await asyncio.to_thread(logged_in, server)) as browser:
+    with closing(await asyncio.to_thread(log_in_demo, server)) as browser:
         return {"cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
 
 
@@ -99,7 +99,7 @@ async def follow_by_page(load: Load, answer: str, login: dict[str, str]) -> Page
     async with aiohttp.ClientSession(headers=login, timeout=load.http.timeout, connector=connector) as http:
         while not reading.is_over:
             with suppress(aiohttp.ClientError, TimeoutError):
-                await _read_page(http, reading, load.any_server())
+                await _read_page(http, reading, load.choose_server())
             if not reading.is_over:
                 await asyncio.sleep(RECONNECT)
     return reading

@@ -19,10 +19,10 @@ class Use(NamedTuple):
 
 
 def use(pid: int) -> Use:
-    return Use(_figure(pid, "Threads"), len([*Path(f"/proc/{pid}/fd").iterdir()]), memory(pid))
+    return Use(_figure(pid, "Threads"), len([*Path(f"/proc/{pid}/fd").iterdir()]), read_memory(pid))
 
 
-def memory(pid: int) -> int:
+def read_memory(pid: int) -> int:
     """Resident bytes."""
     return _figure(pid, "VmRSS") * 1024
 
@@ -52,5 +52,5 @@ class Peak:
 
     async def _watch(self) -> None:
         while True:
-            self.bytes = max(self.bytes, memory(self._pid))
+            self.bytes = max(self.bytes, read_memory(self._pid))
             await asyncio.sleep(0.02)

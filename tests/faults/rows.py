@@ -17,10 +17,10 @@ print(json.dumps({"rows": rows, "held": Meter.objects.exclude(held=0).count()}, 
 """
 
 
-def shell(server: Server, code: str) -> str:
+def run_in_shell(server: Server, code: str) -> str:
     return server.manage("shell", "-v", "0", "-c", code)
 
 
-async def ledger(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(await asyncio.to_thread(shell, server, LEDGER))
+async def read_ledger(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await asyncio.to_thread(run_in_shell, server, LEDGER))
     return found

@@ -15,17 +15,17 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.faults import ALONE, MANY, Place, place, short_or_long
-from tests.faults.rows import shell
+from tests.faults import ALONE, MANY, Place, choose_length, place
+from tests.faults.rows import run_in_shell
 from tests.provider_server import ProviderServer, Recorded
-from tests.support.server import Cluster, Server, logged_in
+from tests.support.server import Cluster, Server, log_in_demo
 
-ANSWERS = short_or_long(300, 5000)
+ANSWERS = choose_length(300, 5000)
 AT_ONCE = 8
 OTHER = "gpt-other"
 
 # 5,000 answers took 3 minutes here; a loaded machine may need many times that.
-WITHIN = short_or_long(120.0, 1800.0)
+WITHIN = choose_length(120.0, 1800.0)
 
 MAKE_OUTAGE = """
 import json
@@ -67,12 +67,12 @@ def environment() -> dict[str, str]:
     return {"CHAT_MODELS": f"openai:gpt-test,openai:{OTHER}", "CHAT_STAFF_RETRIES": str(AT_ONCE)}
 
 
-@pytest.mark.parametrize("place", [place(name) for name in short_or_long([MANY], [ALONE, MANY])], ids=str)
+@pytest.mark.parametrize("place", [place(name) for name in choose_length([MANY], [ALONE, MANY])], ids=str)
 async def test_none_is_billed_twice_and_none_is_skipped(
     place: Place, cluster: Cluster, provider: ProviderServer, chance: random.Random
 ) -> None:
     mark, victim = uuid4().hex[:8], chance.choice(cluster.servers)
-    await asyncio.to_thread(shell, victim, MAKE_OUTAGE.format(mark=mark, count=ANSWERS))
+    await asyncio.to_thread(run_in_shell, victim, MAKE_OUTAGE.format(mark=mark, count=ANSWERS))
     asked = Asked(provider, mark)
     batch = await asyncio.to_thread(begin_batch, victim, mark)
     killed_at = chance.randrange(ANSWERS // 5, ANSWERS * 4 // 5)
@@ -82,7 +82,7 @@ async def test_none_is_billed_twice_and_none_is_skipped(
         await asyncio.to_thread(victim.start)
     other = next(server for server in cluster.servers if server.running)
     await asyncio.to_thread(wait_for_end, other)
-    found = json.loads(await asyncio.to_thread(shell, other, READ.format(batch=batch, mark=mark)))
+    found = json.loads(await asyncio.to_thread(run_in_shell, other, READ.format(batch=batch, mark=mark)))
     print(f"killed after {killed_at} of {ANSWERS}: {Counter(map(tuple, found['items']))}")
     if not victim.running:
         await asyncio.to_thread(victim.start)
@@ -135,7 +135,7 @@ def most_at_once(requests: Iterable[Recorded]) -> int:
 
 def begin_batch(server: Server, mark: str) -> str:
     """Retry the outage on another model; the id of the batch."""
-    with closing(logged_in(server)) as client:
+    with closing(log_in_demo(server)) as client:
         form = {"reason": "Outage", "user": mark, "with_model": f"openai:{OTHER}"}
         sent = client.post("/staff/retry/", data={**form, "csrfmiddlewaretoken": client.cookies["csrftoken"]})
         return sent.headers["Location"].split("/")[-2]
@@ -144,7 +144,7 @@ def begin_batch(server: Server, mark: str) -> str:
 def wait_for_end(server: Server) -> None:
     """Return when the list of all retries, which goes on with none, says that the latest one is finished."""
     end = time.monotonic() + WITHIN
-    with closing(logged_in(server)) as client:
+    with closing(log_in_demo(server)) as client:
         while not is_finished(client):
             assert time.monotonic() < end, "the batch did not end"
             time.sleep(0.5)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
 from tests.faults.load import Load
 
-ANSWERS = short_or_long(12, 50)
-CUTS = short_or_long(30, 100)
-CHARACTERS = short_or_long(1000, 1500)
+ANSWERS = choose_length(12, 50)
+CUTS = choose_length(30, 100)
+CHARACTERS = choose_length(1000, 1500)
 PACE: dict[str, Any] = {"chunk_size": 7, "delay_between": 0.02}  # 3 to 4 s for an answer
 
 

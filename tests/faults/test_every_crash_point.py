@@ -33,12 +33,12 @@ from chat.generation.runner import Runner
 from chat.models import LIVE, Conversation, Message, Meter, Outcome, ProviderCall, ToolCall, User
 from chat.providers import registry
 from chat.tasks import run_in_thread
-from tests.faults import short_or_long
+from tests.faults import choose_length
 from tests.support.crash_seam import CrashSeam, Point
 from tests.support.keeping_storyteller import KeepingStoryteller
 from tests.support.lasting_log import LastingBroker, LastingLogs, split
 from tests.support.storyteller import DOTTED_PATH, Story, Storyteller
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.database
 
@@ -46,9 +46,9 @@ HERE = "tests.faults.test_every_crash_point"
 MODEL = "teller:story"
 
 # Which of the points are tried: one trial takes 0.07 s, and all scenarios have some thousand points.
-EVERY = short_or_long(5, 1)
+EVERY = choose_length(5, 1)
 # Of the same life with a provider that keeps its responses, or with a drain in it, fewer.
-EVERY_OF_VARIANTS = short_or_long(11, 1)
+EVERY_OF_VARIANTS = choose_length(11, 1)
 
 # Seconds since a lease ended that the recovery finds: some more than any process waits, and no night.
 AGO = timedelta(seconds=60)
@@ -155,7 +155,7 @@ def seam(transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyP
     # A transaction that had begun when its process ended goes with its connection.
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     seam = CrashSeam()
-    with seam.on_the_database():
+    with seam.watch_database():
         yield seam
 
 
@@ -270,7 +270,7 @@ class Trial:
         await self._wait_for_ends(runner)
 
     async def _wait_for_ends(self, runner: Runner) -> None:
-        await eventually(lambda: not runner.live_answers)
+        await wait_until(lambda: not runner.live_answers)
         await self.seam.quiet()
 
     async def _recover(self) -> None:
@@ -290,7 +290,7 @@ class Trial:
         fields = {"content": "Tell me a story.", "model": MODEL, "turn": str(self.turn)}
         await actions.ask(runner, self.user, Visitor(self.user.pk), fields)
         self.is_asked = True
-        await eventually(lambda: not runner.live_answers)
+        await wait_until(lambda: not runner.live_answers)
 
     def _age_leases(self) -> None:
         Message.objects.filter(lease_until__isnull=False).update(lease_until=timezone.now() - AGO)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, MANY, Place, choose_length, places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.server import Cluster
 
-ROUNDS = short_or_long(1, 25)
-ANSWERS = short_or_long(10, 20)
-CHARACTERS = short_or_long(1200, 3000)
+ROUNDS = choose_length(1, 25)
+ANSWERS = choose_length(10, 20)
+CHARACTERS = choose_length(1200, 3000)
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 15 s for an answer of the long form
 
 TERMINAL_WITHIN = 15.0
@@ -35,7 +35,7 @@ async def kill_one(place: Place, load: Load, cluster: Cluster) -> None:
     asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
     readings = [load.following(one.answer) for one in asked]
     await asyncio.sleep(load.chance.uniform(1, 3))
-    victim = load.any_server()
+    victim = load.choose_server()
     victim.kill()
     killed = time.monotonic()
     if place.size == 1:
@@ -59,7 +59,7 @@ async def is_honest(one: Asked, kept: str, reading: Reading, killed: float, load
     assert reading.torn == []
     recorded, *others = load.recorded(one)
     assert not others
-    assert len(kept) >= recorded.sent_before(killed - (ON_ITS_WAY if redis else LOST_AT_MOST))
+    assert len(kept) >= recorded.count_sent_before(killed - (ON_ITS_WAY if redis else LOST_AT_MOST))
     if redis:
         assert kept == reading.text
     else:

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults import place, short_or_long
+from tests.faults import choose_length, place
 from tests.faults.load import Asked, Load, Reading
 from tests.faults.pages import PageReading, follow_by_page, follow_by_socket, load_page, log_in
-from tests.faults.rows import ledger
+from tests.faults.rows import read_ledger
 from tests.support.server import Cluster
 from tests.support.site import NDJSON, SSE
 
-ROUNDS = short_or_long(2, 25)
-ANSWERS = short_or_long(6, 20)
+ROUNDS = choose_length(2, 25)
+ANSWERS = choose_length(6, 20)
 CHARACTERS = 1200
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.03}
 
@@ -35,7 +35,7 @@ EVERY = (
     "uvicorn-sqlite-1",
     "uvicorn-sqlite-2",
 )
-CASES = short_or_long(
+CASES = choose_length(
     [("uvicorn-postgres-2-redis", False), ("daphne-sqlite-1", True)],
     [(name, is_kept) for name in EVERY for is_kept in (False, True)],
 )
@@ -78,7 +78,7 @@ async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_ke
     all_asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
     readers = [follow_in_every_way(load, one, login) for one in all_asked]
     await asyncio.sleep(load.chance.uniform(1, 2))
-    victim = load.any_server()
+    victim = load.choose_server()
     owned = [one for one in all_asked if one.server is victim]
     killed = time.monotonic()
     victim.kill()
@@ -93,7 +93,7 @@ async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_ke
         assert kept["status"] == "complete", kept["error"]
         assert kept["interruptions"] <= (1 if one in owned else 0)
         # Where questions take seconds to be asked, the first answers are whole before the kill.
-        is_whole = load.recorded(one)[0].sent_before(killed) >= CHARACTERS - ALL_BUT
+        is_whole = load.recorded(one)[0].count_sent_before(killed) >= CHARACTERS - ALL_BUT
         assert kept["interruptions"] or one not in owned or is_whole
         lost += [one] if kept["interruptions"] else []
         assert all(kept["text"].startswith(text) for text in seen[one.answer])
@@ -111,9 +111,9 @@ def follow_in_every_way(load: Load, one: Asked, login: dict[str, str]) -> Reader
     programs = [
         load.following(one.answer, media_type=SSE),
         load.following(one.answer, media_type=NDJSON),
-        load.in_background(follow_by_socket(load, one.answer)),
+        load.start_in_background(follow_by_socket(load, one.answer)),
     ]
-    return Readers(one, programs, load.in_background(follow_by_page(load, one.answer, login)))
+    return Readers(one, programs, load.start_in_background(follow_by_page(load, one.answer, login)))
 
 
 async def is_one_text(load: Load, readers: Readers, login: dict[str, str]) -> None:
@@ -137,7 +137,7 @@ async def is_accounted_for(
 
     Where it keeps the response there is one call alone.
     """
-    found = await ledger(next(server for server in load.cluster.servers if server.running))
+    found = await read_ledger(next(server for server in load.cluster.servers if server.running))
     outcomes = {
         one.answer: [row["outcome"] for row in found["rows"] if row["answer_id"] == one.answer] for one in all_asked
     }

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, Place, places, short_or_long
+from tests.faults import ALONE, Place, choose_length, places
 from tests.faults.load import Asked, Load
-from tests.faults.rows import ledger, shell
+from tests.faults.rows import read_ledger, run_in_shell
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import ROOT, Cluster, Server
 
-ROUNDS = short_or_long(1, 10)
-ANSWERS = short_or_long(4, 20)
-LINES = short_or_long(3, 12)
+ROUNDS = choose_length(1, 10)
+ANSWERS = choose_length(4, 20)
+LINES = choose_length(3, 12)
 SETTLED_WITHIN = 60.0
 
 # What is said before the kill; the rest never comes.
@@ -51,9 +51,9 @@ async def test_no_row_is_running_a_minute_later(
 
 
 async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderServer, tmp_path: Path) -> None:
-    victim = load.any_server()
+    victim = load.choose_server()
     seen = len(provider.requests)
-    before = {row["id"] for row in (await ledger(victim))["rows"]}
+    before = {row["id"] for row in (await read_ledger(victim))["rows"]}
     # A conversation whose answer is whole has its title asked for, which never comes.
     made = await load.call("POST", victim, "/api/conversations/")
     provider.enqueue(Script(text="Because air scatters it."), Script(**NEVER))
@@ -63,16 +63,16 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     deleted = await load.ask(800, victim, **PACE)
     batch = begin_batch(victim, tmp_path)
     await eventually_running(victim, before, 2 + ANSWERS + min(LINES, 4))
-    await asyncio.sleep(short_or_long(2, 4))  # checkpoints, and a renewal of each lease
+    await asyncio.sleep(choose_length(2, 4))  # checkpoints, and a renewal of each lease
     victim.kill()
     batch.send_signal(signal.SIGKILL)
     batch.wait(10)
     killed = time.monotonic()
-    await asyncio.to_thread(shell, victim, DELETE.format(deleted.conversation))
+    await asyncio.to_thread(run_in_shell, victim, DELETE.format(deleted.conversation))
     if len(cluster.servers) == 1:
         await asyncio.to_thread(victim.start)
     while True:
-        found = await ledger(victim)
+        found = await read_ledger(victim)
         rows = [row for row in found["rows"] if row["id"] not in before]
         if found["held"] == 0 and not any(row["outcome"] == "running" for row in rows):
             break
@@ -95,7 +95,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
 async def eventually_running(server: Server, before: set[int], count: int) -> None:
     end = time.monotonic() + 50  # a title is given up after a minute
     while True:
-        rows = [row for row in (await ledger(server))["rows"] if row["id"] not in before]
+        rows = [row for row in (await read_ledger(server))["rows"] if row["id"] not in before]
         if len([row for row in rows if row["outcome"] == "running"]) >= count:
             return
         told = [(row["purpose"], row["outcome"], row["error_code"]) for row in rows]

@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, MANY, Place, choose_length, places
 from tests.faults.leaving import Request, Sender, send_and_leave
 from tests.faults.load import LIVE, Asked, Load
-from tests.faults.rows import shell
-from tests.support.server import logged_in
+from tests.faults.rows import run_in_shell
+from tests.support.server import log_in_demo
 
-CLIENTS = short_or_long(60, 500)
+CLIENTS = choose_length(60, 500)
 AT_ONCE = 10
 QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
 
@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 async def senders(load: Load) -> AsyncIterator[dict[str, Sender]]:
     """Who sends at each server, by its URL."""
     token = load.cluster.token
-    senders = {each.url: Sender(await asyncio.to_thread(logged_in, each), token) for each in load.cluster.servers}
+    senders = {each.url: Sender(await asyncio.to_thread(log_in_demo, each), token) for each in load.cluster.servers}
     yield senders
     for sender in senders.values():
         sender.browser.close()
@@ -221,19 +221,19 @@ async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
     asked: list[Asked] = []
-    server = load.any_server()
-    for _ in range(short_or_long(2, 10)):
+    server = load.choose_server()
+    for _ in range(choose_length(2, 10)):
         failed = [await load.ask(60, server, **QUICK) for _ in range(4)]
         for one in failed:
             await load.ended(one.answer, ANSWERED_WITHIN, server)
-        await asyncio.to_thread(shell, server, FAILED.format([str(UUID(one.answer)) for one in failed]))
+        await asyncio.to_thread(run_in_shell, server, FAILED.format([str(UUID(one.answer)) for one in failed]))
         asked += failed
         fields = {"code": "timeout", "reason": "An outage.", "turn": str(uuid4())}
         for _ in range(4):
             await send_and_leave(server, senders[server.url].submit("/staff/retry/", fields), load.chance)
     batches: list[Any] = []
     for _ in range(round(ANSWERED_WITHIN * 2)):
-        batches = json.loads(await asyncio.to_thread(shell, server, BATCHES))
+        batches = json.loads(await asyncio.to_thread(run_in_shell, server, BATCHES))
         if not any(is_open for is_open, _, _ in batches):
             break
         await asyncio.sleep(0.5)

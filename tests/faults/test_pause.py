@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, LONG, MANY, Place, places, short_or_long
+from tests.faults import ALONE, LONG, MANY, Place, choose_length, places
 from tests.faults.load import Asked, Load
 from tests.support.server import Cluster
 
-ANSWERS = short_or_long(8, 20)
+ANSWERS = choose_length(8, 20)
 CHARACTERS = 5000
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 25 s
 LEASE = 10.0 if LONG else 3.0
@@ -36,7 +36,7 @@ async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
         for one, kept in zip(asked, taken, strict=True):
             assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
             assert one.text.startswith(kept["text"])
-            assert len(kept["text"]) >= load.recorded(one)[0].sent_before(paused - LOST_AT_MOST)
+            assert len(kept["text"]) >= load.recorded(one)[0].count_sent_before(paused - LOST_AT_MOST)
         again = [await load.call("POST", others[1], f"/api/answers/{one.answer}/retry/") for one in asked[:3]]
     finally:
         sleeper.resume()

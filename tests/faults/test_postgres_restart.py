@@ -11,13 +11,13 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from tests.faults import MANY, Place, places, short_or_long
+from tests.faults import MANY, Place, choose_length, places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.services import Postgres
 
-ANSWERS = short_or_long(12, 50)
-AWAY_FOR = short_or_long([0.0], [0.0, 3.0, 0.0, 7.0])  # seconds, for each restart
-CHARACTERS = short_or_long(800, 1200)
+ANSWERS = choose_length(12, 50)
+AWAY_FOR = choose_length([0.0], [0.0, 3.0, 0.0, 7.0])  # seconds, for each restart
+CHARACTERS = choose_length(800, 1200)
 PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.04}  # 4 to 6 s
 
 SERVES_AGAIN_WITHIN = 15.0

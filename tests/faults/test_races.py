@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
 from tests.faults.load import Load
 from tests.support.server import Cluster
 
-SENDS = short_or_long(10, 50)
-RETRIES = short_or_long(10, 50)
-STOPS = short_or_long(40, 200)
+SENDS = choose_length(10, 50)
+RETRIES = choose_length(10, 50)
+STOPS = choose_length(40, 200)
 AT_ONCE = 10
 
 QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
@@ -30,12 +30,12 @@ async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place,
         path = f"/api/conversations/{question.conversation}/messages/"
         body = {"content": question.content, "turn": str(uuid4())}
         accepted = await asyncio.gather(
-            *(load.call("POST", load.any_server(), path, body, prefer="respond-async") for _ in range(2))
+            *(load.call("POST", load.choose_server(), path, body, prefer="respond-async") for _ in range(2))
         )
         assert accepted[0] == accepted[1]
         assert (await load.follow(accepted[0]["answer"])).text == question.text
         assert len(load.recorded(question)) == 1
-        kept = await load.call("GET", load.any_server(), f"/api/conversations/{question.conversation}/")
+        kept = await load.call("GET", load.choose_server(), f"/api/conversations/{question.conversation}/")
         assert [message["role"] for message in kept["messages"]] == ["user", "assistant"]
     assert load.failures == []
 
@@ -46,7 +46,7 @@ async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place,
         asked = await load.ask(400, **SLOW)
         await asyncio.sleep(load.chance.uniform(0, 0.5))
         retried = await asyncio.gather(
-            *(load.response("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+            *(load.response("POST", load.choose_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
         )
         assert [(status, said["error"]["answer"]) for status, said in retried] == [(409, asked.answer)] * 2
         assert (await load.follow(asked.answer)).text == asked.text
@@ -61,10 +61,10 @@ async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place,
 async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Load) -> None:
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
-        await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+        await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
         calls = len(load.recorded(asked))
         retried = await asyncio.gather(
-            *(load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+            *(load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
         )
         [again] = {each["answer"] for each in retried}
         assert again != asked.answer
@@ -84,7 +84,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
         asked = await load.ask(200, chunk_size=10, delay_between=0.02)  # 0.4 s
         followings = [load.following(asked.answer) for _ in range(2)]
         await asyncio.sleep(0.4 + load.chance.uniform(-0.1, 0.4))  # on a busy machine it takes longer
-        said = await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+        said = await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
         assert said["status"] in {"complete", "stopped"}
         for following in followings:
             reading = await following

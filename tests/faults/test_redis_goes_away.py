@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import redis as client
 
-from tests.faults import MANY, Place, places, short_or_long
+from tests.faults import MANY, Place, choose_length, places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.services import Redis
 
-GONE_FOR = short_or_long(3.0, 30.0)
-BEFORE_AND_AFTER = short_or_long(1.0, 6.0)
-EVERY = short_or_long(0.4, 0.25)  # seconds between two questions
-CHARACTERS = short_or_long(500, 800)
+GONE_FOR = choose_length(3.0, 30.0)
+BEFORE_AND_AFTER = choose_length(1.0, 6.0)
+EVERY = choose_length(0.4, 0.25)  # seconds between two questions
+CHARACTERS = choose_length(500, 800)
 PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.04}  # 2.5 to 4 s for an answer
 
 BEHIND_AT_MOST = 2.0
@@ -29,7 +29,7 @@ FAULTS: dict[str, tuple[Callable[[Redis], None], Callable[[Redis], None]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", short_or_long(["stopped", "hanging"], [*FAULTS]))
+@pytest.mark.parametrize("fault", choose_length(["stopped", "hanging"], [*FAULTS]))
 @pytest.mark.parametrize("place", places(MANY, redis=(True,)), ids=str)
 async def test_answers_go_on_and_followers_keep_up(place: Place, fault: str, load: Load, redis: Redis) -> None:
     away, back = FAULTS[fault]

@@ -11,10 +11,10 @@ import aiohttp
 import psycopg
 import pytest
 
-from tests.faults import ALONE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, MANY, Place, choose_length, places
 from tests.faults.load import Load
 from tests.faults.processes import Use, use
-from tests.support.server import Cluster, logged_in
+from tests.support.server import Cluster, log_in_demo
 
 FOLLOWERS = 300
 CONNECTIONS_AT_MOST = 20
@@ -25,13 +25,13 @@ ON_POSTGRES = [place for place in places(MANY) if place.database == "postgres"]
 PAGES = 20
 WAIT_FOR_A_CONNECTION = 4
 
-ANSWERS = short_or_long(40, 1000)
-WARM_UP = short_or_long(60, 300)
+ANSWERS = choose_length(40, 1000)
+WARM_UP = choose_length(60, 300)
 AT_ONCE = 20
 
 # A pool may hold some connections more than before, and the allocator some pages.
 FILES_MORE = 4
-BYTES_MORE = short_or_long(8, 16) * 1024 * 1024
+BYTES_MORE = choose_length(8, 16) * 1024 * 1024
 
 
 @pytest.mark.parametrize("place", ON_POSTGRES, ids=str)
@@ -56,7 +56,7 @@ async def test_followers_hold_no_database_connection(place: Place, load: Load, c
 async def test_pages_that_follow_leave_the_connections_to_others(place: Place, load: Load, cluster: Cluster) -> None:
     server = cluster.servers[0]
     asked = await load.ask(400, server, chunk_size=10, delay_between=0.2)  # 8 s
-    with closing(await asyncio.to_thread(logged_in, server)) as browser:
+    with closing(await asyncio.to_thread(log_in_demo, server)) as browser:
         cookies = dict(browser.cookies)
     async with aiohttp.ClientSession(server.url, cookies=cookies) as http, AsyncExitStack() as pages:
         for _ in range(PAGES):
@@ -99,7 +99,7 @@ async def one_of_many(load: Load, number: int) -> None:
     asked = await load.ask(2000, **script)
     match number % 4:
         case 0:
-            await load.call("POST", load.any_server(), f"/api/answers/{asked.answer}/stop/")
+            await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
         case 1:
             await load.follow(asked.answer, cuts=2, characters=2000)
         case _:

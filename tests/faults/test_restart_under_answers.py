@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults import LONG, Place, place, short_or_long
+from tests.faults import LONG, Place, choose_length, place
 from tests.faults.load import Asked, Load, Reading
 from tests.faults.pages import PageReading, follow_by_page, follow_by_socket, load_page, log_in
 from tests.provider_server import ProviderServer
@@ -23,9 +23,9 @@ from tests.support.nginx import Nginx
 from tests.support.server import Cluster, Server
 from tests.support.site import NDJSON, SSE
 
-ANSWERS = short_or_long(6, 50)
-ASKED_MEANWHILE = short_or_long(2, 10)
-CHARACTERS = short_or_long(400, 3000)
+ANSWERS = choose_length(6, 50)
+ASKED_MEANWHILE = choose_length(2, 10)
+CHARACTERS = choose_length(400, 3000)
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 2 s, or 15
 DRAIN = 90.0
 
@@ -55,8 +55,8 @@ async def test_all_answers_are_whole_and_no_reader_notices(place: Place, front: 
     login = await log_in(staying)
     asked = [await front.ask(CHARACTERS, cluster.servers[number % 2], **PACE) for number in range(ANSWERS)]
     programs = [front.following(one.answer, media_type=kind) for one in asked for kind in (SSE, NDJSON)]
-    programs += [front.in_background(follow_by_socket(front, one.answer)) for one in asked]
-    pages = [front.in_background(follow_by_page(front, one.answer, login)) for one in asked]
+    programs += [front.start_in_background(follow_by_socket(front, one.answer)) for one in asked]
+    pages = [front.start_in_background(follow_by_page(front, one.answer, login)) for one in asked]
     await front.begun(asked[-1], 80)
     ending = asyncio.ensure_future(asyncio.to_thread(leaving.terminate, DRAIN))
     await asyncio.sleep(0.2)

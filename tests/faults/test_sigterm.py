@@ -12,11 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, places, short_or_long
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
 from tests.faults.load import Asked, Load
 from tests.support.server import Cluster, Server
 
-ANSWERS = short_or_long(15, 50)
+ANSWERS = choose_length(15, 50)
 PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.05}
 SHORT = 200  # characters: 1.2 s, which a drain waits for
 MUCH = 4000  # 25 s, which no drain waits for
@@ -46,7 +46,7 @@ async def half_sent_request(server: Server, token: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("place", places(ALONE, FILE, MANY), ids=str)
 async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load, cluster: Cluster) -> None:
-    victim = load.any_server()
+    victim = load.choose_server()
     asked = [await load.ask(SHORT if number % 3 == 0 else MUCH, victim, **PACE) for number in range(ANSWERS)]
     readings = [load.following(one.answer) for one in asked]
     refused = [await load.question(SHORT, victim) for _ in range(5)]
@@ -68,7 +68,7 @@ async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load,
             assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_restart")
             assert one.text.startswith(kept["text"])
             assert recorded.closed_at is not None
-            assert len(kept["text"]) >= recorded.sent_before(recorded.closed_at - ON_ITS_WAY)
+            assert len(kept["text"]) >= recorded.count_sent_before(recorded.closed_at - ON_ITS_WAY)
     assert "Traceback" not in cluster.log()
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from tests import faults
-from tests.faults import Place, short_or_long
+from tests.faults import Place, choose_length
 from tests.faults.load import Asked, Load
-from tests.faults.rows import ledger
+from tests.faults.rows import read_ledger
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import ROOT, Cluster
-from tests.support.services import Postgres, children
+from tests.support.services import Postgres, list_children
 
 DRAIN = 1.0
 EXIT_WITHIN = DRAIN + 2.0
@@ -57,7 +57,7 @@ async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> 
 
 
 @pytest.mark.parametrize(
-    "place", on(*short_or_long(["daphne-sqlite-1"], ["daphne-sqlite-1", "uvicorn-sqlite-1"])), ids=str
+    "place", on(*choose_length(["daphne-sqlite-1"], ["daphne-sqlite-1", "uvicorn-sqlite-1"])), ids=str
 )
 async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
     place: Place, load: Load, cluster: Cluster, provider: ProviderServer
@@ -66,12 +66,12 @@ async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
     await begin_title_that_never_comes(load, provider)
     asked = [await ask_for(load, name) for name in HANGING]
     readings = [load.following(one.answer) for one in asked]
-    started = children(victim.pid)
+    started = list_children(victim.pid)
     assert started, "the MCP server is a process of the site's"
     took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
     print(f"{place}: {took:.1f} s")
     assert [pid for pid in started if is_running(pid)] == []
-    rows = (await ledger(victim))["rows"]
+    rows = (await read_ledger(victim))["rows"]
     assert {row["outcome"] for row in rows} <= {"complete", "interrupted"}
     [title] = [row for row in rows if row["purpose"] == "title"]
     assert title["error_code"] == "server_restart"
@@ -126,7 +126,7 @@ def stopped(postgres: Postgres) -> Iterator[None]:
 def silent(postgres: Postgres) -> Iterator[None]:
     """A PostgreSQL that takes connections and says nothing, as one does whose disk hangs."""
     assert postgres.process is not None
-    pids = [postgres.process.pid, *children(postgres.process.pid)]
+    pids = [postgres.process.pid, *list_children(postgres.process.pid)]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -138,7 +138,7 @@ def silent(postgres: Postgres) -> Iterator[None]:
 
 AWAY = [
     (faults.place(place), how)
-    for place, how in short_or_long(
+    for place, how in choose_length(
         [("uvicorn-sqlite-1", "locked"), ("daphne-postgres-1", "silent"), ("uvicorn-postgres-1-redis", "stopped")],
         [
             *product(("daphne-sqlite-1", "uvicorn-sqlite-1"), ("locked",)),
@@ -173,6 +173,6 @@ async def test_a_database_that_is_away_does_not_delay_the_exit(
         assert one.text.startswith(kept["text"])
         assert kept["text"]
     end = time.monotonic() + 30
-    while running := [row for row in (await ledger(victim))["rows"] if row["outcome"] == "running"]:
+    while running := [row for row in (await read_ledger(victim))["rows"] if row["outcome"] == "running"]:
         assert time.monotonic() < end, running
         await asyncio.sleep(0.5)

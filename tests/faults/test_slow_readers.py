@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults import Place, places, short_or_long
+from tests.faults import Place, choose_length, places
 from tests.faults.load import Load
 from tests.faults.processes import Peak
 from tests.provider_server import Script
@@ -17,8 +17,8 @@ from tests.support.server import Cluster, Server
 
 READERS = 20
 MILLION = 1_000_000
-CHARACTERS = short_or_long(3 * MILLION, 20 * MILLION)
-SECONDS = short_or_long(1.0, 10.0)
+CHARACTERS = choose_length(3 * MILLION, 20 * MILLION)
+SECONDS = choose_length(1.0, 10.0)
 MORE_AT_MOST = 20 * MILLION
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults import FILE, MANY, Place, places, short_or_long
+from tests.faults import FILE, MANY, Place, choose_length, places
 from tests.faults.load import Load
 from tests.support.server import Cluster
 
-TIMES = short_or_long(12, 100)
+TIMES = choose_length(12, 100)
 AT_ONCE = 10
 CLOSED_WITHIN = 2.0
 PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.05}

@@ -18,15 +18,15 @@ from uuid import uuid4
 import pytest
 
 from chat.generation.recovery import NO_RESULT, NOT_RUN
-from tests.faults import LONG, place, short_or_long
+from tests.faults import LONG, choose_length, place
 from tests.faults.counting_tools import HOLD, VARIABLE
 from tests.faults.load import Asked, Load
-from tests.faults.rows import shell
+from tests.faults.rows import run_in_shell
 from tests.provider_server import ProviderServer, Script
 from tests.support.server import Cluster, Server
 
-ROUNDS = short_or_long(1, 25)
-OF_EACH_KIND = short_or_long(2, 6)
+ROUNDS = choose_length(1, 25)
+OF_EACH_KIND = choose_length(2, 6)
 TOOLS = ("count_in_a_thread", "count_on_the_loop")
 COMPLETE_WITHIN = 30.0
 BEGUN_WITHIN = 60.0
@@ -82,7 +82,7 @@ async def test_each_effect_is_there_once(load: Load, cluster: Cluster, counts: P
 
 
 async def kill_one(load: Load, cluster: Cluster, counts: Path) -> None:
-    hold, victim = counts.with_name(counts.name + HOLD), load.any_server()
+    hold, victim = counts.with_name(counts.name + HOLD), load.choose_server()
     hold.touch()
     kinds = {uuid4().hex: kind for kind in KINDS for _ in range(OF_EACH_KIND)}
     asked = {mark: await ask(load, victim, kind, mark) for mark, kind in kinds.items()}
@@ -136,7 +136,7 @@ def read_runs(counts: Path) -> Counter[str]:
 async def read_results(server: Server) -> dict[str, list[str]]:
     """Return the results of all tools, by their answer."""
     results: dict[str, list[str]] = {}
-    for answer, _, result in json.loads(await asyncio.to_thread(shell, server, READ)):
+    for answer, _, result in json.loads(await asyncio.to_thread(run_in_shell, server, READ)):
         results.setdefault(answer, []).append(result)
     return results
 

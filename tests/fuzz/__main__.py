@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.provider_server import ProviderServer, Script
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 
 # Not `positive_data_acceptance`: a schema does not know which models are offered.
 CHECKS = (
@@ -31,7 +31,7 @@ def main(program: str, *options: str) -> int:
     with ProviderServer.in_thread() as provider, tempfile.TemporaryDirectory() as directory:
         provider.script = Script(text="Because of the air.")
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test"}
-        with prepared("uvicorn", Path(directory), **environment) as (server, token):
+        with serve_new_site("uvicorn", Path(directory), **environment) as (server, token):
             command = [program, "run", f"{server.url}/api/schema/", "-H", f"Authorization: Bearer {token}"]
             command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--continue-on-failure"]
             return subprocess.run([*command, *options], cwd=directory, check=False).returncode

@@ -14,7 +14,7 @@ from chat.generation.process import get_runner
 from chat.models import Conversation, ProviderCall
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import Call, ProviderServer, Script
-from tests.support.sdk_types import complaints_about
+from tests.support.sdk_types import find_complaints
 from tests.support.site import Json, Site
 
 # What is tried here is the same on every database.
@@ -50,7 +50,7 @@ def assert_typed(provider: ProviderServer) -> None:
     for request in provider.requests:
         is_claude = request.path == "/v1/messages"
         kind = MessageCreateParamsStreaming if is_claude else ResponseCreateParamsStreaming
-        assert list(complaints_about(request.body, kind)) == []
+        assert list(find_complaints(request.body, kind)) == []
 
 
 async def test_models_and_efforts_change_in_the_middle(site: Site, provider: ProviderServer) -> None:

@@ -8,7 +8,7 @@ from pytest_django import Settings
 from chat.models import Message
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 async def is_over(site: Site, answer: str) -> bool:
@@ -22,7 +22,7 @@ async def test_an_answer_outlives_its_reader(site: Site, provider: ProviderServe
         if event["type"] == "token":
             break
     provider.release()
-    await eventually(lambda: is_over(site, answer))
+    await wait_until(lambda: is_over(site, answer))
     whole = await site.answer(answer)
     assert (whole["status"], whole["text"]) == ("complete", "One two three.")
 
@@ -35,7 +35,7 @@ async def test_an_answer_that_nobody_watches_is_cut_off(
     answer = await site.begin()
     request = await provider.wait_for_requests(1)
     await provider.wait_closed(request, 5)
-    await eventually(lambda: is_over(site, answer))
+    await wait_until(lambda: is_over(site, answer))
     cut = await site.answer(answer)
     assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "abandoned", "One ")
 
@@ -58,7 +58,7 @@ async def test_a_reader_in_another_process_keeps_it_alive(
         await Message.objects.live().filter(pk=answer).aupdate(watched_at=timezone.now())
         return await is_over(site, answer)
 
-    await eventually(looked_at_elsewhere)
+    await wait_until(looked_at_elsewhere)
     assert (await site.answer(answer))["status"] == "complete"
 
 
@@ -66,5 +66,5 @@ async def test_zero_means_never(site: Site, provider: ProviderServer, settings: 
     settings.CHAT_ABANDON_AFTER = 0
     provider.script = Script(text="a b c d ", chunk_size=2, delay_between=0.15)
     answer = await site.begin()
-    await eventually(lambda: is_over(site, answer))
+    await wait_until(lambda: is_over(site, answer))
     assert (await site.answer(answer))["status"] == "complete"

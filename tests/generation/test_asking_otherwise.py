@@ -17,7 +17,7 @@ from chat.providers.adaptations import CONTINUE_INSTRUCTION
 from chat.tools.toolbox import Toolbox
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import Call, ProviderServer, Refuses, Script
-from tests.support.site import Json, Site, text_of
+from tests.support.site import Json, Site, join_text
 
 # What is tried here is the same on every database.
 pytestmark = pytest.mark.sqlite
@@ -110,7 +110,7 @@ async def test_without_tools_once_they_are_refused_and_everybody_is_told(
         events = await site.events(answer["id"])
         told = [event for _, event in events if event["type"] == "notice"]
         assert [(event["code"], "tools" in event["message"]) for event in told] == [("adapted", True)]
-        assert text_of(events) == "Hello."
+        assert join_text(events) == "Hello."
     words = await health_of(admin)
     assert "asked without tools" in words
     assert refusal.message in words
@@ -439,7 +439,7 @@ async def test_every_cut_of_an_answer_with_a_notice_is_a_place_to_go_on_from(
     width = (await Message.objects.aget(pk=answer["id"])).position
     for cut in range(1, width + 1):
         rest = await site.events(answer["id"], cut)
-        assert text_of(whole)[max(0, cut - 1) :] == text_of(rest)
+        assert join_text(whole)[max(0, cut - 1) :] == join_text(rest)
         assert not any(event["type"] == "notice" for _, event in rest)
 
 

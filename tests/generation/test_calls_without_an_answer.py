@@ -23,7 +23,7 @@ from chat.providers.base import Prompt, Turn
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 def request(model: str = OPENAI, *, seconds: float = 10, is_streamed: bool = False) -> Request:
@@ -162,7 +162,7 @@ async def test_its_lease_is_renewed_while_it_lasts(site: Site, provider: Provide
         call = await ProviderCall.objects.aget()
         return first is not None and call.lease_until is not None and call.lease_until > first + timedelta(seconds=1)
 
-    await eventually(is_renewed)
+    await wait_until(is_renewed)
     assert [outcome for outcome, *_ in await rows()] == ["running"]
     provider.release()
     assert (await making).verdict.status == "complete"
@@ -177,7 +177,7 @@ async def test_a_title_that_never_comes_is_given_up(
     provider.enqueue(Script(text="Because."), Script(delay_headers=60))
     answer = await site.ask("Why?")
     given_up = ProviderCall.objects.filter(purpose="title", outcome="interrupted", error_code="timeout")
-    await eventually(given_up.aexists)
+    await wait_until(given_up.aexists)
     assert (await Conversation.objects.aget(pk=answer["conversation"])).title == "Why?"
 
 
@@ -190,7 +190,7 @@ async def test_a_title_of_a_conversation_that_is_deleted_meanwhile_is_settled(
     await provider.wait_for_requests(2)
     await Conversation.objects.filter(pk=answer["conversation"]).adelete()
     provider.release()
-    await eventually(ProviderCall.objects.filter(purpose="title", outcome="complete").aexists)
+    await wait_until(ProviderCall.objects.filter(purpose="title", outcome="complete").aexists)
 
 
 async def test_a_model_test_is_cut_off_with_its_page(site: Site, provider: ProviderServer) -> None:

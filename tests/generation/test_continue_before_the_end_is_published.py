@@ -10,7 +10,7 @@ from chat.core.events import Terminal, Usage
 from chat.generation.process import get_runner
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 HALF = Script(text="One two three", chunk_size=4, drop_after=8)
 REST = Script(text="three four.", chunk_size=4, gate_after=4)
@@ -34,16 +34,16 @@ async def test_the_earlier_end_does_not_close_the_log_of_the_answer_that_goes_on
     async def is_interrupted() -> bool:
         return bool((await site.answer(answer))["status"] == "interrupted")
 
-    await eventually(is_interrupted)
+    await wait_until(is_interrupted)
     continuing = asyncio.ensure_future(site.post(f"/api/answers/{answer}/continue/"))
 
     async def goes_on() -> bool:
         return bool((await site.answer(answer))["status"] != "interrupted")
 
-    await eventually(goes_on)
+    await wait_until(goes_on)
     may_close.set()
     assert (await continuing).status_code == 202
-    await eventually(lambda: len(provider.requests) == 2)
+    await wait_until(lambda: len(provider.requests) == 2)
     provider.release()
     await site.events(answer)
     whole = await site.answer(answer)

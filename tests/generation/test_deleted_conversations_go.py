@@ -13,7 +13,7 @@ from chat.generation.process import get_runner
 from chat.models import UNDO_FOR, Conversation, Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 async def age(seconds: float) -> None:
@@ -30,7 +30,7 @@ async def test_the_sweep_deletes_what_cannot_be_restored_any_more(site: Site, se
     async def is_gone() -> bool:
         return not await Conversation.objects.filter(pk=deleted["conversation"]).aexists()
 
-    await eventually(is_gone)
+    await wait_until(is_gone)
     assert await Message.objects.acount() == 2
     assert await ProviderCall.objects.acount() == 2
     await actions.restore_conversation(get_runner(), site.user, (await Conversation.objects.aget()).pk)
@@ -48,7 +48,7 @@ async def test_an_answer_that_was_begun_beside_the_deletion_ends_with_it(site: S
     async def is_settled() -> bool:
         return not await ProviderCall.objects.filter(outcome="running").aexists()
 
-    await eventually(is_settled)
+    await wait_until(is_settled)
     assert not await Message.objects.aexists()
 
 

@@ -16,7 +16,7 @@ from django.test import AsyncClient, RequestFactory
 from chat.models import Conversation, Message, ProviderCall, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, wait_until
 
 SCRIPT = Script(text="12345678 and much more", chunk_size=8, gate_after=8)
 
@@ -58,10 +58,10 @@ async def test_the_call_ends_and_its_cost_is_kept(site: Site, provider: Provider
     provider.script = SCRIPT
     answer = await site.begin("1234")
     request = await provider.wait_for_requests(1)
-    await eventually(lambda: has_text(answer))
+    await wait_until(lambda: has_text(answer))
     await sync_to_async(WAYS[way])(site.user)
     await provider.wait_closed(request, 5)
-    await eventually(is_settled)
+    await wait_until(is_settled)
     call = await ProviderCall.objects.aget()
     assert (call.outcome, call.error_code, call.answer_id) == ("stopped", "", None)
     assert (call.estimated, call.input_tokens, call.output_tokens) == (True, 1, 2)
@@ -76,7 +76,7 @@ async def test_a_reader_is_told_that_it_is_gone(site: Site, provider: ProviderSe
     answer = await site.begin()
     response = await site.stream(f"/answers/{answer}/stream/", accept="text/event-stream")
     reading = asyncio.ensure_future(read(response))
-    await eventually(lambda: has_text(answer))
+    await wait_until(lambda: has_text(answer))
     await sync_to_async(Conversation.objects.all().delete)()
     assert (await asyncio.wait_for(reading, PATIENCE)).endswith(b"event: done\ndata: gone\n\n")
 
@@ -92,6 +92,6 @@ async def test_one_that_waits_for_its_place_costs_nothing(site: Site, provider: 
     await site.begin(conversation=conversation)
     client: AsyncClient = site.client
     assert (await client.post(f"/c/{conversation}/delete/")).status_code == 302
-    await eventually(is_settled)
+    await wait_until(is_settled)
     call = await ProviderCall.objects.aget()
     assert (call.outcome, call.output_tokens) == ("stopped", 0)

@@ -8,7 +8,7 @@ from chat.generation.process import get_runner
 from chat.models import Message
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 async def test_its_lease_is_renewed_and_then_it_is_complete(site: Site, provider: ProviderServer) -> None:
@@ -25,7 +25,7 @@ async def test_its_lease_is_renewed_and_then_it_is_complete(site: Site, provider
     async def has_text() -> bool:
         return await lease() is not None
 
-    await eventually(has_text)
+    await wait_until(has_text)
     first = await lease()
     assert first is not None
 
@@ -33,9 +33,9 @@ async def test_its_lease_is_renewed_and_then_it_is_complete(site: Site, provider
         until = await lease()
         return until is not None and until > first
 
-    await eventually(is_renewed)
+    await wait_until(is_renewed)
     settling.release()
-    await eventually(lambda: has_ended(answer))
+    await wait_until(lambda: has_ended(answer))
     settling.release()
     assert (await site.answer(answer))["status"] == "complete"
 

@@ -11,8 +11,8 @@ from chat.generation.process import get_runner
 from chat.models import ProviderCall
 from chat.providers.registry import Pool
 from tests.provider_server import ProviderServer, Script
-from tests.support.services import free_port
-from tests.support.site import Site, text_of
+from tests.support.services import find_free_port
+from tests.support.site import Site, join_text
 
 # What is tried here is the same on every database.
 pytestmark = pytest.mark.sqlite
@@ -59,7 +59,7 @@ async def test_the_last_event_is_the_error(site: Site, provider: ProviderServer,
     script, code, text = FAULTS[name]
     provider.script = script
     events = await site.events(await site.begin())
-    assert text_of(events) == text
+    assert join_text(events) == text
     assert [event["type"] for _, event in events].count("error") == 1
     assert events[-1].event["code"] == code
 
@@ -71,7 +71,7 @@ async def test_a_line_without_end_is_not_swallowed(site: Site, provider: Provide
 
 
 async def test_nobody_listens_at_the_providers_address(site: Site, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    nowhere = {"api_key": "sk-test", "base_url": f"http://127.0.0.1:{free_port()}"}
+    nowhere = {"api_key": "sk-test", "base_url": f"http://127.0.0.1:{find_free_port()}"}
     pool = Pool({"openai": nowhere, "anthropic": nowhere})
     monkeypatch.setattr(get_runner().resources, "pool", pool)
     answer = await site.ask(model=model)

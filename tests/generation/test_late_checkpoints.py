@@ -9,12 +9,12 @@ from chat.core.transcript import Transcript
 from chat.generation import store
 from chat.generation.store import AnswerSnapshot
 from chat.models import Message, User
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 
 
 def take_snapshots(user: User) -> tuple[Message, AnswerSnapshot, AnswerSnapshot]:
     """Return a live answer, a snapshot of its beginning, and one of all that there is of it."""
-    answer = lost_answer(user, "")
+    answer = keep_lost_answer(user, "")
     transcript = Transcript()
     transcript.append([Token("One ")])
     before = AnswerSnapshot.from_transcript(answer.pk, answer.fence, transcript, None)

@@ -16,9 +16,9 @@ from chat.generation.process import get_runner
 from chat.generation.verdict import Verdict
 from chat.models import Message, ProviderCall, Status, User
 from tests.provider_server import ProviderServer, Script
-from tests.support.lost_answers import lost_answer
-from tests.support.site import Site, text_of
-from tests.support.waiting import eventually
+from tests.support.lost_answers import keep_lost_answer
+from tests.support.site import Site, join_text
+from tests.support.waiting import wait_until
 
 
 def reap() -> int:
@@ -27,7 +27,7 @@ def reap() -> int:
 
 
 def test_the_sweep_interrupts_what_has_lost_its_lease(user: User) -> None:
-    answer = lost_answer(user)
+    answer = keep_lost_answer(user)
     assert reap() == 1
     answer.refresh_from_db()
     assert (answer.status, answer.error_code, answer.text) == ("interrupted", "server_lost", "What was said")
@@ -36,19 +36,19 @@ def test_the_sweep_interrupts_what_has_lost_its_lease(user: User) -> None:
 
 
 def test_a_lease_that_runs_is_left_alone(user: User) -> None:
-    answer = lost_answer(user, ago=-5)
+    answer = keep_lost_answer(user, ago=-5)
     assert reap() == 0
     answer.refresh_from_db()
     assert answer.is_live
 
 
 def test_reaping_twice_is_reaping_once(user: User) -> None:
-    lost_answer(user)
+    keep_lost_answer(user)
     assert [reap(), reap()] == [1, 0]
 
 
 def test_the_ledger_row_is_settled_with_an_estimate(user: User) -> None:
-    answer = lost_answer(user, "12345678")
+    answer = keep_lost_answer(user, "12345678")
     reap()
     call = ProviderCall.objects.get(answer=answer)
     assert (call.outcome, call.error_code, call.estimated) == ("interrupted", "server_lost", True)
@@ -57,20 +57,20 @@ def test_the_ledger_row_is_settled_with_an_estimate(user: User) -> None:
 
 async def test_the_keeper_sweeps_without_any_reader(site: Site, settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 0
-    answer = await sync_to_async(lost_answer)(site.user)
+    answer = await sync_to_async(keep_lost_answer)(site.user)
     get_runner().wake()
 
     async def is_interrupted() -> bool:
         return (await Message.objects.aget(pk=answer.pk)).is_interrupted
 
-    await eventually(is_interrupted, supervisor.SWEEP_EVERY + 5)
+    await wait_until(is_interrupted, supervisor.SWEEP_EVERY + 5)
 
 
 async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Site, settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 0
-    answer = await sync_to_async(lost_answer)(site.user)
+    answer = await sync_to_async(keep_lost_answer)(site.user)
     events = await site.events(str(answer.pk))
-    assert text_of(events) == "What was said"
+    assert join_text(events) == "What was said"
     assert events[-1].event == {
         "type": "error",
         "code": "server_lost",
@@ -81,14 +81,14 @@ async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Si
 
 async def test_a_reader_of_another_process_follows_the_checkpoints(site: Site) -> None:
     """The answer is written elsewhere: this process has only the database."""
-    answer = await sync_to_async(lost_answer)(site.user, "One ", ago=-60)
+    answer = await sync_to_async(keep_lost_answer)(site.user, "One ", ago=-60)
     reading = asyncio.ensure_future(site.events(str(answer.pk)))
-    await eventually(lambda: is_watched(answer.pk))
+    await wait_until(lambda: is_watched(answer.pk))
     text = "One two"
     await Message.objects.filter(pk=answer.pk).aupdate(text=text, outline=[["token", 7]], position=7)
     await Message.objects.filter(pk=answer.pk).aupdate(status="complete", finish_reason="stop", lease_until=None)
     events = await asyncio.wait_for(reading, 10)
-    assert text_of(events) == text
+    assert join_text(events) == text
     assert events[-1].event == {"type": "done", "status": "complete", "reason": "stop"}
 
 
@@ -104,7 +104,7 @@ async def test_a_paused_owner_that_was_reaped_writes_nothing_and_hangs_up(site: 
         status="interrupted", error_code="server_lost", fence=2, lease_until=None, text="What the reaper kept"
     )
     await provider.wait_closed(request, 5)
-    await eventually(lambda: get_runner().find(UUID(answer)) is None)  # its end has been tried to write by then
+    await wait_until(lambda: get_runner().find(UUID(answer)) is None)  # its end has been tried to write by then
     kept = await Message.objects.aget(pk=answer)
     assert (kept.status, kept.text, kept.fence) == ("interrupted", "What the reaper kept", 2)
 
@@ -142,7 +142,7 @@ async def test_the_fence_keeps_an_old_owner_from_an_answer_that_lives_again(
 
 
 def test_the_database_refuses_a_second_live_answer(user: User) -> None:
-    answer = lost_answer(user)
+    answer = keep_lost_answer(user)
     with pytest.raises(IntegrityError):
         Message.objects.create(
             pk=uuid4(),
@@ -164,6 +164,6 @@ def test_the_database_refuses_a_second_live_answer(user: User) -> None:
     ids=["interrupted without a code", "a code without interruption", "live without a lease", "a live question"],
 )
 def test_the_database_refuses_a_state_that_is_not_honest(user: User, change: dict[str, str | None]) -> None:
-    answer = lost_answer(user)
+    answer = keep_lost_answer(user)
     with pytest.raises(IntegrityError):
         Message.objects.filter(pk=answer.pk).update(**change)

@@ -64,7 +64,7 @@ from chatsite.servers.handler import Handler
 from tests.provider_server import ProviderServer, Script
 from tests.support.leaving import Exchange, Suspensions
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 CSRF = "c" * 32
@@ -374,7 +374,7 @@ async def settled(provider: ProviderServer) -> dict[str, list[str]]:
             return False
         return not await RetryBatch.objects.filter(owner__gt="", finished_at=None).aexists()
 
-    await eventually(is_settled)
+    await wait_until(is_settled)
     return await sync_to_async(world)()
 
 

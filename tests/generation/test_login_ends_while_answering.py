@@ -16,7 +16,7 @@ from chat.generation import supervisor
 from chat.models import ApiToken, Message, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("endless")
 
@@ -42,7 +42,7 @@ async def ended(site: Site, answer: str) -> None:
     async def is_over() -> bool:
         return (await kept(answer))["status"] not in {"queued", "streaming"}
 
-    await eventually(is_over)
+    await wait_until(is_over)
     found = await kept(answer)
     assert (found["status"], found["error_code"]) == ("interrupted", "login_ended")
     assert found["text"].startswith("word ")
@@ -51,7 +51,7 @@ async def ended(site: Site, answer: str) -> None:
 async def goes_on(answer: str) -> None:
     """Two more looks at the logins leave the answer alone; the first may have begun before this."""
     looks = len(LOOKS)
-    await eventually(lambda: len(LOOKS) > looks + 2)
+    await wait_until(lambda: len(LOOKS) > looks + 2)
     assert (await kept(answer))["status"] in {"queued", "streaming"}
 
 
@@ -83,7 +83,7 @@ async def written(answer: str) -> None:
     async def has_text() -> bool:
         return bool((await kept(answer))["text"])
 
-    await eventually(has_text)
+    await wait_until(has_text)
 
 
 async def another_browser(user: User) -> AsyncClient:

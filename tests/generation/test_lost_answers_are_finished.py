@@ -15,10 +15,10 @@ from chat.generation.process import get_runner
 from chat.models import Message, ProviderCall, User
 from chat.providers.adaptations import CONTINUE_INSTRUCTION
 from tests.provider_server import ProviderServer, Script
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 from tests.support.metrics import scrape
-from tests.support.site import Site, text_of
-from tests.support.waiting import eventually
+from tests.support.site import Site, join_text
+from tests.support.waiting import wait_until
 
 REST = Script(text=" and what was not.")
 
@@ -39,7 +39,7 @@ async def ended(answer: Message) -> Message:
         return not answer.is_live
 
     get_runner().supervisor.sweep_soon()
-    await eventually(is_over)
+    await wait_until(is_over)
     return answer
 
 
@@ -57,7 +57,7 @@ def asked(provider: ProviderServer) -> list[tuple[str, str]]:
 
 async def test_it_goes_on_where_it_was_cut_off(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(lost_answer)(site.user))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.text) == ("complete", "", "What was said and what was not.")
     assert asked(provider)[-2:] == [("assistant", "What was said"), ("user", CONTINUE_INSTRUCTION)]
     assert [entry if isinstance(entry, dict) else entry[0] for entry in answer.outline] == [
@@ -69,7 +69,7 @@ async def test_it_goes_on_where_it_was_cut_off(site: Site, provider: ProviderSer
 
 async def test_that_it_was_interrupted_stays_on_record(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(lost_answer)(site.user))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.losses, answer.breaks, answer.interrupted_by) == (1, 0, "server_lost")
     assert (await site.answer(str(answer.pk)))["interruptions"] == 1
     page = (await site.get(f"/c/{answer.conversation_id}/")).content.decode()
@@ -78,7 +78,7 @@ async def test_that_it_was_interrupted_stays_on_record(site: Site, provider: Pro
 
 async def test_each_call_is_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(lost_answer)(site.user, "12345678"))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user, "12345678"))
     rows = ProviderCall.objects.filter(answer=answer).order_by("pk")
     told = [(row.outcome, row.error_code, row.output_tokens, row.start) async for row in rows]
     assert told == [("interrupted", "server_lost", 2, None), ("complete", "", 34, 10)]
@@ -87,43 +87,43 @@ async def test_each_call_is_on_the_ledger(site: Site, provider: ProviderServer) 
 
 async def test_an_answer_without_a_word_is_asked_again(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(lost_answer)(site.user, ""))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user, ""))
     assert (answer.status, answer.text, answer.outline) == ("complete", REST.text, [["token", len(REST.text)]])
     assert asked(provider)[-1] == ("user", "Why?")
 
 
 async def test_its_readers_are_told_and_follow_on_the_same_line(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await sync_to_async(lost_answer)(site.user, ago=-60)
+    answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
     reading = asyncio.ensure_future(site.events(str(answer.pk)))
 
     async def is_watched() -> bool:
         await answer.arefresh_from_db()
         return answer.watched_at is not None
 
-    await eventually(is_watched)
+    await wait_until(is_watched)
     await ended(await lose(answer))
     events = await asyncio.wait_for(reading, 10)
     assert [event["type"] for _, event in events] == ["start", "token", "notice", "token", "usage", "done"]
     assert events[2].event["code"] == "resumed"
     assert events[2].event["message"] == NOTICE
-    assert text_of(events) == answer.text
+    assert join_text(events) == answer.text
     # The joint is two wide, as that of Continue: nobody has a position twice, and none is past what it brought.
     assert [position for position, _ in events] == [0, 13, 15, 33, 34, 35]
 
 
 async def test_a_reader_who_comes_back_later_misses_nothing(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(lost_answer)(site.user))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     for after in range(answer.position + 1):
         events = await site.events(str(answer.pk), after)
         seen = answer.text[: min(after, 13)] + answer.text[13 : max(13, after - 2)]
-        assert seen + text_of(events) == answer.text
+        assert seen + join_text(events) == answer.text
 
 
 async def test_reasoning_alone_is_no_word(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await sync_to_async(lost_answer)(site.user, "", ago=-60)
+    answer = await sync_to_async(keep_lost_answer)(site.user, "", ago=-60)
     said = {"reasoning": "Hm.", "outline": [["reasoning", 3]], "position": 3}
     answer = await ended(await lose(answer, **said))
     assert (answer.text, answer.reasoning) == (REST.text, "Hm.")
@@ -144,7 +144,7 @@ async def test_reasoning_alone_is_no_word(site: Site, provider: ProviderServer) 
 async def test_some_are_left_as_they_are(
     site: Site, provider: ProviderServer, fields: dict[str, Any], status: str
 ) -> None:
-    answer = await sync_to_async(lost_answer)(site.user, ago=-60)
+    answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
     answer = await ended(await lose(answer, **fields))
     assert (answer.status, answer.text) == (status, "What was said")
     assert not provider.requests
@@ -153,7 +153,7 @@ async def test_some_are_left_as_they_are(
 
 async def test_a_site_may_leave_all_of_them(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 0
-    answer = await ended(await sync_to_async(lost_answer)(site.user))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.losses) == ("interrupted", "server_lost", 0)
     assert not provider.requests
 
@@ -162,7 +162,7 @@ async def test_without_room_in_the_users_limits_it_stays_interrupted(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 5
-    answer = await ended(await sync_to_async(lost_answer)(site.user))
+    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.text) == ("interrupted", "server_lost", "What was said")
     assert (answer.losses, answer.outline, answer.position) == (0, [["token", 13]], 13)
     assert not provider.requests
@@ -170,7 +170,7 @@ async def test_without_room_in_the_users_limits_it_stays_interrupted(
 
 
 async def test_a_user_who_was_deactivated_gets_no_more(site: Site, provider: ProviderServer) -> None:
-    answer = await sync_to_async(lost_answer)(site.user)
+    answer = await sync_to_async(keep_lost_answer)(site.user)
     await User.objects.aupdate(is_active=False)
     answer = await ended(answer)
     assert answer.status == "interrupted"
@@ -179,7 +179,7 @@ async def test_a_user_who_was_deactivated_gets_no_more(site: Site, provider: Pro
 
 async def test_of_many_sweeps_at_once_one_takes_each(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    lost = [await sync_to_async(lost_answer)(site.user) for _ in range(6)]
+    lost = [await sync_to_async(keep_lost_answer)(site.user) for _ in range(6)]
     await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(5)))
     for answer in lost:
         assert (await ended(answer)).status == "complete"
@@ -190,7 +190,7 @@ async def test_metrics_count_what_was_gone_on_with_and_finished(site: Site, prov
     provider.script = REST
     labels = {"model": "openai:gpt-test", "code": "server_lost"}
     before = await scrape()
-    await ended(await sync_to_async(lost_answer)(site.user))
+    await ended(await sync_to_async(keep_lost_answer)(site.user))
     after = await scrape()
     for outcome in ("gone_on", "finished"):
         of = {"name": "chat_recoveries_total", **labels, "outcome": outcome}

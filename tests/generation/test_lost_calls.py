@@ -22,7 +22,7 @@ from chat.generation.recovery import take_up
 from chat.generation.store import CallResult, StoredBookmark, seize_expired, settle_call, settle_lost
 from chat.generation.verdict import Verdict
 from chat.models import Conversation, Message, Meter, ProviderCall, Status, User
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 from tests.support.reaping import reap
 
 
@@ -111,7 +111,7 @@ def test_a_row_of_an_older_version_is_lost_when_no_call_takes_so_long(user: User
 
 
 def test_a_live_answers_row_is_settled_with_the_answer(user: User) -> None:
-    answer = lost_answer(user, "12345678")
+    answer = keep_lost_answer(user, "12345678")
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert not settle_lost_calls()
     assert [settle_lost(row) for row in seize_expired()] == [True]
@@ -121,7 +121,7 @@ def test_a_live_answers_row_is_settled_with_the_answer(user: User) -> None:
 
 def test_a_row_whose_answer_is_taken_over_late_is_its_takers(user: User) -> None:
     """The site was away for minutes, and each process that is back sweeps; one may follow the response of that call."""
-    lost_answer(user, ago=100)
+    keep_lost_answer(user, ago=100)
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=100))
     assert not settle_lost_calls()
     assert len(seize_expired()) == 1
@@ -131,7 +131,7 @@ def test_a_row_whose_answer_is_taken_over_late_is_its_takers(user: User) -> None
 
 def test_a_row_whose_answer_is_taken_up_long_after_it_was_seized_is_its_takers(user: User, settings: Settings) -> None:
     """A sweep takes up many answers, on a machine that is busy; its next checkpoint renews the leases of their rows."""
-    answer = lost_answer(user)
+    answer = keep_lost_answer(user)
     settings.CHAT_FINISH_LOST, settings.CHAT_MODELS = 1, [answer.model]
     call = ProviderCall.objects.get()
     kept = StoredBookmark(Bookmark("resp_1", 3), answer.position, call.pk)
@@ -148,13 +148,13 @@ def test_a_row_whose_answer_is_taken_up_long_after_it_was_seized_is_its_takers(u
 
 
 def test_a_row_that_its_live_answer_has_left_behind_is_settled(user: User) -> None:
-    lost_answer(user, ago=-60)
+    keep_lost_answer(user, ago=-60)
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=100))
     assert settle_lost_calls() == {"answer": 1}
 
 
 def test_a_row_whose_answer_was_deleted_before_its_lease_ended_is_settled(user: User) -> None:
-    lost_answer(user)
+    keep_lost_answer(user)
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=1), output_tokens=2)
     Conversation.objects.all().delete()
     assert not seize_expired()
@@ -164,7 +164,7 @@ def test_a_row_whose_answer_was_deleted_before_its_lease_ended_is_settled(user: 
 
 def test_a_title_that_is_being_written_is_not_its_answers_call(user: User) -> None:
     """The answer is gone on with in a process that dies; another one writes the title."""
-    answer = lost_answer(user)
+    answer = keep_lost_answer(user)
     running_call(user, "title", ago=-60, answer=answer)
     assert [settle_lost(row) for row in seize_expired()] == [True]
     assert ends() == [("answer", "interrupted", "server_lost"), ("title", "running", "")]
@@ -172,7 +172,7 @@ def test_a_title_that_is_being_written_is_not_its_answers_call(user: User) -> No
 
 def test_a_lost_call_is_charged_for_the_text_since_it_began(user: User) -> None:
     """Eight hundred characters are there already when a Continue begins, and twelve more come before the crash."""
-    answer = lost_answer(user, "x" * 812)
+    answer = keep_lost_answer(user, "x" * 812)
     transcript = Transcript()
     transcript.append([Token("x" * 800), Continued(), Token("x" * 12)])
     Message.objects.filter(pk=answer.pk).update(outline=transcript.outline, position=transcript.position)
@@ -183,7 +183,7 @@ def test_a_lost_call_is_charged_for_the_text_since_it_began(user: User) -> None:
 
 
 def test_of_two_lost_calls_of_an_answer_each_is_charged_for_its_own_text(user: User) -> None:
-    answer = lost_answer(user, "x" * 40)
+    answer = keep_lost_answer(user, "x" * 40)
     ProviderCall.objects.update(start=0)
     ProviderCall.objects.create(user=user, answer=answer, model=answer.model, input_tokens=9, start=32)
     assert [settle_lost(row) for row in seize_expired()] == [True]
@@ -192,7 +192,7 @@ def test_of_two_lost_calls_of_an_answer_each_is_charged_for_its_own_text(user: U
 
 def test_an_end_that_another_process_wrote_takes_no_row_from_the_call_that_goes_on(user: User) -> None:
     """A process seizes an answer and sleeps; meanwhile it was ended, and its user goes on with it."""
-    lost_answer(user)
+    keep_lost_answer(user)
     [row] = seize_expired()
     Message.objects.filter(pk=row.id).update(fence=9, owner="elsewhere:1:abc")
     assert not settle_lost(row)
@@ -200,7 +200,7 @@ def test_an_end_that_another_process_wrote_takes_no_row_from_the_call_that_goes_
 
 
 def test_reap_says_what_it_settled(user: User) -> None:
-    lost_answer(user)
+    keep_lost_answer(user)
     for purpose in ("title", "batch", "batch"):
         running_call(user, purpose)
     assert reap() == "1 answer interrupted.\n3 other calls settled: 2 batch, 1 title."

@@ -17,7 +17,7 @@ from chat.generation.process import get_runner, make_process
 from chat.models import Conversation, Message, NextQuestion, Status, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 GATED = Script(text="One two three.", chunk_size=4, gate_after=4)
 HTMX = {"hx-request": "true"}
@@ -55,7 +55,7 @@ class Page:
         async def is_done() -> bool:
             return await self.asked() == ["Zero", *texts] and not await Message.objects.live().aexists()
 
-        await eventually(is_done)
+        await wait_until(is_done)
         assert await self.waiting() == []
 
 
@@ -111,7 +111,7 @@ async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page,
     assert asker is not None
     get_runner().supervisor.sweeps.clear()
     let_all_end(provider)
-    await eventually(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
+    await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
     for text, form in (("Second", turn), ("Third", str(uuid.uuid4()))):
         assert b'hx-target="#queue"' in (await page.send(text, turn=form)).content
     get_runner().next_questions = asker
@@ -145,7 +145,7 @@ async def test_they_are_asked_by_a_process_that_has_heard_of_nothing(page: Page,
     get_runner().next_questions = None
     await page.send("First")
     let_all_end(provider)
-    await eventually(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
+    await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
     await page.until_all_are_asked("First")  # by the sweep that this process still has
 
 
@@ -221,7 +221,7 @@ async def test_a_next_question_that_a_limit_refuses_stays_with_the_reason(
     async def is_refused() -> bool:
         return bool((await page.first()).refusal)
 
-    await eventually(is_refused)
+    await wait_until(is_refused)
     assert (await page.asked(), await page.waiting()) == (["Zero", "First"], ["Second", "Third"])
     assert "Not sent: " in await page.shown()
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 0
@@ -239,7 +239,7 @@ async def test_a_model_that_is_gone_is_not_replaced_in_silence(
     async def is_refused() -> bool:
         return "no longer available" in (await page.first()).refusal
 
-    await eventually(is_refused)
+    await wait_until(is_refused)
     assert await page.asked() == ["Zero"]
 
 
@@ -273,7 +273,7 @@ async def test_in_a_deleted_conversation_nothing_is_asked_until_it_is_restored(
     await page.send("First")
     await Conversation.objects.aupdate(deleted_at=timezone.now())
     let_all_end(provider)
-    await eventually(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
+    await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
     asker = get_runner().next_questions
     assert asker is not None
     await asker.sweep()

@@ -22,12 +22,12 @@ from chat.models import Conversation, Message, ProviderCall, User
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.client import Client
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.metrics import scrape
-from tests.support.questions import HTMX, error_of, send
+from tests.support.questions import HTMX, read_error, send
 from tests.support.site import Site
-from tests.support.sockets import opened, session
-from tests.support.waiting import eventually
+from tests.support.sockets import make_session_headers, open_socket
+from tests.support.waiting import wait_until
 
 GATED = Script(text="One two", chunk_size=4, gate_after=4)
 SILENT = Script(text="One two", gate_after=0)
@@ -167,11 +167,11 @@ async def another(name: str) -> Site:
 
 
 async def is_waiting(number: int) -> None:
-    await eventually(lambda: get_runner().resources.slots.waiting == number)
+    await wait_until(lambda: get_runner().resources.slots.waiting == number)
 
 
 async def is_empty() -> None:
-    await eventually(lambda: (get_runner().resources.slots.given, get_runner().resources.slots.waiting) == (0, 0))
+    await wait_until(lambda: (get_runner().resources.slots.given, get_runner().resources.slots.waiting) == (0, 0))
 
 
 async def told(site: Site, answer: str, *sentences: str) -> list[str]:
@@ -190,7 +190,7 @@ async def ended(site: Site, answer: str) -> dict[str, Any]:
     async def is_over() -> bool:  # by the database: who asks the site is watching
         return not await Message.objects.live().filter(pk=answer).aexists()
 
-    await eventually(is_over)
+    await wait_until(is_over)
     return await site.answer(answer)
 
 
@@ -431,7 +431,7 @@ async def test_a_drain_ends_who_still_waits_after_it(site: Site, provider: Provi
 async def test_a_drain_lets_who_waits_begin_while_there_is_time(site: Site, provider: ProviderServer) -> None:
     begun, waiting = await begun_and_waiting(site, provider)
     draining = asyncio.ensure_future(get_runner().drain(10))
-    await eventually(lambda: get_runner().draining)
+    await wait_until(lambda: get_runner().draining)
     provider.release()
     await provider.wait_waiting(await provider.wait_for_requests(2))
     provider.release()
@@ -448,13 +448,13 @@ async def test_a_lease_is_renewed_while_waiting(site: Site, provider: ProviderSe
         now = (await Message.objects.aget(pk=waiting)).lease_until
         return now is not None and now > first
 
-    await eventually(is_renewed)
+    await wait_until(is_renewed)
 
 
 def test_the_owner_of_a_waiting_answer_is_killed(tmp_path: Path) -> None:
     with ProviderServer.in_thread(GATED) as provider:
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "2"}
-        with prepared("uvicorn", tmp_path, CHAT_LIVE_ANSWERS="1", **environment) as (server, token):
+        with serve_new_site("uvicorn", tmp_path, CHAT_LIVE_ANSWERS="1", **environment) as (server, token):
             with Client(server, token) as client:
                 answers = [client.begin(), client.begin()]
                 provider.block_until(lambda: len(provider.requests) == 1)
@@ -512,7 +512,7 @@ async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, prov
     begun, waiting = await begun_and_waiting(site, provider)
     conversation = await site.conversation()
     response = await send(site, conversation)
-    status, code, sentence = error_of(response)
+    status, code, sentence = read_error(response)
     seconds = response.headers["Retry-After"]
     assert (status, code) == (503, "overloaded")
     assert sentence == f"The site is too busy to take another question. Try again in {seconds} s."
@@ -557,7 +557,7 @@ async def test_retry_and_continue_are_refused_alike(site: Site, provider: Provid
 
 async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider: ProviderServer) -> None:
     await begun_and_waiting(site, provider)
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
         frame = await socket.hear()
     assert (frame["type"], frame["code"]) == ("error", "overloaded")

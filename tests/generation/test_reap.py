@@ -11,8 +11,8 @@ from pytest_django import Settings
 from chat.models import ProviderCall, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.client import Client
-from tests.support.databases import prepared
-from tests.support.lost_answers import lost_answer
+from tests.support.databases import serve_new_site
+from tests.support.lost_answers import keep_lost_answer
 from tests.support.reaping import reap
 from tests.support.services import Redis
 
@@ -20,7 +20,7 @@ TEXT = "".join(f"word{number} " for number in range(200))
 
 
 def test_lost_answers_are_interrupted_with_their_text_and_counted(user: User) -> None:
-    lost = [lost_answer(user) for _ in range(3)]
+    lost = [keep_lost_answer(user) for _ in range(3)]
     assert reap() == "3 answers interrupted."
     for answer in lost:
         answer.refresh_from_db()
@@ -29,21 +29,21 @@ def test_lost_answers_are_interrupted_with_their_text_and_counted(user: User) ->
 
 
 def test_answers_of_a_running_server_are_left_alone(user: User) -> None:
-    live = lost_answer(user, ago=-60)
-    lost_answer(user)
+    live = keep_lost_answer(user, ago=-60)
+    keep_lost_answer(user)
     assert reap() == "1 answer interrupted."
     live.refresh_from_db()
     assert live.is_live
 
 
 def test_twice_is_once(user: User) -> None:
-    lost_answer(user)
+    keep_lost_answer(user)
     assert [reap(), reap()] == ["1 answer interrupted.", "0 answers interrupted."]
 
 
 def test_it_can_wait_for_the_leases_of_what_died_just_now(user: User, settings: Settings) -> None:
     settings.CHAT_LEASE = 1.5
-    lost_answer(user, ago=-1)
+    keep_lost_answer(user, ago=-1)
     assert reap() == "0 answers interrupted."
     assert reap("--wait") == "1 answer interrupted."
 
@@ -68,7 +68,7 @@ def test_a_killed_servers_answer_is_completed_from_what_is_left(tmp_path: Path, 
             "CHAT_CHECKPOINT": "2",
             **({"REDIS_URL": redis.url} if with_redis else {}),
         }
-        with prepared("uvicorn", tmp_path, **environment) as (server, token):
+        with serve_new_site("uvicorn", tmp_path, **environment) as (server, token):
             with Client(server, token) as client:
                 answer = client.begin()
                 read_until(client, answer, 400)

@@ -20,8 +20,8 @@ from chat.providers.registry import Pool
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import Call, ProviderServer, Script
 from tests.provider_server.wire import Refusal
-from tests.support.site import Json, Site, text_of
-from tests.support.waiting import eventually
+from tests.support.site import Json, Site, join_text
+from tests.support.waiting import wait_until
 
 MODEL = "openai:gpt-6.2-sol"
 TEXT = "".join(f"word{number} 日本 \U0001f469\u200d\U0001f467; " for number in range(80))
@@ -73,7 +73,7 @@ async def test_a_connection_that_breaks_anywhere_costs_nothing(
 async def test_readers_see_one_text(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT, drop_each=range(50, 1500, 90))
     events = await site.events(await site.begin(model=MODEL))
-    assert text_of(events) == TEXT
+    assert join_text(events) == TEXT
     assert [event["type"] for _, event in events].count("done") == 1
 
 
@@ -144,7 +144,7 @@ async def test_one_that_the_provider_has_no_more_is_interrupted(site: Site, prov
 async def begun(site: Site, provider: ProviderServer) -> str:
     provider.script = Script(text=TEXT, gate_after=40)
     answer = await site.begin(model=MODEL)
-    await eventually(lambda: has_text(site, answer))
+    await wait_until(lambda: has_text(site, answer))
     return answer
 
 
@@ -165,7 +165,7 @@ async def test_stop_cancels_it(site: Site, provider: ProviderServer) -> None:
 async def test_stop_before_the_first_word_cancels_it(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT, gate_after=0)
     answer = await site.begin(model=MODEL)
-    await eventually(lambda: is_kept(answer))
+    await wait_until(lambda: is_kept(answer))
     assert (await site.stop(answer))["status"] == "stopped"
     assert provider.background.all[0].status == "cancelled"
 
@@ -186,7 +186,7 @@ async def test_an_answer_that_nobody_watches_is_cancelled(
 ) -> None:
     answer = await begun(site, provider)
     settings.CHAT_ABANDON_AFTER = 0.05
-    await eventually(lambda: is_ended(answer))
+    await wait_until(lambda: is_ended(answer))
     assert (await site.answer(answer))["error"]["code"] == "abandoned"
     assert provider.background.all[0].status == "cancelled"
 
@@ -199,7 +199,7 @@ async def test_a_deleted_conversation_is_cancelled(site: Site, provider: Provide
     answer = await begun(site, provider)
     conversation = await Conversation.objects.aget(messages=UUID(answer))
     await conversation.adelete()
-    await eventually(lambda: provider.background.all[0].status == "cancelled")
+    await wait_until(lambda: provider.background.all[0].status == "cancelled")
 
 
 async def test_one_that_grows_too_long_is_cancelled(site: Site, provider: ProviderServer, settings: Settings) -> None:
@@ -224,8 +224,8 @@ async def test_one_that_is_lost_and_not_taken_up_is_cancelled(
         await get_runner().supervisor.sweep()
         return await is_ended(answer)
 
-    await eventually(is_seized)
-    await eventually(lambda: provider.background.all[0].status == "cancelled")
+    await wait_until(is_seized)
+    await wait_until(lambda: provider.background.all[0].status == "cancelled")
     assert asked(provider) == 1
 
 
@@ -238,7 +238,7 @@ async def test_a_drain_leaves_it_to_the_next_process_which_follows_it(site: Site
     other = make_process().runner
     other.prepare()
     events = await asyncio.wait_for(reading, 10)
-    assert (text_of(events), events[-1].event["type"]) == (TEXT, "done")
+    assert (join_text(events), events[-1].event["type"]) == (TEXT, "done")
     finished = await site.answer(answer)
     assert (finished["status"], finished["text"], finished["interruptions"]) == ("complete", TEXT, 1)
     [row] = await rows_of(finished)

@@ -12,8 +12,8 @@ from chat.generation.process import get_runner, make_process
 from chat.models import Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
 from tests.provider_server.recorded import Recorded
-from tests.support.site import Positioned, Site, text_of
-from tests.support.waiting import eventually
+from tests.support.site import Positioned, Site, join_text
+from tests.support.waiting import wait_until
 
 
 async def test_an_answer_that_ends_in_time_is_complete(site: Site, provider: ProviderServer) -> None:
@@ -21,7 +21,7 @@ async def test_an_answer_that_ends_in_time_is_complete(site: Site, provider: Pro
     answer = await site.begin()
     await provider.wait_for_requests(1)
     draining = asyncio.ensure_future(get_runner().drain(10))
-    await eventually(lambda: get_runner().draining)
+    await wait_until(lambda: get_runner().draining)
     provider.release()
     await asyncio.wait_for(draining, 10)
     assert (await site.answer(answer))["status"] == "complete"
@@ -53,7 +53,7 @@ async def test_an_answer_that_does_not_is_finished_by_another_process(
     other = make_process().runner
     other.prepare()
     events = await asyncio.wait_for(reading, 10)
-    assert (text_of(events), events[-1].event["type"]) == ("One three", "done")
+    assert (join_text(events), events[-1].event["type"]) == ("One three", "done")
     assert [event["code"] for _, event in events if event["type"] == "notice"] == ["resumed"]
     calls = ProviderCall.objects.filter(answer=UUID(answer)).order_by("pk")
     assert [(call.outcome, call.error_code) async for call in calls] == [
@@ -72,7 +72,7 @@ async def test_an_answer_that_may_not_be_left_is_interrupted_with_its_text(
     cut = await site.answer(answer)
     assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "server_restart", "One ")
     events = await asyncio.wait_for(reading, 10)
-    assert (text_of(events), events[-1].event["code"]) == ("One ", "server_restart")
+    assert (join_text(events), events[-1].event["code"]) == ("One ", "server_restart")
     await provider.wait_closed(request, 0.5)
 
 

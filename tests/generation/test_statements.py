@@ -19,8 +19,8 @@ from pytest_django import Settings
 from chat.generation.process import get_runner
 from chat.models import ApiToken, Budget, Message
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import SSE, Site, text_of
-from tests.support.waiting import eventually
+from tests.support.site import SSE, Site, join_text
+from tests.support.waiting import wait_until
 
 # Known for some seconds, so that few questions ask for it; here nothing is.
 KNOWN = ("chat_limit", "chat_budget", "chat_user_groups", "chat_modelaccess", "chat_modelprice", "chat_refusal")
@@ -104,7 +104,7 @@ async def test_a_question_costs_three_hand_overs_and_six_statements_with_every_l
     token = await sync_to_async(ApiToken.issue)(site.user, "program")
     conversation = (await site.ask())["conversation"]
     await ask(site, token, conversation)
-    await eventually(lambda: get_runner().live_answers == 0)
+    await wait_until(lambda: get_runner().live_answers == 0)
     provider.script = Script(gate_after=0)
     await asyncio.sleep(0.05)
     statements.clear()
@@ -149,7 +149,7 @@ async def test_tokens_cost_none(site: Site, provider: ProviderServer, statements
             at_first_word = at_first_word or [*statements]
             at_last_word = [*statements]
         events.append(event)
-    assert text_of(events) == "word " * 100
+    assert join_text(events) == "word " * 100
     assert at_last_word == at_first_word
 
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from chat.models import Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 # The design's bound for one process, and for a request that another process has written into the database.
 AT_ONCE = 0.5
@@ -31,7 +31,7 @@ async def test_stop_before_the_first_word(site: Site, provider: ProviderServer, 
 async def test_stop_in_the_middle_keeps_what_was_said(site: Site, provider: ProviderServer, model: str) -> None:
     provider.script = Script(text="One two three four.", chunk_size=4, gate_after=8)
     answer = await site.begin(model=model)
-    await eventually(lambda: has_text(site, answer, "One two "))
+    await wait_until(lambda: has_text(site, answer, "One two "))
     request = await provider.wait_for_requests(1)
     stopped = await site.stop(answer)
     assert (stopped["status"], stopped["text"]) == ("stopped", "One two ")
@@ -45,7 +45,7 @@ async def has_text(site: Site, answer: str, text: str) -> bool:
 async def test_stop_in_a_stall(site: Site, provider: ProviderServer, model: str) -> None:
     provider.script = Script(text="One two three.", stall_after=3, pings=0.05)
     answer = await site.begin(model=model)
-    await eventually(lambda: has_text(site, answer, "One"))
+    await wait_until(lambda: has_text(site, answer, "One"))
     began = time.monotonic()
     assert (await site.stop(answer))["status"] == "stopped"
     request = await provider.wait_for_requests(1)
@@ -78,7 +78,7 @@ async def test_a_stop_written_by_another_process_is_obeyed(site: Site, provider:
 async def test_a_stopped_call_is_on_the_ledger_with_an_estimate(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="12345678 and more", chunk_size=8, gate_after=8)
     answer = await site.begin("123456789")
-    await eventually(lambda: has_text(site, answer, "12345678"))
+    await wait_until(lambda: has_text(site, answer, "12345678"))
     await site.stop(answer)
     call = await ProviderCall.objects.aget(answer=UUID(answer))
     assert (call.outcome, call.estimated, call.input_tokens, call.output_tokens) == ("stopped", True, 3, 2)

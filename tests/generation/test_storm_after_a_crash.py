@@ -8,9 +8,9 @@ from chat.generation.pacing import MOST_OPENINGS
 from chat.generation.process import get_runner, make_process
 from chat.models import Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 ANSWERS = 200
 
@@ -20,7 +20,7 @@ async def test_two_processes_take_up_two_hundred_at_the_pace_of_their_provider(
 ) -> None:
     provider.script = Script(text=" and what was not.", gate_after=0)
     for _ in range(ANSWERS):
-        await sync_to_async(lost_answer)(site.user)
+        await sync_to_async(keep_lost_answer)(site.user)
     runners = [get_runner(), make_process().runner]
     runners[1].prepare()
     most_waiting = 0
@@ -35,7 +35,7 @@ async def test_two_processes_take_up_two_hundred_at_the_pace_of_their_provider(
             runner.supervisor.sweep_soon()
         return not await Message.objects.live().aexists()
 
-    await eventually(is_over, 120)
+    await wait_until(is_over, 120)
     assert 0 < most_waiting <= len(runners) * MOST_OPENINGS
     assert await Message.objects.filter(status="complete", losses=1).acount() == ANSWERS
     assert len(provider.requests) == ANSWERS

@@ -8,7 +8,7 @@ from pytest_django import Settings
 from chat.models import Conversation, ProviderCall
 from tests.provider_server import ProviderServer, Refuses, Script
 from tests.support.site import Json, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 # What is tried here is the same on every database.
 pytestmark = pytest.mark.sqlite
@@ -39,8 +39,8 @@ async def settled(answer: Json) -> bool:
 async def test_the_title_comes_after_the_first_answer(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text='"Why the sky is blue"\n'))
     answer = await site.ask("why is the sky blue, please tell me")
-    await eventually(lambda: settled(answer))
-    await eventually(lambda: has_title(answer, "Why the sky is blue"))
+    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: has_title(answer, "Why the sky is blue"))
     assert provider.requests[1].body["model"] == "small"
     assert "scatters" in str(provider.requests[1].body["messages"])
 
@@ -61,8 +61,8 @@ async def test_it_is_the_title_without_its_dress_or_the_question(
 ) -> None:
     provider.enqueue(ANSWER, said)
     answer = await site.ask("Why?")
-    await eventually(lambda: settled(answer))
-    await eventually(lambda: has_title(answer, title))
+    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: has_title(answer, title))
 
 
 async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderServer) -> None:
@@ -70,7 +70,7 @@ async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderSe
     provider.enqueue(ANSWER)
     provider.script = Script(text="Blue skies", refuses_parts=[no_system])
     answer = await site.ask("Why?")
-    await eventually(lambda: has_title(answer, "Blue skies"))
+    await wait_until(lambda: has_title(answer, "Blue skies"))
     assert len(provider.requests) == 3
     assert "Write a title" in str(provider.requests[2].body["messages"])
 
@@ -78,7 +78,7 @@ async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderSe
 async def test_it_is_metered_apart_from_the_answer(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text="A title"))
     answer = await site.ask("Why?")
-    await eventually(lambda: settled(answer))
+    await wait_until(lambda: settled(answer))
     calls = [(call.purpose, call.outcome, call.model) async for call in ProviderCall.objects.order_by("pk")]
     assert calls == [("answer", "complete", "openai:gpt-test"), ("title", "complete", "openai:small")]
 
@@ -86,8 +86,8 @@ async def test_it_is_metered_apart_from_the_answer(site: Site, provider: Provide
 async def test_a_failure_leaves_the_first_question(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(status=500))
     answer = await site.ask("Why?")
-    await eventually(lambda: settled(answer))
-    await eventually(lambda: has_title(answer, "Why?"))
+    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: has_title(answer, "Why?"))
     assert (await site.answer(answer["id"]))["status"] == "complete"
 
 
@@ -97,14 +97,14 @@ async def test_a_title_of_the_users_own_is_left_alone(site: Site, provider: Prov
     await provider.wait_for_requests(2)
     await Conversation.objects.filter(pk=answer["conversation"]).aupdate(title="Mine")
     provider.release()
-    await eventually(lambda: settled(answer))
-    await eventually(lambda: has_title(answer, "Mine"))
+    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: has_title(answer, "Mine"))
 
 
 async def test_only_the_first_answer_asks_for_one(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text="A title"), ANSWER)
     first = await site.ask("Why?")
-    await eventually(lambda: settled(first))
+    await wait_until(lambda: settled(first))
     await site.ask("And red?", first["conversation"])
     assert len(provider.requests) == 3
 
@@ -121,6 +121,6 @@ async def test_another_model_writes_it_where_its_own_is_not_available(
     settings.CHAT_FALLBACKS = {"openai:small": ["openai:gpt-test"]}
     provider.enqueue(ANSWER, Script(status=503), Script(text="Blue skies"))
     answer = await site.ask("Why?")
-    await eventually(lambda: has_title(answer, "Blue skies"))
+    await wait_until(lambda: has_title(answer, "Blue skies"))
     calls = [(call.purpose, call.outcome, call.model) async for call in ProviderCall.objects.order_by("pk")]
     assert calls[1:] == [("title", "interrupted", "openai:small"), ("title", "complete", "openai:gpt-test")]

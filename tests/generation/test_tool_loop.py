@@ -18,7 +18,7 @@ from chat.tools.base import Context
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.site import Json, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 # What is tried here is the same on every database.
 pytestmark = pytest.mark.sqlite
@@ -179,7 +179,7 @@ async def test_stop_works_inside_a_tool(site: Site, provider: ProviderServer, mo
     answer = await site.begin(model=model)
     async for _, event in site.follow(answer):
         if event["type"] == "tool_arguments":
-            await eventually(lambda: state_of(answer) == AnswerState.RUNNING_TOOLS)
+            await wait_until(lambda: state_of(answer) == AnswerState.RUNNING_TOOLS)
             stopped = await asyncio.wait_for(site.stop(answer), 5)
     assert (stopped["status"], stopped["text"]) == ("stopped", "Wait. ")
     assert len(provider.requests) == 1

@@ -22,7 +22,7 @@ from chat.observability import alarms
 from chat.providers.registry import Pool
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, opened, sse
+from tests.support.odd_answers import chunk, messages, open_answer, sse
 from tests.support.site import Json, Site
 
 # What is tried here is the same on every database.
@@ -87,7 +87,9 @@ async def test_nobody_retries_a_budget_and_an_administrator_is_told_once(
 async def test_an_overload_in_the_stream_before_a_word_is_tried_again(site: Site, provider: ProviderServer) -> None:
     """As a 529 is; what the provider had read by then is on the ledger."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    provider.enqueue(Script(raw=messages(opened(input_tokens=77)) + f"event: error\ndata: {json.dumps(error)}\n\n"))
+    provider.enqueue(
+        Script(raw=messages(open_answer(input_tokens=77)) + f"event: error\ndata: {json.dumps(error)}\n\n")
+    )
     provider.script = Script(text="Here I am.")
     answer = await site.ask(model=ANTHROPIC)
     assert (answer["status"], answer["text"]) == ("complete", "Here I am.")

@@ -24,7 +24,7 @@ from chat.generation.store import AnswerSnapshot, CallResult, LostAnswer, Stored
 from chat.generation.verdict import STOPPED_BY_USER, Verdict, make_interruption
 from chat.leases import name_owner
 from chat.models import Conversation, Message, ProviderCall, Status, ToolCall, User
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 
 COMPLETE = Verdict(Status.COMPLETE, "stop")
 LOST = make_interruption("server_lost")
@@ -34,7 +34,7 @@ class Live:
     """A live answer of this process, with an older and a newer snapshot of it, its call, and a tool that runs."""
 
     def __init__(self, user: User, *, is_kept: bool = False) -> None:
-        self.answer = lost_answer(user, "")
+        self.answer = keep_lost_answer(user, "")
         Message.objects.filter(pk=self.answer.pk).update(
             owner=name_owner(), lease_until=timezone.now() + timedelta(seconds=60), first_token_at=timezone.now()
         )

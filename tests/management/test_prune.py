@@ -16,7 +16,7 @@ from chat.accounting import rollups
 from chat.management.commands import prune
 from chat.models import Conversation, Message, Outcome, ProviderCall, Pruning, UsageDay, User
 from tests.support import ledger_rows
-from tests.support.usage_ledger import page, shown, sql_totals
+from tests.support.usage_ledger import add_up_in_sql, page, read_cards
 
 
 def run(*arguments: str) -> str:
@@ -55,7 +55,7 @@ def admin(db: None) -> Client:
 def test_a_dry_run_deletes_nothing_and_says_what_would_go(ada: User) -> None:
     for days in (5, 29, 31, 400):
         conversation(ada, days)
-    ledger_rows.write(ledger_rows.rows(300, [ada], 100))
+    ledger_rows.write(ledger_rows.make_ledger_rows(300, [ada], 100))
     printed = run("--conversations", "30", "--ledger", "50")
     assert "Would delete 2 conversations with 4 messages" in printed
     assert re.search(r"Would delete 1[45]\d ledger rows before \d{4}-\d\d-\d\d", printed)
@@ -84,35 +84,35 @@ def test_a_conversation_that_is_being_answered_is_kept(ada: User) -> None:
 
 def test_old_ledger_rows_go_and_every_sum_stays(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune, "CALLS_A_BATCH", 100)
-    ledger_rows.write(ledger_rows.rows(1000, ledger_rows.make_users(4), 100))
-    wanted = sql_totals()
-    before = shown(page(admin, period="all"))
+    ledger_rows.write(ledger_rows.make_ledger_rows(1000, ledger_rows.make_users(4), 100))
+    wanted = add_up_in_sql()
+    before = read_cards(page(admin, period="all"))
     printed = run("--ledger", "40", "--yes")
     cut = timezone.now().date() - timedelta(40)
     rows = ProviderCall.objects.exclude(outcome=Outcome.RUNNING)
     assert not rows.filter(started_at__lt=rollups.find_midnight(cut)).exists()
     assert 350 < rows.count() < 450
-    assert sql_totals().calls < wanted.calls
+    assert add_up_in_sql().calls < wanted.calls
     assert len(re.findall(r"^  \d+ of \d+$", printed, re.MULTILINE)) >= 6
     html = page(admin, period="all")
-    assert shown(html) == before
+    assert read_cards(html) == before
     assert int(before["Calls"]) == wanted.calls
     assert f"before {cut} were pruned" in html
 
 
 def test_rows_that_nobody_counted_are_counted_before_they_go(ada: User) -> None:
-    ledger_rows.write(ledger_rows.rows(200, [ada], 60))
-    calls = sql_totals().calls
+    ledger_rows.write(ledger_rows.make_ledger_rows(200, [ada], 60))
+    calls = add_up_in_sql().calls
     run("--ledger", "1", "--yes")
     assert sum(UsageDay.objects.values_list("calls", flat=True)) == calls
 
 
 def test_a_rebuild_after_pruning_keeps_what_has_no_rows_any_more(admin: Client) -> None:
-    ledger_rows.write(ledger_rows.rows(1000, ledger_rows.make_users(4), 100))
+    ledger_rows.write(ledger_rows.make_ledger_rows(1000, ledger_rows.make_users(4), 100))
     before = page(admin, period="all")
     run("--ledger", "40", "--yes")
     rollups.rebuild()
-    assert shown(page(admin, period="all")) == shown(before)
+    assert read_cards(page(admin, period="all")) == read_cards(before)
 
 
 def test_a_running_call_is_not_pruned(ada: User) -> None:
@@ -123,7 +123,7 @@ def test_a_running_call_is_not_pruned(ada: User) -> None:
 
 
 def test_pruning_twice_is_pruning_once(ada: User) -> None:
-    ledger_rows.write(ledger_rows.rows(200, [ada], 60))
+    ledger_rows.write(ledger_rows.make_ledger_rows(200, [ada], 60))
     run("--ledger", "30", "--yes")
     rows = ProviderCall.objects.count()
     assert "0 ledger rows" in run("--ledger", "30", "--yes")

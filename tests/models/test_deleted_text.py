@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import databases
-from tests.support.server import Server, logged_in
+from tests.support.server import Server, log_in_demo
 
 # Seconds: a deletion can be taken back for ten, and a sweep comes every two.
 TAKEN_BACK_FOR = 40
@@ -21,9 +21,9 @@ MARMALADE = "marmalade-in-the-piano-" * 400  # longer than a page of the file
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_a_deleted_conversation_leaves_no_text_in_the_file(kind: str, tmp_path: Path) -> None:
-    database, _ = databases.new(tmp_path)
+    database, _ = databases.prepare_database(tmp_path)
     assert isinstance(database, Path)
-    with Server(kind, database, logs=tmp_path) as server, closing(logged_in(server)) as browser:
+    with Server(kind, database, logs=tmp_path) as server, closing(log_in_demo(server)) as browser:
         token = browser.cookies["csrftoken"]
         asked = browser.post("/send/", data={"content": MARMALADE, "csrfmiddlewaretoken": token})
         path = asked.headers["Location"]

@@ -18,9 +18,9 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support import databases
-from tests.support.server import Server, logged_in
+from tests.support.server import Server, log_in_demo
 from tests.support.services import Postgres
-from tests.support.waiting import wait_until
+from tests.support.waiting import block_until
 
 PATIENCE = 30.0
 SOME_ID = "0b8ff1bd-9b4e-4b5c-8a42-3c6c59a6b3a5"
@@ -47,10 +47,10 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A site on a PostgreSQL of its own, somebody's browser and somebody's program."""
     tmp_path = tmp_path_factory.mktemp("site")
     with Postgres() as postgres:
-        database, token = databases.new(tmp_path, postgres.url)
+        database, token = databases.prepare_database(tmp_path, postgres.url)
         with (
             Server(request.param, database, logs=tmp_path) as server,
-            closing(logged_in(server)) as browser,
+            closing(log_in_demo(server)) as browser,
             httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=30) as program,
         ):
             yield Here(postgres, server, browser, program)
@@ -109,7 +109,7 @@ def all_are_told(here: Here, token: str, socket: ClientConnection) -> None:
 
 
 def comes_back(here: Here) -> None:
-    wait_until(lambda: here.browser.get("/").status_code == 200, PATIENCE, lambda: "the site does not serve again")
+    block_until(lambda: here.browser.get("/").status_code == 200, PATIENCE, lambda: "the site does not serve again")
     assert here.program.post("/api/conversations/").status_code == 201
 
 

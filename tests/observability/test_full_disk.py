@@ -17,7 +17,7 @@ import pytest
 from chatsite.servers.request_guard import Guard
 from tests.provider_server import ProviderServer, Script
 from tests.support import databases
-from tests.support.server import Server, logged_in
+from tests.support.server import Server, log_in_demo
 
 TEXT = "".join(f"word{number} " for number in range(700))
 PATIENCE = 30.0
@@ -40,7 +40,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def test_what_is_not_saved_is_told_and_taken_back(kind: str, tmp_path: Path) -> None:
     with ProviderServer.in_thread() as provider:
         provider.script = Script(text=TEXT, chunk_size=6, delay_between=0.01, gate_after=60)
-        database, token = databases.new(tmp_path)
+        database, token = databases.prepare_database(tmp_path)
         environment = {
             "OPENAI_BASE_URL": provider.openai_url,
             "CHAT_MODELS": "openai:gpt-test",
@@ -48,7 +48,7 @@ def test_what_is_not_saved_is_told_and_taken_back(kind: str, tmp_path: Path) -> 
         }
         with (
             Server(kind, database, logs=tmp_path, **environment) as server,
-            closing(logged_in(server)) as browser,
+            closing(log_in_demo(server)) as browser,
             httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=30) as program,
         ):
             conversation = program.post("/api/conversations/").json()["id"]
@@ -132,7 +132,7 @@ async def test_a_body_that_the_disk_has_no_room_for_is_refused_with_a_sentence(e
 
 def test_daphne_refuses_a_body_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
     """Twisted keeps a large body in a file, before the application is called."""
-    database, _ = databases.new(tmp_path)
+    database, _ = databases.prepare_database(tmp_path)
     with Server("daphne", database, logs=tmp_path) as server, full_disk(server):
         response = httpx2.post(f"{server.url}/send/", content=b"x" * 1_000_000)
         assert (response.status_code, response.headers["retry-after"]) == (503, "60")

@@ -20,9 +20,9 @@ from chat.providers.errors import drop_quotations
 from chatsite.logs import JsonFormatter, LineFormatter, NamesFilter, find_password
 from tests.provider_server import ProviderServer, Script
 from tests.support.client import Client
-from tests.support.databases import prepared
+from tests.support.databases import serve_new_site
 from tests.support.site import Json, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 QUESTION = "Where did Ada Lovelace hide the marmalade?"
 
@@ -141,7 +141,7 @@ async def test_the_id_of_a_request_goes_no_further_than_its_answers(
     try:
         provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
         answer = await site.begin()
-        await eventually(lambda: bool(log.of("test.supervisor")))
+        await wait_until(lambda: bool(log.of("test.supervisor")))
         provider.release()
         await site.events(answer)
     finally:
@@ -248,7 +248,7 @@ def test_a_server_that_logs_json_logs_nothing_else(kind: str, tmp_path: Path) ->
             "CHAT_MODELS": "openai:gpt-test",
             "CHAT_LOG_FORMAT": "json",
         }
-        with prepared(kind, tmp_path, **environment) as (server, token):
+        with serve_new_site(kind, tmp_path, **environment) as (server, token):
             with Client(server, token) as client:
                 answer = client.begin(QUESTION)
                 client.http.get(f"/api/answers/{answer}/events/")

@@ -27,11 +27,11 @@ from chat.models import Message, Outcome, ProviderCall
 from chat.observability import event_loop, metrics
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import ProviderServer, Script
-from tests.support.lost_answers import lost_answer
-from tests.support.metrics import POOL, exported, figures, named, parsed, scrape
+from tests.support.lost_answers import keep_lost_answer
+from tests.support.metrics import POOL, list_exported_samples, make_figures, named, parse_metrics, scrape
 from tests.support.site import Site
-from tests.support.sockets import opened, session
-from tests.support.waiting import eventually
+from tests.support.sockets import make_session_headers, open_socket
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,14 +95,14 @@ async def test_an_answer_of_a_lost_server_is_counted_by_who_ends_it(site: Site, 
     settings.CHAT_FINISH_LOST = 0
     labels = {"model": OPENAI, "status": "interrupted", "code": "server_lost"}
     before = await scrape()
-    await sync_to_async(lost_answer)(site.user)
+    await sync_to_async(keep_lost_answer)(site.user)
     # The process sweeps by itself, too: whichever sweep finds the answer counts it, and no other does.
     await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(3)))
 
     async def is_ended() -> bool:
         return not await Message.objects.live().owned_by(site.user).aexists()
 
-    await eventually(is_ended)
+    await wait_until(is_ended)
     after = await scrape()
     assert after.of("chat_answers_total", **labels) - before.of("chat_answers_total", **labels) == 1
     calls = {"model": OPENAI, "outcome": "interrupted", "code": "server_lost"}
@@ -146,7 +146,7 @@ async def test_answers_and_their_readers_are_counted_while_they_last(
         now = await scrape()
         return now.of("chat_followers", kind=kind) == 3 and now.of("chat_live_answers") == 1
 
-    await eventually(are_counted)
+    await wait_until(are_counted)
     provider.release()
     await asyncio.wait_for(asyncio.gather(*readers), 15)
 
@@ -154,26 +154,26 @@ async def test_answers_and_their_readers_are_counted_while_they_last(
         now = await scrape()
         return now.of("chat_followers", kind=kind) == 0 and now.of("chat_live_answers") == 0
 
-    await eventually(are_gone)
+    await wait_until(are_gone)
 
 
 async def test_a_socket_is_a_reader_of_each_answer_it_follows(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
-    async with opened(session(site)) as socket:
+    async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
         await provider.wait_for_requests(1)
 
         async def is_counted() -> bool:
             return (await scrape()).of("chat_followers", kind="ws") == 1
 
-        await eventually(is_counted)
+        await wait_until(is_counted)
         provider.release()
-        await socket.hear_to_the_end()
+        await socket.receive_to_the_end()
 
     async def is_gone() -> bool:
         return (await scrape()).of("chat_followers", kind="ws") == 0
 
-    await eventually(is_gone)
+    await wait_until(is_gone)
 
 
 async def test_a_model_that_is_not_offered_is_other(site: Site, settings: Settings) -> None:
@@ -250,7 +250,7 @@ async def test_checkpoints_age_when_they_fail(
     async def is_written() -> bool:
         return (await scrape()).of("chat_checkpoint_seconds_count") > written
 
-    await eventually(is_written)
+    await wait_until(is_written)
 
     def fail(*_: object) -> None:
         raise DatabaseError
@@ -260,13 +260,13 @@ async def test_checkpoints_age_when_they_fail(
     async def is_old() -> bool:
         return (await scrape()).of("chat_checkpoint_age_seconds") > 0.7
 
-    await eventually(is_old)
+    await wait_until(is_old)
     monkeypatch.undo()
 
     async def is_fresh() -> bool:
         return (await scrape()).of("chat_checkpoint_age_seconds") < 0.5
 
-    await eventually(is_fresh)
+    await wait_until(is_fresh)
 
 
 async def test_a_draining_process_says_so(site: Site) -> None:
@@ -276,7 +276,7 @@ async def test_a_draining_process_says_so(site: Site) -> None:
 
 
 def test_the_pool_of_connections_tells_who_waited() -> None:
-    told = parsed(metrics.render_scrape(figures(pool=POOL)).decode())
+    told = parse_metrics(metrics.render_scrape(make_figures(pool=POOL)).decode())
     assert (told.of("chat_database_connections", state="idle"), told.of("chat_database_connections", state="used")) == (
         2,
         3,
@@ -392,8 +392,8 @@ def expressions(panel: Any) -> Iterator[str]:
 def test_the_dashboard_asks_for_what_there_is_and_leaves_nothing_out() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
     asked = named(" ".join(expressions(dashboard)))
-    assert asked <= exported()
-    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported() if name.startswith("chat_")}
+    assert asked <= list_exported_samples()
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in list_exported_samples() if name.startswith("chat_")}
     assert ours == {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked if name.startswith("chat_")}
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
@@ -403,6 +403,6 @@ def test_the_dashboard_asks_for_what_there_is_and_leaves_nothing_out() -> None:
 def test_the_page_about_monitoring_explains_every_metric() -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text()
     explained = set(re.findall(r"^\| `(chat_[a-z_]+)", page, re.MULTILINE))
-    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported() if name.startswith("chat_")}
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in list_exported_samples() if name.startswith("chat_")}
     assert explained == ours
-    assert {name for name in named(page) if not name.startswith("chat_metrics")} <= exported() | ours
+    assert {name for name in named(page) if not name.startswith("chat_metrics")} <= list_exported_samples() | ours

@@ -13,7 +13,7 @@ import signal
 
 import uvloop
 
-from tests.provider_server.directives import changed
+from tests.provider_server.directives import change_script
 from tests.provider_server.script import Script
 from tests.provider_server.server import ProviderServer
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--script", type=json.loads, default={}, help="the default script's fields, as JSON")
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.port, changed(Script(), arguments.script)))
+    uvloop.run(serve(arguments.port, change_script(Script(), arguments.script)))
 
 
 if __name__ == "__main__":

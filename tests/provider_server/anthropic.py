@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from chat.core.events import Usage
-from tests.provider_server.anthropic_contracts import CONTRACTS, signature_of
+from tests.provider_server.anthropic_contracts import CONTRACTS, sign_thought
 from tests.provider_server.script import Call
 from tests.provider_server.wire import Frame, Json, Kind, Refusal, Wire
 
@@ -63,7 +63,7 @@ class AnthropicWire(Wire):
         return _complaint_about(request["messages"]) or _complaint_about_tools(request)
 
     @staticmethod
-    def error_body(refusal: Refusal) -> Json:
+    def build_error_body(refusal: Refusal) -> Json:
         """See `Wire`."""
         error = {"type": refusal.type, "message": refusal.message}
         return {"type": "error", "error": error, "request_id": REQUEST_ID}
@@ -108,7 +108,7 @@ class AnthropicWire(Wire):
         if not self.script.no_end_marker:
             yield self._event({"type": "message_stop"}, "finish")
 
-    def text_bytes(self, text: str) -> bytes:
+    def encode_text_delta(self, text: str) -> bytes:
         """See `Wire`."""
         index = bool(self.script.reasoning) + bool(self.script.redacted)
         return self._block_delta(index, {"type": "text_delta", "text": text}, "text").data
@@ -117,8 +117,8 @@ class AnthropicWire(Wire):
         """See `Wire`."""
         error_type = self.script.error_type or self.script.error_code or _OVERLOADED.type
         message = self.script.error_message or _MESSAGES.get(error_type, "Something went wrong")
-        body = self.error_body(Refusal(200, error_type, message))
-        return Frame(b"event: error\ndata: " + self.dumped(body) + b"\n\n")
+        body = self.build_error_body(Refusal(200, error_type, message))
+        return Frame(b"event: error\ndata: " + self.encode_json(body) + b"\n\n")
 
     def completion(self) -> Json:
         """See `Wire`."""
@@ -143,7 +143,7 @@ class AnthropicWire(Wire):
 
     def _signature_of(self, reasoning: str) -> str:
         """Return what ends a block of reasoning: a model that has a contract signs it, any other as the script says."""
-        return signature_of(self.model, reasoning) if self.model in CONTRACTS else self.script.signature
+        return sign_thought(self.model, reasoning) if self.model in CONTRACTS else self.script.signature
 
     def _called(self, call: Call) -> Json:
         called = {"type": "tool_use", "name": call.name, "input": {}}
@@ -244,7 +244,7 @@ class AnthropicWire(Wire):
 
     def _event(self, event: Json, kind: Kind) -> Frame:
         name = str(event["type"]).encode()
-        return Frame(b"event: " + name + b"\ndata: " + self.dumped(event) + b"\n\n", kind)
+        return Frame(b"event: " + name + b"\ndata: " + self.encode_json(event) + b"\n\n", kind)
 
 
 def _uncached(usage: Usage) -> int:

@@ -88,7 +88,7 @@ _MEMBERS = (
 BYTES_A_TOKEN = 4
 
 
-def signature_of(model: str, thought: str) -> str:
+def sign_thought(model: str, thought: str) -> str:
     """Return what the model signs a thought with."""
     return b64encode(hashlib.sha256(f"{model}\n{thought}".encode()).digest()).decode()
 
@@ -153,7 +153,7 @@ class Strict:
         for place, message in enumerate(messages):
             blocks = message["content"] if isinstance(message["content"], list) else []
             for number, block in enumerate(blocks):
-                if block["type"] == "thinking" and block["signature"] != signature_of(
+                if block["type"] == "thinking" and block["signature"] != sign_thought(
                     request["model"], block["thinking"]
                 ):
                     yield f"messages.{place}.content.{number}: Invalid `signature` in `thinking` block"

@@ -183,7 +183,7 @@ class BackgroundResponses:
         """Return what the next request is refused with, where a test wants that."""
         return self.refusals.popleft() if self.refusals else None
 
-    def complaint_about_stream(self, response: BackgroundResponse) -> Refusal | None:
+    def find_stream_complaint(self, response: BackgroundResponse) -> Refusal | None:
         """Return why the response cannot be streamed anew."""
         if not response.is_streamed:
             message = "This response cannot be streamed because it was not created with stream=true."
@@ -201,7 +201,7 @@ def read_stream_query(path: str) -> tuple[bool, int | None]:
     return query.get("stream") == ["true"], int(after[0]) if after else None
 
 
-def complaint_about_background(request: Json) -> Refusal | None:
+def find_background_complaint(request: Json) -> Refusal | None:
     """Return what is wrong with a request for a response in background mode."""
     if request.get("background") and request.get("store") is False:
         message = "Background mode requires 'store' to be true."

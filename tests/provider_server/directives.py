@@ -41,14 +41,14 @@ _FIELDS = frozenset(field.name for field in fields(Script))
 _BRACKETED = re.compile(r"\[(\w+)(?:[ =:]+([^\]]*))?\]")
 
 
-def directed(message: str, default: Script) -> Script | None:
+def apply_directives(message: str, default: Script) -> Script | None:
     """The default as the message wants it changed; None when the message wants nothing."""
     asked = _json_object(message) or _bracketed(message)
     known = {name: value for name, value in asked.items() if name in _FIELDS}
-    return changed(default, known) if known else None
+    return change_script(default, known) if known else None
 
 
-def changed(script: Script, values: dict[str, Any]) -> Script:
+def change_script(script: Script, values: dict[str, Any]) -> Script:
     """The script with these fields; raises `msgspec.ValidationError`, a `ValueError`."""
     converted = msgspec.convert(values, Script)
     return replace(script, **{name: getattr(converted, name) for name in values})

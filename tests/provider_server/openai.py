@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.provider_server import openai_models
 from tests.provider_server.script import Call
-from tests.provider_server.tool_deltas import call_deltas, tool_deltas
+from tests.provider_server.tool_deltas import call_deltas, split_tool_calls
 from tests.provider_server.wire import Frame, Json, Kind, Refusal, Wire
 
 ID = "chatcmpl-C9xkQ2mV7bTgH3rLpW8sYdNfZ0aJu"
@@ -81,10 +81,10 @@ class OpenAIWire(Wire):
             return Refusal(400, "invalid_request_error", "you must provide a model parameter")
         if not request.get("messages"):
             return Refusal(400, "invalid_request_error", "Invalid 'messages': empty array.", "empty_array", "messages")
-        return _complaint_about(request["messages"]) or openai_models.complaint_about_chat(request)
+        return _complaint_about(request["messages"]) or openai_models.find_chat_complaint(request)
 
     @staticmethod
-    def error_body(refusal: Refusal) -> Json:
+    def build_error_body(refusal: Refusal) -> Json:
         """See `Wire`."""
         _, error_type, message, code, param, _ = refusal
         return {"error": {"message": message, "type": error_type, "param": param, "code": code}}
@@ -116,7 +116,7 @@ class OpenAIWire(Wire):
                 yield from self._reasoned(script.reasoning_between)
                 yield from (self._delta({"tool_calls": [delta]}, "tool") for delta in call_deltas(script, index, call))
         else:
-            yield from (self._delta({"tool_calls": deltas}, "tool") for deltas in tool_deltas(script) if deltas)
+            yield from (self._delta({"tool_calls": deltas}, "tool") for deltas in split_tool_calls(script) if deltas)
         if not script.no_finish:
             yield self._delta({}, "finish", finish_reason=script.reason)
         if self._asks_for_usage and not script.no_usage:
@@ -124,7 +124,7 @@ class OpenAIWire(Wire):
         if not script.no_end_marker:
             yield Frame(b"data: [DONE]\n\n", "closing")
 
-    def text_bytes(self, text: str) -> bytes:
+    def encode_text_delta(self, text: str) -> bytes:
         """See `Wire`."""
         return self._delta({"content": text}, "text").data
 
@@ -137,7 +137,7 @@ class OpenAIWire(Wire):
             script.error_message or "The server had an error while processing your request. Sorry about that!",
             script.error_code or None,
         )
-        return Frame(b"data: " + self.dumped(self.error_body(refusal)) + b"\n\n")
+        return Frame(b"data: " + self.encode_json(self.build_error_body(refusal)) + b"\n\n")
 
     def completion(self) -> Json:
         """See `Wire`."""
@@ -189,7 +189,7 @@ class OpenAIWire(Wire):
         }
         if self._asks_for_usage:
             chunk["usage"] = usage
-        return Frame(b"data: " + self.dumped(chunk) + b"\n\n", kind)
+        return Frame(b"data: " + self.encode_json(chunk) + b"\n\n", kind)
 
     def _usage(self) -> Json:
         usage = self.script.usage

@@ -45,20 +45,20 @@ _CONTRACTS = (
 )
 
 
-def contract_of(model: str) -> Contract | None:
+def find_contract(model: str) -> Contract | None:
     """Return the contract of a model; None for a name that OpenAI does not serve."""
     return next((contract for names, contract in _CONTRACTS if re.fullmatch(names, model)), None)
 
 
-def complaint_about_response(request: Json) -> Refusal | None:
+def find_response_complaint(request: Json) -> Refusal | None:
     """Return what the Responses API refuses in the request."""
-    contract = contract_of(request["model"])
+    contract = find_contract(request["model"])
     return None if contract is None else next(_response_complaints(request, contract), None)
 
 
-def complaint_about_chat(request: Json) -> Refusal | None:
+def find_chat_complaint(request: Json) -> Refusal | None:
     """Return what Chat Completions refuse in the request."""
-    contract = contract_of(request["model"])
+    contract = find_contract(request["model"])
     return None if contract is None else next(_chat_complaints(request, contract), None)
 
 

@@ -45,7 +45,7 @@ class ResponsesWire(OpenAIWire):
         if not request.get("input"):
             message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
             return _invalid(message, "input", "missing_required_parameter")
-        return _complaint_about(request) or openai_models.complaint_about_response(request)
+        return _complaint_about(request) or openai_models.find_response_complaint(request)
 
     def frames(self) -> Iterator[Frame]:
         """See `Wire`."""
@@ -77,17 +77,17 @@ class ResponsesWire(OpenAIWire):
         """See `Wire`. Each delta has a number of its own, by which a stream is taken up."""
         before, after = self._around_number
         data = b"%b%d%b" % (before, next(self._numbers), after)
-        return Frame(data.replace(_TEXT_HERE, self.dumped(text)), "text", characters)
+        return Frame(data.replace(_TEXT_HERE, self.encode_json(text)), "text", characters)
 
     @cached_property
     def _around_number(self) -> tuple[bytes, bytes]:
         place = bool(self.script.reasoning)
         members = {"item_id": MESSAGE_ID, "output_index": int(place), "content_index": 0, "delta": _TEXT_MARK}
         event = {"type": "response.output_text.delta", "sequence_number": -1, **members, "logprobs": []}
-        before, _, after = self.dumped(event).partition(b"-1")
+        before, _, after = self.encode_json(event).partition(b"-1")
         return b"event: response.output_text.delta\ndata: " + before, after + b"\n\n"
 
-    def text_bytes(self, text: str) -> bytes:
+    def encode_text_delta(self, text: str) -> bytes:
         """See `Wire`."""
         place = bool(self.script.reasoning)
         members = {"item_id": MESSAGE_ID, "output_index": int(place), "content_index": 0, "delta": text}
@@ -168,7 +168,7 @@ class ResponsesWire(OpenAIWire):
 
     def _is_asked_for(self, part: Literal["encrypted", "summary"]) -> bool:
         """Return whether the request wants this part of the reasoning. Models of other names send both unasked."""
-        contract = openai_models.contract_of(self.model)
+        contract = openai_models.find_contract(self.model)
         if contract is None:
             return True
         if part == "encrypted":
@@ -194,7 +194,7 @@ class ResponsesWire(OpenAIWire):
     def _message(self, text: str) -> Json:
         content = [{"type": "output_text", "annotations": [], "logprobs": [], "text": text}]
         message = {"id": MESSAGE_ID, "type": "message", "status": "completed", "role": "assistant", "content": content}
-        contract = openai_models.contract_of(self.model)
+        contract = openai_models.find_contract(self.model)
         if contract is None or not contract.efforts:
             return message
         return {**message, "phase": "commentary" if self.script.tool_calls else "final_answer"}
@@ -282,7 +282,7 @@ class ResponsesWire(OpenAIWire):
 
     def _event(self, name: str, kind: Kind, /, **members: Any) -> Frame:
         event = {"type": name, "sequence_number": next(self._numbers), **members}
-        return Frame(b"event: " + name.encode() + b"\ndata: " + self.dumped(event) + b"\n\n", kind)
+        return Frame(b"event: " + name.encode() + b"\ndata: " + self.encode_json(event) + b"\n\n", kind)
 
 
 def encrypt(model: str, item_id: str, reasoning: str) -> str:

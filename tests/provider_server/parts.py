@@ -10,7 +10,7 @@ from tests.provider_server.script import Script
 from tests.provider_server.wire import Json, Refusal
 
 
-def refusal_of_a_part(script: Script, body: Json) -> Refusal | None:
+def find_refused_part(script: Script, body: Json) -> Refusal | None:
     """Return the refusal of the first part that the script does not take and the request has."""
     for refused in script.refuses_parts:
         if has_part(body, refused.part):

@@ -68,7 +68,7 @@ class Recorded:
         if not self.timeline or now - self.timeline[-1][0] >= TIMELINE_STEP:
             self.timeline.append((now, self.sent_characters))
 
-    def sent_before(self, moment: float) -> int:
+    def count_sent_before(self, moment: float) -> int:
         """How many characters were sent by then, at least."""
         index = bisect_right(self.timeline, moment, key=lambda entry: entry[0])
         return self.timeline[index - 1][1] if index else 0

@@ -18,17 +18,17 @@ from tests.provider_server.anthropic_contracts import CONTRACTS, Strict
 from tests.provider_server.background import (
     BackgroundResponse,
     BackgroundResponses,
-    complaint_about_background,
+    find_background_complaint,
     read_stream_query,
 )
 from tests.provider_server.bell import Bell
 from tests.provider_server.connection import ChunkedBody, Connection, Request
 from tests.provider_server.delivery import Delivery
-from tests.provider_server.directives import changed, directed
+from tests.provider_server.directives import apply_directives, change_script
 from tests.provider_server.openai import OpenAIWire
-from tests.provider_server.openai_models import contract_of
+from tests.provider_server.openai_models import find_contract
 from tests.provider_server.openai_responses import ResponsesWire
-from tests.provider_server.parts import refusal_of_a_part
+from tests.provider_server.parts import find_refused_part
 from tests.provider_server.prompt_cache import PromptCache
 from tests.provider_server.recorded import Recorded
 from tests.provider_server.script import Script
@@ -176,7 +176,7 @@ class ProviderServer:
         body = _json(request.body)
         if body is None:
             refusal = Refusal(400, "invalid_request_error", "We could not parse the JSON body of your request.")
-            await connection.respond_json(400, wire_type.error_body(refusal))
+            await connection.respond_json(400, wire_type.build_error_body(refusal))
             return
         recorded = self._record(request, body, connection)
         strict = wire_type is AnthropicWire and body.get("model") in CONTRACTS
@@ -184,11 +184,11 @@ class ProviderServer:
         try:
             if refusal_of_request := (
                 wire.complaint(request.headers, body, self._api_key)
-                or complaint_about_background(body)
+                or find_background_complaint(body)
                 or (self.strict.complaint(body) if strict else None)
-                or refusal_of_a_part(recorded.script, body)
+                or find_refused_part(recorded.script, body)
             ):
-                error = refusal_of_request.body or wire.error_body(refusal_of_request)
+                error = refusal_of_request.body or wire.build_error_body(refusal_of_request)
                 await connection.respond_json(refusal_of_request.status, error)
             else:
                 if strict:
@@ -220,10 +220,10 @@ class ProviderServer:
                 self.background.cancelled.append(response_id)
                 refusal = found.cancel()
             elif refusal is None and wants_stream:
-                refusal = self.background.complaint_about_stream(found)
+                refusal = self.background.find_stream_complaint(found)
             if refusal is not None or found is None:
                 assert refusal is not None
-                await connection.respond_json(refusal.status, OpenAIWire.error_body(refusal))
+                await connection.respond_json(refusal.status, OpenAIWire.build_error_body(refusal))
             elif wants_stream:
                 await self._send_response(found, recorded, connection, after)
             else:
@@ -253,7 +253,7 @@ class ProviderServer:
         recorded = Recorded(request.method, request.path, request.headers, body, connection.peer, self.script)
         if self._queue:
             recorded.script = self._queue.popleft()
-        elif not recorded.brings_results and (script := directed(recorded.prompt, self.script)):
+        elif not recorded.brings_results and (script := apply_directives(recorded.prompt, self.script)):
             recorded.script = script
         self.requests.append(recorded)
         self._bell.ring()
@@ -262,7 +262,7 @@ class ProviderServer:
     def _charged(self, recorded: Recorded) -> Script:
         """Return the request's script with the usage that its prompt and its answer come to."""
         script = recorded.script
-        contract = contract_of(str(recorded.body["model"]))
+        contract = find_contract(str(recorded.body["model"]))
         answer = script.whole_text + "".join(call.arguments for call in script.tool_calls)
         pays = contract is not None and contract.pays_for_writing
         usage = self.prompt_cache.charge(recorded.body, answer, script.reasoning, pays_for_writing=pays)
@@ -321,9 +321,9 @@ class ProviderServer:
             await self._bell.until(lambda: recorded.releases > 0)
             recorded.waiting = False
         if script.error_event_after is not None:
-            await connection.respond_json(200, wire.error_body(wire.refusal()))
+            await connection.respond_json(200, wire.build_error_body(wire.refusal()))
             return
-        body = wire.dumped(wire.completion())
+        body = wire.encode_json(wire.completion())
         if script.malformed_json_after is not None:
             body = body[:-6]
         if script.drop_after is not None:
@@ -343,7 +343,7 @@ class ProviderServer:
             headers["retry-after"] = str(script.retry_after)
         if script.retry_after_ms is not None:
             headers["retry-after-ms"] = str(script.retry_after_ms)
-        await connection.respond_json(refusal.status, wire.error_body(refusal), headers)
+        await connection.respond_json(refusal.status, wire.build_error_body(refusal), headers)
 
     async def _control(self, action: str, request: Request, connection: Connection) -> None:
         """What programs in other processes steer the server by; see `__main__.py`."""
@@ -353,9 +353,9 @@ class ProviderServer:
                 case "GET", "requests":
                     answer = [recorded.summary() for recorded in self.requests]
                 case "POST", "script":
-                    self.script = changed(Script(), json.loads(request.body))
+                    self.script = change_script(Script(), json.loads(request.body))
                 case "POST", "enqueue":
-                    self.enqueue(changed(self.script, json.loads(request.body)))
+                    self.enqueue(change_script(self.script, json.loads(request.body)))
                 case "POST", "hold":
                     self.hold()
                 case "POST", "release":

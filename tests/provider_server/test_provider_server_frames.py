@@ -11,7 +11,7 @@ from tests.provider_server import Call, Script
 from tests.provider_server.anthropic import AnthropicWire
 from tests.provider_server.openai import OpenAIWire
 from tests.provider_server.script import Delta
-from tests.support.frames import openai_frames
+from tests.support.frames import encode_openai_frames
 
 USAGE = Usage(input_tokens=9, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
 
@@ -32,7 +32,7 @@ def choice(delta: bytes, finish_reason: bytes = b"null", rest: bytes = b"") -> b
 
 
 def test_openais_chunks() -> None:
-    assert openai_frames(Script(chunks=("Hé", "llo"))) == [
+    assert encode_openai_frames(Script(chunks=("Hé", "llo"))) == [
         choice(b'{"role":"assistant","content":"","refusal":null}'),
         choice('{"content":"Hé"}'.encode()),
         choice(b'{"content":"llo"}'),
@@ -42,7 +42,7 @@ def test_openais_chunks() -> None:
 
 
 def test_openais_usage_comes_in_a_chunk_of_its_own_and_is_null_in_the_others() -> None:
-    frames = openai_frames(Script(text="a", usage=USAGE), stream_options={"include_usage": True})
+    frames = encode_openai_frames(Script(text="a", usage=USAGE), stream_options={"include_usage": True})
     assert frames[1] == choice(b'{"content":"a"}', rest=b',"usage":null')
     assert frames[-2] == OPENAI_HEAD + (
         b'"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,'
@@ -53,7 +53,7 @@ def test_openais_usage_comes_in_a_chunk_of_its_own_and_is_null_in_the_others() -
 
 
 def test_openais_tool_call_begins_with_its_name_and_goes_on_with_arguments() -> None:
-    frames = openai_frames(Script(text="", tool_calls=[Call("f", '{"a":1}', "call_a")], chunk_size=4))
+    frames = encode_openai_frames(Script(text="", tool_calls=[Call("f", '{"a":1}', "call_a")], chunk_size=4))
     assert frames[1:5] == [
         choice(b'{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"f","arguments":""}}]}'),
         choice(rb'{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]}'),
@@ -105,7 +105,7 @@ def test_anthropics_events() -> None:
 def test_a_refusal_is_in_the_providers_own_words(wire: type[OpenAIWire | AnthropicWire], body: dict[str, Any]) -> None:
     answer = wire(Script(context_length=True), {"model": "m"})
     assert answer.refusal().status == 400
-    assert wire.error_body(answer.refusal())["error"] == body
+    assert wire.build_error_body(answer.refusal())["error"] == body
 
 
 @pytest.mark.parametrize(
@@ -123,5 +123,5 @@ def test_the_text_is_cut_where_a_fault_is_to_happen(script: Script, deltas: list
 
 
 def test_half_a_surrogate_pair_goes_out_as_an_escape() -> None:
-    frames = openai_frames(Script(text="😀é", split_surrogates=True))
+    frames = encode_openai_frames(Script(text="😀é", split_surrogates=True))
     assert frames[1:3] == [choice(rb'{"content":"\ud83d"}'), choice(rb'{"content":"\ude00' + 'é"}'.encode())]

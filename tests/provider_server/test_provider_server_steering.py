@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from tests.provider_server import ProviderServer, Script
-from tests.provider_server.directives import NASTY, directed
+from tests.provider_server.directives import NASTY, apply_directives
 from tests.support.raw import STREAMED, Raw
 
 TEXT = "Blue light is scattered."
@@ -114,7 +114,7 @@ async def test_requests_of_one_connection_have_one_peer(raw: Raw, provider: Prov
     ],
 )
 def test_a_message_may_direct_the_answer(message: str, expected: Script | None) -> None:
-    assert directed(message, Script()) == expected
+    assert apply_directives(message, Script()) == expected
 
 
 async def test_the_last_user_message_directs(raw: Raw, provider: ProviderServer) -> None:

@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from tests.provider_server import ProviderServer, Script
-from tests.support.frames import openai_frames
+from tests.support.frames import encode_openai_frames
 from tests.support.raw import PATIENCE, STREAMED, Raw
 
 TEXT = "Blue light is scattered."
@@ -19,7 +19,7 @@ async def test_each_piece_of_a_split_stream_is_a_chunk_of_its_own(raw: Raw, prov
     head, _, body = (await raw.until(b"0\r\n\r\n")).partition(b"\r\n\r\n")
     assert b"content-type: text/event-stream" in head
     pieces = body.removesuffix(b"0\r\n\r\n").split(b"\r\n")[1::2]
-    assert b"".join(pieces) == b"".join(openai_frames(provider.script))
+    assert b"".join(pieces) == b"".join(encode_openai_frames(provider.script))
     assert {len(piece) for piece in pieces} <= {1, 2, 3}
 
 

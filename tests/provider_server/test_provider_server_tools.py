@@ -12,7 +12,7 @@ import pytest
 from tests.provider_server import Call, ProviderServer, Script
 from tests.provider_server.openai import OpenAIWire
 from tests.provider_server.script import SIGNATURE
-from tests.provider_server.tool_deltas import tool_deltas
+from tests.provider_server.tool_deltas import split_tool_calls
 
 CALLS = [Call("find", '{"a":1}', "call_a"), Call("go", "{}", "call_b")]
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
@@ -107,7 +107,7 @@ MANNERS: list[tuple[Any, list[list[dict[str, Any]]]]] = [
 
 @pytest.mark.parametrize(("manner", "deltas"), MANNERS, ids=[manner or "plain" for manner, _ in MANNERS])
 def test_each_manner_has_its_deltas(manner: Any, deltas: list[list[dict[str, Any]]]) -> None:
-    assert list(tool_deltas(Script(tool_calls=CALLS, tool_manner=manner, chunk_size=5))) == deltas
+    assert list(split_tool_calls(Script(tool_calls=CALLS, tool_manner=manner, chunk_size=5))) == deltas
 
 
 def test_reasoning_goes_into_the_field_that_the_script_names() -> None:

@@ -9,7 +9,7 @@ from tests.provider_server.script import Call, Script
 from tests.provider_server.wire import Json
 
 
-def tool_deltas(script: Script) -> Iterator[list[Json]]:
+def split_tool_calls(script: Script) -> Iterator[list[Json]]:
     """The `tool_calls` of one delta after the other."""
     if script.tool_manner in ("at_once", "at_once_bare"):
         yield [_whole(script, index, call) for index, call in enumerate(script.tool_calls)]

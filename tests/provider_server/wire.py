@@ -70,7 +70,7 @@ class Wire(ABC):
 
     @staticmethod
     @abstractmethod
-    def error_body(refusal: Refusal) -> Json:
+    def build_error_body(refusal: Refusal) -> Json:
         """The error as this provider's JSON object."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Wire(ABC):
         """The whole answer."""
 
     @abstractmethod
-    def text_bytes(self, text: str) -> bytes:
+    def encode_text_delta(self, text: str) -> bytes:
         """One delta of the text."""
 
     @abstractmethod
@@ -96,11 +96,11 @@ class Wire(ABC):
     def text(self, text: str, characters: int = 0) -> Frame:
         """One delta of the text, made cheaply: benches ask for tens of thousands a second."""
         before, after = self._around_text
-        return Frame(before + self.dumped(text) + after, "text", characters)
+        return Frame(before + self.encode_json(text) + after, "text", characters)
 
     @cached_property
     def _around_text(self) -> tuple[bytes, bytes]:
-        before, _, after = self.text_bytes(STAMP).partition(self.dumped(STAMP))
+        before, _, after = self.encode_text_delta(STAMP).partition(self.encode_json(STAMP))
         return before, after
 
     def malformed(self) -> Frame:
@@ -115,7 +115,7 @@ class Wire(ABC):
         size = self.script.chunk_size
         return [text[start : start + size] for start in range(0, len(text), size)]
 
-    def dumped(self, value: Json | str) -> bytes:
+    def encode_json(self, value: Json | str) -> bytes:
         """JSON without spaces, in UTF-8 as the real APIs send it; half a surrogate pair goes as an escape."""
         text = (_ESCAPING if self.script.escape else _PLAIN).encode(value)
         return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()

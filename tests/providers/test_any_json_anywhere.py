@@ -15,8 +15,8 @@ from chat.core.errors import ChatError
 from chat.core.events import Finish, ProviderEvent, Usage
 from chat.providers.endings import read_ending
 from tests.provider_server import Call, Script
-from tests.support.any_json import ODD, decode, paths, summarise, text_in, value_at, with_value
-from tests.support.examples import examples
+from tests.support.any_json import ODD, collect_text, decode, find_value, list_paths, replace_value, summarise_events
+from tests.support.examples import try_examples
 from tests.support.wire_formats import WIRE_FORMATS, Path, WireFormat
 
 TEXT = "Blue light is scattered more than red: λ⁻⁴, twice."
@@ -39,7 +39,7 @@ BODIES = {wire: wire.write_body(SCRIPT) for wire in WIRE_FORMATS}
 def places(wire: WireFormat) -> list[tuple[int, Path]]:
     """Return each place in each event of the whole answer."""
     events = enumerate(EVENTS[wire])
-    return [(number, path) for number, event in events if not isinstance(event, str) for path in paths(event)]
+    return [(number, path) for number, event in events if not isinstance(event, str) for path in list_paths(event)]
 
 
 PLACES = {wire: places(wire) for wire in WIRE_FORMATS}
@@ -62,17 +62,17 @@ def test_the_answer_that_is_changed_below_is_whole(wire: WireFormat, named: bool
     events = EVENTS[wire]
     found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events) if named else None)])
     assert failure is None
-    assert summarise(found) == (TEXT, REASONING, ["clock"], ARGUMENTS, [SCRIPT.usage], [Finish("tool_calls")])
+    assert summarise_events(found) == (TEXT, REASONING, ["clock"], ARGUMENTS, [SCRIPT.usage], [Finish("tool_calls")])
 
 
 @in_every_format
-@examples(700)
+@try_examples(700)
 @given(st.data())
 def test_any_json_in_any_place(wire: WireFormat, data: st.DataObject) -> None:
     events = EVENTS[wire]
     number, path = data.draw(st.sampled_from(PLACES[wire]))
     odd = data.draw(ODD)
-    changed = [*events[:number], with_value(events[number], path, odd), *events[number + 1 :]]
+    changed = [*events[:number], replace_value(events[number], path, odd), *events[number + 1 :]]
     names = wire.names(events) if data.draw(st.booleans()) or path == ("type",) else None
     found, failure = decode(wire.decoder(), [wire.write(changed, names)])
     check_text(wire, number, path, odd, found, failure)
@@ -85,15 +85,15 @@ def check_text(
 ) -> None:
     """The text of all events but the one that was changed is there; of that one too when its text was not touched."""
     before, own, after = (
-        "".join(map(wire.own_text, events if isinstance(events, list) else [events]))
+        "".join(map(wire.read_own_text, events if isinstance(events, list) else [events]))
         for events in (EVENTS[wire][:number], EVENTS[wire][number], EVENTS[wire][number + 1 :])
     )
-    text = text_in(found)
+    text = collect_text(found)
     assert text.startswith(before)
     if "error" in path or (failure is not None and "in the stream" in failure.detail):
         return
     assert text.endswith(after)
-    if not wire.holds_text(path):
+    if not wire.decides_text(path):
         assert text == before + own + after
     else:
         # Nothing comes twice.
@@ -104,7 +104,7 @@ def check_end(event: Any, path: Path, odd: Any, found: list[ProviderEvent], fail
     """There is one end, and a good one only where the word for it is not touched, or is a good one."""
     finishes = [event for event in found if isinstance(event, Finish)]
     assert len(finishes) + (failure is not None) == 1
-    if finishes and path in END_PLACES and value_at(event, path) in END_WORDS:
+    if finishes and path in END_PLACES and find_value(event, path) in END_WORDS:
         ending = read_ending(odd)
         assert ending is None or ending.reason is not None
 
@@ -129,13 +129,13 @@ def check_figures(path: Path, odd: Any, found: list[ProviderEvent]) -> None:
 
 
 @in_every_format
-@examples(300)
+@try_examples(300)
 @given(st.data())
 def test_any_json_in_any_place_of_a_whole_body(wire: WireFormat, data: st.DataObject) -> None:
     """What a server sends that streams nothing."""
-    path = data.draw(st.sampled_from(list(paths(BODIES[wire]))))
+    path = data.draw(st.sampled_from(list(list_paths(BODIES[wire]))))
     odd = data.draw(ODD)
-    body = json.dumps(with_value(BODIES[wire], path, odd)).encode("utf-8", "surrogatepass")
+    body = json.dumps(replace_value(BODIES[wire], path, odd)).encode("utf-8", "surrogatepass")
     try:
         found = wire.decoder().read_whole(body)
     except ChatError:
@@ -143,9 +143,9 @@ def test_any_json_in_any_place_of_a_whole_body(wire: WireFormat, data: st.DataOb
     check_end(BODIES[wire], path, odd, found, None)
     check_figures(path, odd, found)
     if path[0] not in ("choices", "content", "output"):
-        assert text_in(found) == TEXT
+        assert collect_text(found) == TEXT
     else:
-        assert len(text_in(found)) <= len(TEXT) + len(str(odd)) * 2
+        assert len(collect_text(found)) <= len(TEXT) + len(str(odd)) * 2
 
 
 KNOWN_WORDS = ("stop", "STOP", "length", "sensitive", "error", "tool_calls")
@@ -154,14 +154,14 @@ UNKNOWN_WORDS = st.text(st.characters(exclude_characters="eEoOiI"), min_size=1, 
 
 
 @in_every_format
-@examples(150)
+@try_examples(150)
 @given(UNKNOWN_WORDS | st.sampled_from(KNOWN_WORDS))
 def test_any_word_for_the_end(wire: WireFormat, word: str) -> None:
     events = json.loads(
         json.dumps(wire.record(Script(text=TEXT, finish_reason="the_word"))).replace('"the_word"', json.dumps(word))
     )
     found, failure = decode(wire.decoder(), [wire.write(events)])
-    assert text_in(found) == TEXT
+    assert collect_text(found) == TEXT
     ending = read_ending(word)
     finishes = [event.reason for event in found if isinstance(event, Finish)]
     if word not in KNOWN_WORDS:
@@ -177,7 +177,7 @@ FIGURES = st.one_of(st.none(), st.integers(-5, 500), ODD)
 
 
 @in_every_format
-@examples(250)
+@try_examples(250)
 @given(st.data())
 def test_any_reports_in_any_order(wire: WireFormat, data: st.DataObject) -> None:
     """No figure shrinks, an exact one was sent as it is or is the sum of some that were, and the text is whole."""
@@ -190,7 +190,7 @@ def test_any_reports_in_any_order(wire: WireFormat, data: st.DataObject) -> None
         events[-1]["response"]["usage"] = last
         reports.append(last)
     found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events))])
-    assert (failure, text_in(found)) == (None, TEXT)
+    assert (failure, collect_text(found)) == (None, TEXT)
     usages = [event for event in found if isinstance(event, Usage)]
     if not usages:
         return
@@ -219,17 +219,17 @@ def count_in(value: object) -> float | None:
 
 
 @in_every_format
-@examples(120)
+@try_examples(120)
 @given(st.data())
 def test_any_cut_of_the_bytes_gives_the_same_answer(wire: WireFormat, data: st.DataObject) -> None:
     events = EVENTS[wire]
     number, path = data.draw(st.sampled_from(PLACES[wire]))
-    raw = wire.write([*events[:number], with_value(events[number], path, data.draw(ODD)), *events[number + 1 :]])
+    raw = wire.write([*events[:number], replace_value(events[number], path, data.draw(ODD)), *events[number + 1 :]])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
     reads = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True) if raw[start:end]]
     whole, failure = decode(wire.decoder(), [raw])
     cut, cut_failure = decode(wire.decoder(), reads)
-    assert summarise(cut) == summarise(whole)
+    assert summarise_events(cut) == summarise_events(whole)
     assert str(cut_failure) == str(failure)
 
 
@@ -249,4 +249,4 @@ def test_a_stream_that_is_cut_anywhere_is_never_complete_before_its_end(wire: Wi
         found, failure = decode(wire.decoder(), [raw[:cut]])
         assert any(isinstance(event, Finish) for event in found) == (cut >= end)
         assert (failure is None) == (cut >= end)
-        assert TEXT.startswith(text_in(found))
+        assert TEXT.startswith(collect_text(found))

@@ -31,9 +31,9 @@ from chat.providers.model_table import find_capabilities
 from chat.providers.openai_provider import OpenAIProvider
 from tests.contracts.hearing import KEY, PATIENCE, Heard, complete, hear
 from tests.provider_server import Call, ProviderServer, Script
-from tests.provider_server.openai_models import contract_of
+from tests.provider_server.openai_models import find_contract
 from tests.provider_server.openai_responses import MESSAGE_ID
-from tests.support.sdk_types import complaints_about
+from tests.support.sdk_types import find_complaints
 
 MODELS = [
     "gpt-6.2-sol",
@@ -97,7 +97,7 @@ async def server() -> AsyncIterator[ProviderServer]:
         for request in server.requests:
             if request.path != "/v1/messages":
                 params = PARAMS[request.path, bool(request.body.get("stream"))]
-                assert list(complaints_about(request.body, params)) == []
+                assert list(find_complaints(request.body, params)) == []
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def with_answer(prompt: Prompt, heard: Heard, *more: Turn) -> Prompt:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("api", ["auto", "chat"])
 async def test_a_model_goes_through_everything_by_its_contract(server: ProviderServer, api: Any, model: str) -> None:
-    assert contract_of(model) is not None
+    assert find_contract(model) is not None
     provider = OpenAIProvider(api_key=KEY, base_url=server.openai_url, api=api)
     for ask in (hear, complete):
         plain = await ask(provider, ask_of(model, api=api))

@@ -10,7 +10,7 @@ import pytest
 from chat.core.events import Finish, Reasoning
 from chat.providers.base import Prompt, Turn
 from chat.providers.openai_responses_decoder import ResponsesDecoder
-from tests.support.any_json import decode, summarise, text_in
+from tests.support.any_json import collect_text, decode, summarise_events
 
 
 def make_decoder() -> ResponsesDecoder:
@@ -57,7 +57,7 @@ def added(item: dict[str, Any], place: int) -> dict[str, Any]:
 def test_an_answer_is_taken_from_wherever_it_stands_once(events: list[Any]) -> None:
     found, failure = decode(make_decoder(), ["".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()])
     assert failure is None
-    text, reasoning, names, arguments, _, finishes = summarise(found)
+    text, reasoning, names, arguments, _, finishes = summarise_events(found)
     assert (text, reasoning, names, arguments) == ("Hi.", "Hm.", ["clock"], "{}")
     assert finishes == [Finish("tool_calls")]
 
@@ -79,7 +79,7 @@ def test_a_failure_has_its_code_and_keeps_the_text(response: Any, code: str, kin
     event = {"type": kind, "response": response} if kind != "error" else {"type": "error", **error, "param": None}
     found, failure = decode(make_decoder(), [f"data: {json.dumps(DELTA)}\n\ndata: {json.dumps(event)}\n\n".encode()])
     assert failure is not None
-    assert (failure.code, text_in(found)) == (code, "Hi.")
+    assert (failure.code, collect_text(found)) == (code, "Hi.")
     assert failure.may_pass or code != "upstream_error"
 
 
@@ -93,4 +93,4 @@ def test_the_parts_of_a_summary_are_paragraphs(parts: list[str]) -> None:
     found, _ = decode(
         make_decoder(), ["".join(f"data: {json.dumps(event)}\n\n" for event in [*deltas, COMPLETED]).encode()]
     )
-    assert text_in(found, Reasoning) == "\n\n".join(parts)
+    assert collect_text(found, Reasoning) == "\n\n".join(parts)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chat.providers.echo import EchoFilter
 from tests.conftest import ANTHROPIC
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import Json, Site, text_of
+from tests.support.site import Json, Site, join_text
 
 CASES = [
     # what the answer has, what comes, what is new of it
@@ -96,7 +96,7 @@ async def test_the_stored_text_has_it_once(
 ) -> None:
     whole = await continued(site, provider, model, Script(text=comes, chunk_size=size))
     assert (whole["status"], whole["text"]) == ("complete", text)
-    assert text_of(await site.events(whole["id"])) == text
+    assert join_text(await site.events(whole["id"])) == text
 
 
 @pytest.mark.parametrize("ending", ["eof_after", "drop_after", "error_event_after"])

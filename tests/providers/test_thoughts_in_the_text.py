@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chat.core.events import Reasoning
 from chat.providers.thoughts import InlineThoughts
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import Site, text_of
+from tests.support.site import Site, join_text
 
 Told = tuple[str, str]
 
@@ -101,7 +101,7 @@ async def test_the_answer_is_without_them_and_so_is_the_history(
     answer = await site.ask("Why?", model=model)
     assert (answer["text"], answer["reasoning"]) == ("It is blue.", "Okay, the sky.\n")
     events = await site.events(answer["id"])
-    assert text_of(events) == "It is blue."
+    assert join_text(events) == "It is blue."
     assert "".join(event["content"] for _, event in events if event["type"] == "reasoning") == "Okay, the sky.\n"
     await site.ask("And red?", answer["conversation"], model=model)
     sent = str(provider.requests[1].body["messages"])

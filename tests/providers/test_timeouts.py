@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import Site, text_of
+from tests.support.site import Site, join_text
 
 
 async def test_no_sign_of_life_in_time(site: Site, provider: ProviderServer, settings: Settings, model: str) -> None:
@@ -79,7 +79,7 @@ async def test_readers_are_told_of_silence_once(
     notice = next(event for _, event in events if event["type"] == "notice")
     assert (notice["code"], notice["retry_after"]) == ("stalled", None)
     assert kinds[-1] == "error"
-    assert text_of(events) == said
+    assert join_text(events) == said
 
 
 async def test_the_answer_longer_than_the_site_allows_is_cut(

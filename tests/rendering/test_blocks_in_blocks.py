@@ -14,9 +14,9 @@ from chat.rendering import fold
 from chat.rendering.document import render
 from chat.rendering.html import convert_to_html
 from tests.support.markdown_streams import stream
-from tests.support.markdown_texts import markdown_texts
+from tests.support.markdown_texts import write_markdown_texts
 
-TEXTS = list(markdown_texts(2_000, seed=15))
+TEXTS = list(write_markdown_texts(2_000, seed=15))
 
 
 def remove_meant_differences(html: str) -> str:

@@ -16,7 +16,7 @@ from chat.rendering import blocks, fold
 from chat.rendering.document import StreamingMarkdown, render
 from tests.corpus import CORPUS
 from tests.support.markdown_streams import markdown, stream
-from tests.support.markdown_texts import markdown_texts
+from tests.support.markdown_texts import write_markdown_texts
 
 STRETCH = re.compile(r'<div class="(stretch[^"]*)">')
 
@@ -177,7 +177,7 @@ def test_a_long_head_is_a_head_or_text(words: int) -> None:
 
 def test_nested_blocks_that_are_cut() -> None:
     with cut_blocks():
-        for number, text in enumerate(markdown_texts(25, seed=3)):
+        for number, text in enumerate(write_markdown_texts(25, seed=3)):
             size = number % 7 + 1
             stream(text[start : start + size] for start in range(0, len(text), size))
 

@@ -19,7 +19,7 @@ from tests.provider_server import ProviderServer, Script
 from tests.support.page import Page
 from tests.support.partials import PARTIAL
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 TEXT = "# Head <b>\n\nOne *two* three\n\n- four `five`\n- six & seven\n\n```py\nx = 1\n```\nend **of** it."
 
@@ -166,7 +166,7 @@ async def test_a_page_opened_during_the_failure_shows_the_text_and_goes_on(
     async def is_written() -> bool:
         return len((await site.answer(answer))["text"]) >= 40
 
-    await eventually(is_written)
+    await wait_until(is_written)
     with monkeypatch.context() as patch:
         fail(patch, "render_markdown", range(10**9), PanicException)
         written = (await site.answer(answer))["text"]

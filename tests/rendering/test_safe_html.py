@@ -7,7 +7,7 @@ import re
 import pytest
 
 from chat.rendering.document import StreamingMarkdown, render, render_snapshot
-from tests.support.safe_html import found_in
+from tests.support.safe_html import find_unsafe
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -37,7 +37,7 @@ TAIL = re.compile('<[a-z]+ class="tail">')
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_finished_page_holds_only_what_is_on_the_list(text: str) -> None:
-    assert found_in(render(text)) == []
+    assert find_unsafe(render(text)) == []
     assert not TAIL.search(render(text))
 
 
@@ -47,7 +47,7 @@ def test_every_streamed_page_holds_only_what_is_on_the_list(text: str) -> None:
     for end, character in enumerate(text, start=1):
         streaming.feed(character)
         for swap in streaming.take_changes():
-            assert found_in(swap.html) == []
+            assert find_unsafe(swap.html) == []
         assert len(TAIL.findall(render_snapshot(text[:end]))) == 1
 
 

@@ -8,7 +8,7 @@ from html import unescape
 from django.test import Client
 
 from chat.models import Conversation, Message, Role, Status, User
-from tests.support.searching import talk
+from tests.support.searching import keep_turn
 
 
 def open_first(client: Client, query: str) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def answer(conversation: Conversation, parent: Message | None, text: str, questi
 
 
 def test_a_hit_on_another_branch_shows_that_branch(client: Client, user: User) -> None:
-    made = talk(user, "Sky", "Why is it blue?", "Rayleigh")
+    made = keep_turn(user, "Sky", "Why is it blue?", "Rayleigh")
     first = made.leaf
     assert first is not None
     other = Message.objects.create(
@@ -53,7 +53,7 @@ def test_a_hit_on_another_branch_shows_that_branch(client: Client, user: User) -
 
 
 def test_a_hit_far_up_is_on_the_page(client: Client, user: User) -> None:
-    made = talk(user, "Long", "a needle?", "found")
+    made = keep_turn(user, "Long", "a needle?", "found")
     leaf = made.leaf
     for number in range(60):
         leaf = answer(made, leaf, f"answer {number}")
@@ -66,8 +66,8 @@ def test_a_hit_far_up_is_on_the_page(client: Client, user: User) -> None:
 
 
 def test_a_message_of_another_conversation_changes_nothing(client: Client, user: User) -> None:
-    mine = talk(user, "Mine", "question", "answer")
-    strangers = talk(User.objects.create_user("grace"), "Theirs", "secret", "needle")
+    mine = keep_turn(user, "Mine", "question", "answer")
+    strangers = keep_turn(User.objects.create_user("grace"), "Theirs", "secret", "needle")
     client.force_login(user)
     for at in (strangers.leaf_id, "x", "\x00"):
         response = client.get(f"/c/{mine.pk}/", {"at": str(at)})
@@ -77,7 +77,7 @@ def test_a_message_of_another_conversation_changes_nothing(client: Client, user:
 
 
 def test_what_was_written_is_text(client: Client, user: User) -> None:
-    talk(user, "<script>alert(1)</script> needle", "<img src=x onerror=alert(1)> needle </mark>")
+    keep_turn(user, "<script>alert(1)</script> needle", "<img src=x onerror=alert(1)> needle </mark>")
     client.force_login(user)
     page = client.get("/search/", {"q": '"needle"'}).content.decode()
     assert "<mark>needle</mark>" in page
@@ -86,7 +86,7 @@ def test_what_was_written_is_text(client: Client, user: User) -> None:
 
 def test_the_dialog_gets_results_alone_and_the_next_page_its_hits(client: Client, user: User) -> None:
     for number in range(25):
-        talk(user, "", f"needle {number}")
+        keep_turn(user, "", f"needle {number}")
     client.force_login(user)
     first = client.get("/search/", {"q": "needle"}, headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in first

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from chat.api.response_shapes import SearchReply
 from chat.models import Message, User
 from tests.provider_server import ProviderServer, Script
-from tests.support.searching import index_all, talk
+from tests.support.searching import index_all, keep_turn
 from tests.support.site import Site
 
 
@@ -43,7 +43,7 @@ async def test_the_pages_follow_one_another(site: Site, user: User) -> None:
     @sync_to_async
     def prepare() -> None:
         for number in range(45):
-            talk(user, "", f"needle {number}")
+            keep_turn(user, "", f"needle {number}")
         index_all()
 
     await prepare()

@@ -13,9 +13,9 @@ from chat.models import Conversation, Message, Role, SearchEntry, Status, User
 from chat.search.hits import Filters
 from chat.search.index import index_some, sweep
 from tests.provider_server import ProviderServer, Script
-from tests.support.searching import find, index_all, read_index, talk
+from tests.support.searching import find, index_all, keep_turn, read_index
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 @sync_to_async
@@ -44,7 +44,7 @@ async def test_a_live_answer_is_found_by_what_it_says_so_far(site: Site, provide
     async def is_found() -> bool:
         return bool(await found(user, "because"))
 
-    await eventually(is_found)
+    await wait_until(is_found)
     await sweep()
     assert await SearchEntry.objects.filter(source=live).acount() == 0
     assert await found(user, "because")
@@ -91,7 +91,7 @@ async def test_a_deleted_conversation_leaves_the_index(site: Site, provider: Pro
 
 
 def test_whatever_was_written_in_passing_is_found_at_once_and_indexed_by_a_sweep(user: User) -> None:
-    made = talk(user, "Old name", "a question", "an answer")
+    made = keep_turn(user, "Old name", "a question", "an answer")
     index_all()
     Conversation.objects.filter(pk=made.pk).update(title="New name")
     Message.objects.bulk_create(Message(conversation=made, role=Role.USER, text=f"brought {n}") for n in range(3))
@@ -128,7 +128,7 @@ def rebuild(*options: str) -> str:
 
 def test_a_rebuild_goes_on_where_it_was(user: User) -> None:
     for number in range(5):
-        talk(user, "", f"needle {number}")
+        keep_turn(user, "", f"needle {number}")
     index_some(2)
     assert "indexed" in rebuild("--batch", "2")
     assert rebuild() == "The index has everything.\n"
@@ -139,7 +139,7 @@ def test_a_rebuild_goes_on_where_it_was(user: User) -> None:
 
 
 def test_a_rebuild_removes_what_is_left_of_deleted_conversations(user: User) -> None:
-    made = talk(user, "Gone", "needle")
+    made = keep_turn(user, "Gone", "needle")
     index_all()
     Conversation.objects.filter(pk=made.pk).update(leaf=None)
     made.messages.all()._raw_delete("default")  # as a process of an older version does, which has no such table
@@ -151,7 +151,7 @@ def test_a_rebuild_removes_what_is_left_of_deleted_conversations(user: User) -> 
 
 
 def test_filters_leave_out(user: User) -> None:
-    talk(user, "needle title", "needle question", "needle answer", model="demo:two")
+    keep_turn(user, "needle title", "needle question", "needle answer", model="demo:two")
     for is_indexed in (False, True):
         if is_indexed:
             index_all()
@@ -169,7 +169,7 @@ def test_filters_leave_out(user: User) -> None:
 @pytest.mark.parametrize("is_indexed", [True, False])
 def test_nobody_elses_words_are_found(user: User, is_indexed: bool) -> None:
     other = User.objects.create_user("grace")
-    talk(other, "needle", "needle", "needle")
+    keep_turn(other, "needle", "needle", "needle")
     if is_indexed:
         index_all()
     assert find(user, "needle") == []

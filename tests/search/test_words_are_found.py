@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chat.models import Conversation, User
 from chat.search.hits import Cursor, Filters, search
 from chat.search.queries import read_query
-from tests.support.searching import find, index_all, talk
+from tests.support.searching import find, index_all, keep_turn
 
 FOUND = [
     ("The sky is blue", "sky"),
@@ -68,8 +68,8 @@ NOT_FOUND = [
 @pytest.mark.parametrize("is_indexed", [True, False], ids=["indexed", "not yet"])
 @pytest.mark.parametrize(("text", "query"), FOUND)
 def test_a_text_is_found(user: User, text: str, query: str, is_indexed: bool) -> None:
-    talk(user, "", "Question", text)
-    talk(user, "", "Other", "Nothing of it")
+    keep_turn(user, "", "Question", text)
+    keep_turn(user, "", "Other", "Nothing of it")
     if is_indexed:
         index_all()
     assert len(find(user, query)) == 1
@@ -78,7 +78,7 @@ def test_a_text_is_found(user: User, text: str, query: str, is_indexed: bool) ->
 @pytest.mark.parametrize("is_indexed", [True, False], ids=["indexed", "not yet"])
 @pytest.mark.parametrize(("text", "query"), NOT_FOUND)
 def test_a_text_is_not_found(user: User, text: str, query: str, is_indexed: bool) -> None:
-    talk(user, "", "Question", text)
+    keep_turn(user, "", "Question", text)
     if is_indexed:
         index_all()
     assert find(user, query) == []
@@ -86,9 +86,9 @@ def test_a_text_is_not_found(user: User, text: str, query: str, is_indexed: bool
 
 @pytest.fixture
 def several(user: User) -> list[Conversation]:
-    made = [talk(user, "Sky and 東京", "Why is the sky blue?", "Because of Rayleigh, 東京 “said”. " * 3)]
+    made = [keep_turn(user, "Sky and 東京", "Why is the sky blue?", "Because of Rayleigh, 東京 “said”. " * 3)]
     index_all()
-    return [*made, talk(user, "AND OR NOT", 'NEAR("sky" blue, 3)', "words:* ^ {a b} | & ! <-> \\ ' \" %s %% _")]
+    return [*made, keep_turn(user, "AND OR NOT", 'NEAR("sky" blue, 3)', "words:* ^ {a b} | & ! <-> \\ ' \" %s %% _")]
 
 
 OPERATORS = "\" ' AND OR NOT NEAR( ) * ^ : words: { } - + & | ! <-> \\ % _ \x00 \ud800 \udfff \u00b7 \U000e0001"
@@ -105,7 +105,7 @@ def test_no_query_fails(user: User, several: list[Conversation], text: str, is_p
 @given(st.one_of(st.lists(SIGNS, max_size=12).map(" ".join), st.text(max_size=60)))
 def test_any_word_of_a_text_is_found_and_indexing_changes_nothing(user: User, text: str) -> None:
     stored = text.replace("\x00", "").encode("utf-8", "ignore").decode()
-    talk(user, "", stored or "-")
+    keep_turn(user, "", stored or "-")
     words = stored.split()
     queries = [f"{word} " for word in words if read_query(word)][:3]
     before = [bool(find(user, query)) for query in queries]
@@ -117,10 +117,10 @@ def test_any_word_of_a_text_is_found_and_indexing_changes_nothing(user: User, te
 
 def test_every_hit_is_on_one_page(user: User) -> None:
     for number in range(130):
-        talk(user, "", f"needle {number}")
+        keep_turn(user, "", f"needle {number}")
     index_all()
     for number in range(130, 135):
-        talk(user, "", f"needle {number}")
+        keep_turn(user, "", f"needle {number}")
     query = read_query("needle")
     assert query is not None
     shown: list[str] = []
@@ -133,9 +133,9 @@ def test_every_hit_is_on_one_page(user: User) -> None:
 
 
 def test_titles_and_texts_that_say_it_together_come_first(user: User) -> None:
-    talk(user, "", "a rare bird, and far behind it " + "filler " * 20 + "a stone")
-    talk(user, "Rare stone", "nothing")
-    talk(user, "", "a rare stone")
+    keep_turn(user, "", "a rare bird, and far behind it " + "filler " * 20 + "a stone")
+    keep_turn(user, "Rare stone", "nothing")
+    keep_turn(user, "", "a rare stone")
     index_all()
     assert [text[:10].strip() for text in find(user, "rare stone")] == ["Rare stone", "a rare sto", "a rare bir"]
 
@@ -145,7 +145,7 @@ def test_titles_and_texts_that_say_it_together_come_first(user: User) -> None:
 def test_more_than_a_window_of_a_short_beginning_is_found_each_once(user: User, query: str) -> None:
     """Many matches are looked for in another way than a few, which the others of this file are."""
     for number in range(130):
-        talk(user, "", "The sky had a rainbow" if number % 10 else "A ransky, thera rain-sky")
+        keep_turn(user, "", "The sky had a rainbow" if number % 10 else "A ransky, thera rain-sky")
     index_all()
     wanted = read_query(query)
     cursor: Cursor | None = Cursor()

@@ -25,7 +25,7 @@ from chat.staff.bulk_retry import get_retrier
 from tests.provider_server import ProviderServer, Script
 from tests.staff.outages import MODEL, outage, over, retry
 from tests.support.site import SSE, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 # An outage of 200 answers takes 2 s here; a loaded machine may need many times that.
 LONG = 90.0
@@ -56,7 +56,7 @@ async def test_an_outage_of_200_answers_is_retried_in_one_go_and_a_few_at_once(
     await asyncio.sleep(0.5)  # time for a fifth request that must not come
     assert len(provider.requests) == 4  # while none of them ends, no other begins
     provider.release()
-    await eventually(over(batch), LONG)
+    await wait_until(over(batch), LONG)
     assert len(provider.requests) == 200
     assert most_at_once(provider) == 4
     assert await batch.items.filter(status="complete").acount() == 200
@@ -77,7 +77,7 @@ async def test_the_bound_is_configured_and_holds_over_all_batches(
     await sync_to_async(outage)(6, code="upstream_error")
     begun = [await retry(desk, code=code) for code in ("timeout", "upstream_error")]
     for batch in begun:
-        await eventually(over(batch), LONG)
+        await wait_until(over(batch), LONG)
     assert len(provider.requests) == 12
     assert most_at_once(provider) == 2
 
@@ -88,7 +88,7 @@ async def test_the_site_pays_and_the_record_says_who_asked_and_why(
     provider.script = Script(text="Yes.")
     [answer] = await sync_to_async(outage)(1)
     batch = await retry(desk, answer=str(answer.pk), reason="Ticket 12")
-    await eventually(over(batch))
+    await wait_until(over(batch))
     call = await ProviderCall.objects.select_related("user", "answer").aget()
     conversation = await Conversation.objects.aget(pk=answer.conversation_id)
     assert (call.billed_to, call.requested_by_id, call.user_id) == ("site", helper.pk, conversation.user_id)
@@ -117,7 +117,7 @@ async def test_a_double_click_is_one_batch(desk: Site, provider: ProviderServer)
     turn = str(uuid.uuid4())
     begun = await asyncio.gather(*(retry(desk, turn=turn) for _ in range(4)))
     assert len({batch.pk for batch in begun}) == 1
-    await eventually(over(begun[0]))
+    await wait_until(over(begun[0]))
     assert len(provider.requests) == 5
 
 
@@ -127,10 +127,10 @@ async def test_an_answer_is_in_one_batch_at_a_time(desk: Site, provider: Provide
     first, second = await retry(desk), await retry(desk)
     assert await first.items.acount() == 3
     assert await second.items.acount() == 0
-    await eventually(over(second))
+    await wait_until(over(second))
     await provider.wait_for_requests(3)
     provider.release()
-    await eventually(over(first))
+    await wait_until(over(first))
     assert len(provider.requests) == 3
 
 
@@ -149,7 +149,7 @@ async def test_only_what_had_failed_when_the_page_was_made_is_retried(desk: Site
     until = timezone.now().isoformat()
     await sync_to_async(outage)(1)
     batch = await retry(desk, until=until)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert len(provider.requests) == 2
 
 
@@ -160,7 +160,7 @@ async def test_a_conversation_that_has_gone_on_keeps_what_it_shows(desk: Site, p
     )
     await Conversation.objects.filter(pk=answer.conversation_id).aupdate(leaf=question)
     batch = await retry(desk, answer=str(answer.pk))
-    await eventually(over(batch))
+    await wait_until(over(batch))
     conversation = await Conversation.objects.aget(pk=answer.conversation_id)
     assert conversation.leaf_id == question.pk
     item = await batch.items.select_related("attempt").aget()
@@ -178,9 +178,9 @@ async def test_a_conversation_that_is_being_answered_is_waited_for(
     first = await site.ask()
     live = await site.begin("Next?", conversation=first["conversation"])
     batch = await retry(desk, answer=first["id"])
-    await eventually(batch.items.filter(delays__gt=0).aexists)
+    await wait_until(batch.items.filter(delays__gt=0).aexists)
     provider.release()
-    await eventually(over(batch), LONG)
+    await wait_until(over(batch), LONG)
     assert (await site.answer(live))["status"] == "complete"
     conversation = await Conversation.objects.aget(pk=first["conversation"])
     assert conversation.leaf_id == uuid.UUID(live)
@@ -196,7 +196,7 @@ async def test_a_conversation_that_stays_busy_is_skipped(
     first = await site.ask()
     await site.begin("Next?", conversation=first["conversation"])
     batch = await retry(desk, answer=first["id"])
-    await eventually(over(batch))
+    await wait_until(over(batch))
     item = await batch.items.aget()
     assert (item.status, item.code) == ("skipped", "busy")
 
@@ -213,9 +213,9 @@ async def test_a_process_that_is_full_is_waited_for(
     await sync_to_async(outage)(1)
     batch = await retry(desk)
     put_back = batch.items.filter(status="waiting", delays=0, due_at__gt=batch.created_at)
-    await eventually(put_back.aexists)
+    await wait_until(put_back.aexists)
     await site.stop(answer)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert await batch.items.filter(status="complete").acount() == 1
 
 
@@ -228,7 +228,7 @@ async def test_answers_that_their_user_retried_first_are_skipped(
     batch = await sync_to_async(batches.begin_batch)(desk.user, failures.Filter(), Wish("Late"), uuid.uuid4())
     await site.retry(first["id"])
     await get_retrier().continue_batch(batch.pk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     item = await batch.items.aget()
     assert (item.status, item.code) == ("skipped", "answered")
     assert len(provider.requests) == 2
@@ -238,7 +238,7 @@ async def test_failures_are_counted_with_their_codes(desk: Site, provider: Provi
     provider.enqueue(Script(status=500), Script(text="Half an answer", drop_after=4))
     await sync_to_async(outage)(5)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await sync_to_async(batches.load_progress)(batch.pk)
     assert found is not None
     assert (found.complete, found.failed, found.skipped, found.total) == (3, 2, 0, 5)
@@ -253,7 +253,7 @@ async def test_stop_begins_no_more_and_finishes_what_is_being_written(desk: Site
     await provider.wait_for_requests(4)
     await desk.client.post(f"/staff/batches/{batch.pk}/stop/")
     provider.release()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await sync_to_async(batches.load_progress)(batch.pk)
     assert found is not None
     assert (found.state, found.complete, found.skipped) == ("stopped", 4, 16)
@@ -273,7 +273,7 @@ async def test_a_batch_whose_process_died_is_gone_on_with_when_its_page_is_opene
     begun = await get_runner().begin(
         first.conversation.user, partial(turns.keep_retry, first.conversation.user, first, MODEL, turn, staff=desk.user)
     )
-    await eventually(Message.objects.filter(pk=begun.answer.pk, status="complete").aexists)
+    await wait_until(Message.objects.filter(pk=begun.answer.pk, status="complete").aexists)
     await batch.items.filter(answer__in=answers[:2]).aupdate(status="running")
     gone = timezone.now() - timedelta(seconds=60)
     await RetryBatch.objects.filter(pk=batch.pk).aupdate(owner="gone", lease_until=gone)
@@ -281,7 +281,7 @@ async def test_a_batch_whose_process_died_is_gone_on_with_when_its_page_is_opene
     assert found is not None
     assert found.state == "waiting"
     assert (await desk.get(f"/staff/batches/{batch.pk}/")).status_code == 200
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert await batch.items.filter(status="complete").acount() == 3
     assert len(provider.requests) == 3
     assert await RetryItem.objects.filter(batch=batch, attempt=begun.answer.pk).aexists()
@@ -305,7 +305,7 @@ async def test_a_stopped_batch_that_is_taken_over_begins_nothing(desk: Site, pro
     await batch.items.all().aupdate(status="running")
     await sync_to_async(batches.stop_batch)(desk.user, batch.pk)
     await desk.get(f"/staff/batches/{batch.pk}/")
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert await batch.items.filter(status="skipped", code="stopped").acount() == 2
     assert provider.requests == []
 
@@ -317,7 +317,7 @@ async def test_a_process_that_drains_leaves_the_batch_to_others(desk: Site, prov
     await provider.wait_for_requests(4)
     get_runner().draining = True
     provider.release()
-    await eventually(RetryBatch.objects.filter(pk=batch.pk, owner="", lease_until=None).aexists)
+    await wait_until(RetryBatch.objects.filter(pk=batch.pk, owner="", lease_until=None).aexists)
     assert not await over(batch)()
     assert await batch.items.filter(status="waiting").aexists()
 
@@ -329,7 +329,7 @@ async def test_an_answer_that_staff_asked_for_is_not_abandoned(
     provider.script = Script(text="Slowly, word by word.", chunk_size=2, delay_between=0.1)
     await sync_to_async(outage)(1)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await batch.items.aget()).status == "complete"
 
 
@@ -339,7 +339,7 @@ async def test_the_users_open_pages_are_told_of_the_new_answer(desk: Site, provi
     with get_runner().notices.subscribe(conversation.user_id) as unread:
         batch = await retry(desk, answer=str(answer.pk))
         notice = await asyncio.wait_for(unread.get(), 15)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     attempt = (await batch.items.aget()).attempt_id
     assert (notice["type"], notice["answer"], notice["shown"]) == ("turn", str(attempt), True)
 

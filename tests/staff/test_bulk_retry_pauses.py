@@ -21,7 +21,7 @@ from chat.staff.bulk_retry import PAUSE_AFTER, get_retrier
 from tests.provider_server import ProviderServer, Script
 from tests.staff.outages import MODEL, outage, over, retry
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 OTHER = "openai:gpt-other"
 
@@ -34,7 +34,7 @@ async def progress_of(batch: RetryBatch) -> Progress:
 
 async def rested(batch: RetryBatch, state: str) -> Progress:
     """Its progress once it has this state and nobody works on it."""
-    await eventually(RetryBatch.objects.filter(pk=batch.pk, lease_until=None).aexists)
+    await wait_until(RetryBatch.objects.filter(pk=batch.pk, lease_until=None).aexists)
     found = await progress_of(batch)
     assert found.state == state
     return found
@@ -57,7 +57,7 @@ async def test_one_is_tried_first_and_the_rest_follows_by_itself(desk: Site, pro
     assert (await progress_of(batch)).running == 1
     provider.script = Script(text="Yes.")
     provider.release()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).complete == 9
     assert [what for what, _ in await log_of(batch)] == ["begun", "went on with the rest", "finished"]
 
@@ -73,7 +73,7 @@ async def test_the_rest_waits_for_a_confirmation(desk: Site, provider: ProviderS
     page = (await desk.get(f"/staff/batches/{batch.pk}/")).content.decode()
     assert "Look at it, then go on with the rest." in page
     await resume(desk, batch)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).complete == 9
     assert ("went on with the rest", "helper") in await log_of(batch)
 
@@ -87,7 +87,7 @@ async def test_a_first_answer_that_fails_again_holds_the_rest_back(desk: Site, p
     found = await rested(batch, "paused")
     assert (found.failed, found.waiting, found.batch.pause) == (1, 8, "first failed")
     await resume(desk, batch)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).complete == 8
 
 
@@ -101,7 +101,7 @@ async def test_a_first_answer_that_needs_no_retry_leaves_its_place_to_the_next(
     )
     await Conversation.objects.filter(pk=answers[0].conversation_id).adelete()
     await get_retrier().continue_batch(batch.pk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.complete, found.skipped) == (2, 1)
 
@@ -116,7 +116,7 @@ async def test_failures_in_a_row_pause_a_batch(desk: Site, provider: ProviderSer
     assert len(provider.requests) == PAUSE_AFTER
     provider.script = Script(text="Yes.")
     await resume(desk, batch)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.failed, found.complete) == (PAUSE_AFTER, 12 - PAUSE_AFTER)
     assert await log_of(batch) == [("begun", "helper"), ("paused", ""), ("resumed", "helper"), ("finished", "")]
@@ -131,7 +131,7 @@ async def test_a_complete_answer_between_failures_begins_the_row_anew(
     provider.script = Script(text="Yes.")
     await sync_to_async(outage)(2 * PAUSE_AFTER)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).failed == 2 * (PAUSE_AFTER - 1)
 
 
@@ -141,7 +141,7 @@ async def test_a_paused_batch_can_be_stopped(desk: Site, provider: ProviderServe
     batch = await retry(desk, plan="ask")
     await rested(batch, "paused")
     await desk.client.post(f"/staff/batches/{batch.pk}/stop/")
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.state, found.complete, found.skipped) == ("stopped", 1, 2)
 
@@ -151,7 +151,7 @@ async def test_another_model_is_asked(desk: Site, provider: ProviderServer, sett
     provider.script = Script(text="Yes.")
     await sync_to_async(outage)(2)
     batch = await retry(desk, with_model=OTHER)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert [call.model async for call in ProviderCall.objects.all()] == [OTHER, OTHER]
     assert {message.model async for message in Message.objects.filter(status="complete", role="assistant")} == {OTHER}
     assert OTHER in (await desk.get("/staff/batches/")).content.decode()
@@ -171,7 +171,7 @@ async def test_a_model_that_is_withdrawn_meanwhile_is_not_replaced_in_silence(
     wish = Wish("Outage", model=OTHER)
     batch = await sync_to_async(batches.begin_batch)(desk.user, failures.Filter(), wish, uuid.uuid4())
     await get_retrier().continue_batch(batch.pk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert await batch.items.filter(status="failed", code="no_model").acount() == 2
     assert provider.requests == []
 
@@ -188,7 +188,7 @@ async def test_answers_that_a_retry_is_unlikely_to_help_are_listed_apart_with_th
     ]
     assert places == sorted(places)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.complete, found.skipped) == (2, 3)
     [refused] = await sync_to_async(batches.count_refused)(batch.pk)
@@ -202,7 +202,7 @@ async def test_they_are_retried_where_staff_ask_for_it(desk: Site, provider: Pro
     provider.script = Script(text="Yes.")
     await sync_to_async(outage)(2, code="context_length")
     batch = await retry(desk, is_lasting="on")
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).complete == 2
 
 
@@ -210,7 +210,7 @@ async def test_the_answers_that_are_ticked_are_retried(desk: Site, provider: Pro
     provider.script = Script(text="Yes.")
     answers = await sync_to_async(outage)(5)
     batch = await retry(desk, is_choice="on", answers=[str(answer.pk) for answer in answers[1:4]])
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert {item.answer_id async for item in batch.items.all()} == {answer.pk for answer in answers[1:4]}
     assert batch.scope == "3 chosen answers"
 
@@ -241,7 +241,7 @@ async def test_the_sweep_goes_on_with_a_batch_whose_process_died(desk: Site, pro
     await batch.items.filter(answer=answers[0]).aupdate(status="running")
     await lose(batch)
     await get_retrier().sweep()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await progress_of(batch)).complete == 3
     assert len(provider.requests) == 3
 
@@ -266,7 +266,7 @@ async def test_answers_that_were_lost_with_their_process_do_not_pause_a_batch(
     await batch.items.filter(answer__in=lost).aupdate(status="running")
     await lose(batch)
     await get_retrier().sweep()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.complete, found.failed) == (1, len(lost))
 
@@ -289,7 +289,7 @@ async def test_an_attempt_that_was_begun_ends_its_item_though_whoever_asked_is_g
     await batch.items.all().aupdate(status="running")
     await lose(batch, requested_by=None, **({"paused_at": timezone.now(), "pause": "failures"} if is_paused else {}))
     await get_retrier().sweep()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert (await batch.items.aget()).status == "complete"
     assert provider.requests == []
 
@@ -302,7 +302,7 @@ async def test_items_not_begun_are_skipped_when_their_starter_is_gone(
     await batch.items.all().aupdate(status="running")
     await lose(batch, requested_by=None)
     await get_retrier().sweep()
-    await eventually(over(batch))
+    await wait_until(over(batch))
     assert await batch.items.filter(status="skipped", code="stopped").acount() == 2
     assert provider.requests == []
 
@@ -321,7 +321,7 @@ async def test_an_item_that_cannot_be_begun_does_not_hold_up_the_others(
 
     monkeypatch.setattr(actions, "retry_on_behalf", broken)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     found = await progress_of(batch)
     assert (found.complete, found.failed) == (2, 1)
 
@@ -332,7 +332,7 @@ async def test_its_end_is_announced_to_whoever_began_it_until_they_have_seen_it(
     provider.script = Script(text="Yes.")
     await sync_to_async(outage)(2)
     batch = await retry(desk)
-    await eventually(over(batch))
+    await wait_until(over(batch))
     sentence = "The retry has ended: 2 complete, 0 failed, 0 skipped."
     assert sentence in (await desk.get("/staff/")).content.decode()
     await desk.get(f"/staff/batches/{batch.pk}/")

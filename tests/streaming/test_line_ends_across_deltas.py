@@ -13,7 +13,7 @@ from chat.core.transcript import Transcript, add_positions
 from chat.streaming.page_change import Change
 from chat.streaming.page_parts import build_parts
 from chat.streaming.shown_answer import ShownAnswer
-from tests.support.parts import ANSWER, Parted, html_of
+from tests.support.parts import ANSWER, Parted, render_parts
 
 KINDS: dict[str, Callable[[str], Lasting]] = {
     "reasoning": Reasoning,
@@ -50,7 +50,7 @@ def test_streamed_and_loaded_are_equal_wherever_a_reader_begins(
     whole = Transcript()
     whole.append(events)
     cut = data.draw(st.integers(0, sum(map(count_positions, events))))
-    page = Parted(as_read(html_of(build_parts(ANSWER, whole.read_since(0, cut), is_live=True))))
+    page = Parted(as_read(render_parts(build_parts(ANSWER, whole.read_since(0, cut), is_live=True))))
     following = ShownAnswer(ANSWER, cut)
     for position, event in add_positions(events, 0):
         following.take(event, position)
@@ -58,11 +58,11 @@ def test_streamed_and_loaded_are_equal_wherever_a_reader_begins(
             page.make(read(following.take_changes()))
     following.end()
     page.make(read(following.take_changes()))
-    assert as_read(page.html) == as_read(html_of(build_parts(ANSWER, whole.read_since(0), is_live=False)))
+    assert as_read(page.html) == as_read(render_parts(build_parts(ANSWER, whole.read_since(0), is_live=False)))
 
 
 def test_the_two_halves_are_one_line_end() -> None:
-    page = Parted(html_of(build_parts(ANSWER, [], is_live=True)))
+    page = Parted(render_parts(build_parts(ANSWER, [], is_live=True)))
     following = ShownAnswer(ANSWER, 0)
     for position, event in add_positions([Reasoning("one\r"), Reasoning("\ntwo")], 0):
         following.take(event, position)

@@ -10,7 +10,7 @@ from channels.testing import WebsocketCommunicator
 
 from chat.api import websocket
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import NDJSON, SSE, Site, text_of
+from tests.support.site import NDJSON, SSE, Site, join_text
 from tests.support.waiting import PATIENCE
 
 # What `str.splitlines` and the readers of other languages take for line ends.
@@ -28,7 +28,7 @@ async def test_a_stream_has_no_line_end_in_an_event(
     response = await site.stream(f"/api/answers/{answer}/events/", accept=media_type)
     body = b"".join([chunk async for chunk in response]).decode()
     assert body.splitlines() == body.removesuffix("\n").split("\n")
-    assert text_of(await site.events(answer, media_type=media_type)) == text
+    assert join_text(await site.events(answer, media_type=media_type)) == text
 
 
 async def test_a_frame_of_the_socket_is_one_line(site: Site, provider: ProviderServer) -> None:

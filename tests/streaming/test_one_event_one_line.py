@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from chatsite.logs import JsonFormatter, LineFormatter, escape_controls
 from tests.support import databases
 from tests.support.server import BIN, ROOT, Server
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 FORGED = "2026-01-01 00:00:00,000 ERROR chat.generation.supervisor [-] forged"
 
@@ -96,7 +96,7 @@ ADDRESSES = [
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 @pytest.mark.parametrize("format_", ["line", "json"])
 def test_no_address_forges_a_line_of_a_server(kind: str, format_: str, tmp_path: Path) -> None:
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     with Server(kind, database, logs=tmp_path, CHAT_LOG_FORMAT=format_, CHAT_ACCESS_LOG="1") as server:
         before = len(server.log.read_text().splitlines())
         ask_for_all(server.port, token)
@@ -115,9 +115,9 @@ def test_no_address_forges_a_line_of_a_server(kind: str, format_: str, tmp_path:
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 def test_a_line_of_a_servers_own_access_log_stays_one_line(server: str, tmp_path: Path) -> None:
     """As an operator runs it who has not switched it off: both servers write addresses as they came, encoded."""
-    database, token = databases.new(tmp_path)
+    database, token = databases.prepare_database(tmp_path)
     environment = Server("daphne", database, logs=tmp_path).environment | {"PYTHONUNBUFFERED": "1"}
-    port = free_port()
+    port = find_free_port()
     host = "--bind" if server == "daphne" else "--host"
     command = [str(BIN / server), host, "127.0.0.1", "--port", str(port), "chatsite.asgi:application"]
     log = tmp_path / "own.log"

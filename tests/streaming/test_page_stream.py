@@ -15,11 +15,11 @@ from chat.models import Message
 from chat.rendering.document import render, render_snapshot
 from tests.corpus import CORPUS
 from tests.provider_server import ProviderServer, Script
-from tests.support.lost_answers import lost_answer
+from tests.support.lost_answers import keep_lost_answer
 from tests.support.page import Page
 from tests.support.partials import PARTIAL
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 FOOT = re.compile(r'<footer class="foot".*?</footer>', re.DOTALL)
 
@@ -77,7 +77,7 @@ async def test_a_page_loaded_in_the_middle_goes_on_from_what_it_shows(site: Site
     async def is_written() -> bool:
         return (await Message.objects.aget(pk=answer)).position == cut
 
-    await eventually(is_written)
+    await wait_until(is_written)
     page = Page(render_snapshot(text[:cut]))
     provider.release()
     for _, data in await messages(site, answer, cut):
@@ -118,13 +118,13 @@ async def test_an_answer_that_was_finished_after_an_interruption_says_so_live_an
 ) -> None:
     settings.CHAT_FINISH_LOST = 1
     provider.script = Script(text=" and what was not.", gate_after=4)
-    answer = await sync_to_async(lost_answer)(site.user)
+    answer = await sync_to_async(keep_lost_answer)(site.user)
     get_runner().supervisor.sweep_soon()
 
     async def is_gone_on_with() -> bool:
         return (await Message.objects.aget(pk=answer.pk)).position == 19  # the joint is two wide
 
-    await eventually(is_gone_on_with)
+    await wait_until(is_gone_on_with)
     reading = asyncio.ensure_future(messages(site, str(answer.pk)))
     provider.release()
     last = (await asyncio.wait_for(reading, 10))[-1][1]

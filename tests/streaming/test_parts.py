@@ -18,7 +18,7 @@ from chat.core.events import (
 from chat.core.transcript import Transcript, add_positions
 from chat.streaming.page_parts import build_parts
 from chat.streaming.shown_answer import ShownAnswer
-from tests.support.parts import ANSWER, Parted, html_of
+from tests.support.parts import ANSWER, Parted, render_parts
 
 SAID: tuple[Lasting, ...] = (
     Reasoning("The user asks "),
@@ -54,7 +54,7 @@ def test_the_parts_stand_in_the_order_in_which_they_came() -> None:
 
 
 def test_reasoning_is_never_in_the_text_and_is_escaped() -> None:
-    html = html_of(build_parts(ANSWER, SAID, is_live=False))
+    html = render_parts(build_parts(ANSWER, SAID, is_live=False))
     assert "about &lt;b&gt;Django&lt;/b&gt;." in html
     assert "<b>Django" not in html
     assert "Thought for 12 s" in html
@@ -67,7 +67,7 @@ def test_a_page_that_follows_is_the_page_that_is_loaded(cut: int, is_ended: bool
     """From every event on, whatever came in one message."""
     before = SAID[:cut]
     seen = sum(map(count_positions, before))
-    page = Parted(html_of(build_parts(ANSWER, before, is_live=True)))
+    page = Parted(render_parts(build_parts(ANSWER, before, is_live=True)))
     following = ShownAnswer(ANSWER, seen)
     transcript = Transcript()
     transcript.append(SAID)
@@ -78,22 +78,22 @@ def test_a_page_that_follows_is_the_page_that_is_loaded(cut: int, is_ended: bool
     if is_ended:
         following.end()
     page.make(following.take_changes())
-    assert page.html == html_of(build_parts(ANSWER, transcript.read_since(0), is_live=not is_ended))
+    assert page.html == render_parts(build_parts(ANSWER, transcript.read_since(0), is_live=not is_ended))
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_page_may_come_back_within_an_event(cut: int) -> None:
     transcript = Transcript()
     transcript.append(SAID)
-    page = Parted(html_of(build_parts(ANSWER, transcript.read_since(0, cut), is_live=True)))
+    page = Parted(render_parts(build_parts(ANSWER, transcript.read_since(0, cut), is_live=True)))
     following = ShownAnswer(ANSWER, cut)
     for position, event in add_positions(transcript.read_since(0), 0):
         following.take(event, position)
     following.end()
     page.make(following.take_changes())
-    assert page.html == html_of(build_parts(ANSWER, transcript.read_since(0), is_live=False))
+    assert page.html == render_parts(build_parts(ANSWER, transcript.read_since(0), is_live=False))
 
 
 def test_a_tool_that_the_end_of_the_answer_cut_says_so() -> None:
-    html = html_of(build_parts(ANSWER, [ToolCall("a", "search")], is_live=False))
+    html = render_parts(build_parts(ANSWER, [ToolCall("a", "search")], is_live=False))
     assert "not finished" in html

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import NDJSON, SSE, Positioned, Site, from_ndjson, from_sse, text_of
+from tests.support.site import NDJSON, SSE, Positioned, Site, from_ndjson, from_sse, join_text
 
 pytestmark = pytest.mark.database
 
@@ -21,10 +21,10 @@ async def test_every_cut_of_a_finished_answer(site: Site, provider: ProviderServ
     provider.script = Script(text=TEXT, chunk_size=3)
     answer = (await site.ask())["id"]
     whole = await site.events(answer, media_type=media_type)
-    assert text_of(whole) == TEXT
+    assert join_text(whole) == TEXT
     for cut in range(1, len(TEXT) + 1):
         after = await site.events(answer, cut, media_type)
-        assert text_of(after) == TEXT[cut:]
+        assert join_text(after) == TEXT[cut:]
         assert after[-1] == whole[-1]
 
 
@@ -37,10 +37,10 @@ async def test_every_cut_of_a_live_answer(site: Site, provider: ProviderServer, 
         seen.append(positioned)
         if positioned.position == len(TEXT) // 2:
             break
-    assert text_of(seen) == TEXT[: len(TEXT) // 2]
+    assert join_text(seen) == TEXT[: len(TEXT) // 2]
     provider.release()
     for cut in [position for position, _ in seen if position]:
-        assert text_of(await site.events(answer, cut, media_type)) == TEXT[cut:]
+        assert join_text(await site.events(answer, cut, media_type)) == TEXT[cut:]
 
 
 async def test_each_event_that_a_reader_had_is_a_place_to_go_on_from(
@@ -51,7 +51,7 @@ async def test_each_event_that_a_reader_had_is_a_place_to_go_on_from(
     whole = await site.events(answer, media_type=media_type)
     for index, (position, _) in enumerate(whole[1:-1], start=1):
         before, after = whole[: index + 1], await site.events(answer, position, media_type)
-        assert text_of(before) + text_of(after) == TEXT
+        assert join_text(before) + join_text(after) == TEXT
         assert after[-1] == whole[-1]
 
 
@@ -112,7 +112,7 @@ async def test_a_late_tab_gets_everything(site: Site, provider: ProviderServer) 
             provider.release()
         if event["type"] == "done":
             break
-    assert text_of(await site.events(answer)) == "One two three"
+    assert join_text(await site.events(answer)) == "One two three"
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 40])

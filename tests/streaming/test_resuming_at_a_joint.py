@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 
 from chat.models import ApiToken
 from tests.provider_server import ProviderServer, Script
-from tests.support.site import NDJSON, SSE, Positioned, Site, text_of
-from tests.support.sockets import opened
+from tests.support.site import NDJSON, SSE, Positioned, Site, join_text
+from tests.support.sockets import open_socket
 
 BEFORE, AFTER = "One two ", "three four."
 REST = Script(text=AFTER, chunk_size=3, gate_after=6)
@@ -38,7 +38,7 @@ async def answer(site: Site, provider: ProviderServer) -> str:
 
 def is_the_rest(events: list[Positioned], after: int) -> None:
     """Text and positions go on where the reader was, and end where everybody's end."""
-    assert BEFORE[:after] + text_of(events) == BEFORE + AFTER, after
+    assert BEFORE[:after] + join_text(events) == BEFORE + AFTER, after
     expected = after
     for position, event in events:
         if event["type"] != "token":
@@ -75,9 +75,9 @@ async def test_sockets(site: Site, provider: ProviderServer, answer: str) -> Non
     provider.release()
     await site.events(answer)
     for after in PLACES:
-        async with opened({"authorization": f"Bearer {token}"}) as socket:
+        async with open_socket({"authorization": f"Bearer {token}"}) as socket:
             await socket.say(type="follow", answer=answer, after=after)
-            frames = await socket.hear_to_the_end()
+            frames = await socket.receive_to_the_end()
         is_the_rest([Positioned(frame["position"], frame) for frame in frames], after)
 
 

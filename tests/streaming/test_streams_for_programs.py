@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import NDJSON, SSE, Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 async def read_lines(site: Site, provider: ProviderServer, path: str, pings: int) -> list[str]:
@@ -98,7 +98,7 @@ async def test_a_live_answer_says_how_old_its_text_is(site: Site, provider: Prov
     async def is_written() -> bool:
         return bool((await site.answer(answer))["text"])
 
-    await eventually(is_written)
+    await wait_until(is_written)
     checkpoint = (await site.answer(answer))["checkpoint"]
     assert 0 <= checkpoint["age_ms"] < 60_000
     provider.release()

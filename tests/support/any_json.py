@@ -39,36 +39,36 @@ def decode(decoder: Decoder, reads: list[bytes]) -> tuple[list[ProviderEvent], C
     return events, decoder.failure
 
 
-def text_in(events: list[ProviderEvent], kind: type[Token | Reasoning] = Token) -> str:
+def collect_text(events: list[ProviderEvent], kind: type[Token | Reasoning] = Token) -> str:
     """Return the text of one kind that the events bring."""
     return "".join(event.content for event in events if isinstance(event, kind))
 
 
-def summarise(events: list[ProviderEvent]) -> tuple[Any, ...]:
+def summarise_events(events: list[ProviderEvent]) -> tuple[Any, ...]:
     """Return what an answer comes to, whatever it was cut into."""
     names = [event.name for event in events if isinstance(event, ToolCall)]
     arguments = "".join(event.delta for event in events if isinstance(event, ToolArguments))
     usages = [event for event in events if isinstance(event, Usage)]
     finishes = [event for event in events if isinstance(event, Finish)]
-    return text_in(events), text_in(events, Reasoning), names, arguments, usages[-1:], finishes
+    return collect_text(events), collect_text(events, Reasoning), names, arguments, usages[-1:], finishes
 
 
-def paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def list_paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield every place in a JSON value, but the value itself."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, member in inner:
         yield (*before, key)
-        yield from paths(member, (*before, key))
+        yield from list_paths(member, (*before, key))
 
 
-def value_at(value: Any, path: tuple[Any, ...]) -> Any:
+def find_value(value: Any, path: tuple[Any, ...]) -> Any:
     """Return what stands in one of the places of a JSON value."""
     for key in path:
         value = value[key]
     return value
 
 
-def with_value(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+def replace_value(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
     """Return a JSON value with another one in one of its places."""
     changed = copy.deepcopy(value)
     place = changed

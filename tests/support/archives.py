@@ -15,7 +15,7 @@ from chat.conversations.exchange.files import sign
 from chat.conversations.exchange.worker import get_exchange_worker
 from chat.models import ExchangeJob, User
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 
 def pack(members: Mapping[str, Any]) -> bytes:
@@ -27,7 +27,7 @@ def pack(members: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
-async def bring(site: Site, content: bytes, name: str = "archive.zip") -> ExchangeJob:
+async def bring_archive(site: Site, content: bytes, name: str = "archive.zip") -> ExchangeJob:
     """Bring a file as a browser does, and return its job when it has ended."""
     word = sign("import", str(site.user.pk))
     before = {job.pk async for job in ExchangeJob.objects.all()}
@@ -45,7 +45,7 @@ async def wait_for_job(job: ExchangeJob) -> ExchangeJob:
         await job.arefresh_from_db()
         return job.is_finished
 
-    await eventually(has_ended)
+    await wait_until(has_ended)
     return job
 
 

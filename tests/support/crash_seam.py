@@ -87,7 +87,7 @@ class CrashSeam:
             still = still + 1 if steps == self._steps else 0
 
     @contextmanager
-    def on_the_database(self) -> Iterator[None]:
+    def watch_database(self) -> Iterator[None]:
         """Let all statements of all threads go through the seam."""
         connection_created.connect(self._wrap)
         try:

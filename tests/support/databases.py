@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
     token: str
 
 
-def new(directory: Path, postgres: str = "") -> Prepared:
+def prepare_database(directory: Path, postgres: str = "") -> Prepared:
     """An SQLite file in `directory`, or a database on the PostgreSQL at this URL."""
     template = _template(postgres)
     if isinstance(template.database, Path):
@@ -43,16 +43,16 @@ def new(directory: Path, postgres: str = "") -> Prepared:
     return template._replace(database=create_database(postgres, f"site_{uuid4().hex}", name))
 
 
-def tested(directory: Path) -> Prepared:
+def prepare_tested_database(directory: Path) -> Prepared:
     """As `new`, on the PostgreSQL that DATABASE_URL names if it names one: `make test-postgres` does."""
     url = os.environ.get("DATABASE_URL", "")
-    return new(directory, url if url.startswith("postgres") else "")
+    return prepare_database(directory, url if url.startswith("postgres") else "")
 
 
 @contextmanager
-def prepared(kind: str, directory: Path, **environment: str) -> Iterator[tuple[Server, str]]:
+def serve_new_site(kind: str, directory: Path, **environment: str) -> Iterator[tuple[Server, str]]:
     """A running server with a database of its own, and the token of its user."""
-    database, token = tested(directory)
+    database, token = prepare_tested_database(directory)
     with Server(kind, database, logs=directory, **environment) as server:
         yield server, token
 

@@ -9,6 +9,6 @@ from hypothesis import settings
 _ASKED_FOR = int(os.environ.get("EXAMPLES") or 0)
 
 
-def examples(bound: int) -> settings:
+def try_examples(bound: int) -> settings:
     """Return the settings of a property that is tried with so many examples, and without a deadline for each."""
     return settings(max_examples=_ASKED_FOR or bound, deadline=None)

@@ -8,5 +8,5 @@ from tests.provider_server import Script
 from tests.provider_server.openai import OpenAIWire
 
 
-def openai_frames(script: Script, **request: Any) -> list[bytes]:
+def encode_openai_frames(script: Script, **request: Any) -> list[bytes]:
     return [frame.data for frame in OpenAIWire(script, {"model": "m", **request}).frames()]

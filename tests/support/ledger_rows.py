@@ -37,7 +37,7 @@ def make_users(count: int, groups: Sequence[str] = ("Research", "Support", "Sale
     return users
 
 
-def rows(
+def make_ledger_rows(
     count: int, users: Sequence[User], days: float, seed: int = 1, ended_days_ago: float = 0
 ) -> Iterator[ProviderCall]:
     """Settled calls and a few running ones over `days`; the last of them is of this moment, or of days ago."""
@@ -78,7 +78,7 @@ def _row(chance: random.Random, users: Sequence[User], started_at: datetime) -> 
 
 
 @contextmanager
-def started_as_given() -> Iterator[None]:
+def keep_given_start() -> Iterator[None]:
     """Let rows be written with a past beginning, which the model sets itself otherwise."""
     field: Any = ProviderCall._meta.get_field("started_at")
     field.auto_now_add = False
@@ -91,7 +91,7 @@ def started_as_given() -> Iterator[None]:
 def write(calls: Iterator[ProviderCall], progress: Callable[[int], None] = lambda written: None) -> int:
     """Put rows on the ledger without counting them, as an import does; how many."""
     written = 0
-    with started_as_given():
+    with keep_given_start():
         batch: list[ProviderCall] = []
         for call in calls:
             batch.append(call)

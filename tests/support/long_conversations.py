@@ -7,16 +7,16 @@ from chat.providers.base import Turn
 from tests.support.site import Site
 
 
-def conversation_of(turns: int, chars: int = 400) -> tuple[Turn, ...]:
+def make_conversation(turns: int, chars: int = 400) -> tuple[Turn, ...]:
     pairs = ((Turn("user", f"{n}?".ljust(chars)), Turn("assistant", f"{n}.".ljust(chars))) for n in range(turns))
     return (Turn("system", "Be brief."), *(turn for pair in pairs for turn in pair), Turn("user", "And now?"))
 
 
-def fill(site: Site, turns: int) -> str:
+def fill_conversation(site: Site, turns: int) -> str:
     """A conversation of so many turns, as the site would have kept it."""
     conversation = Conversation.objects.create(user=site.user, title="Long")
     leaf = None
-    for turn in conversation_of(turns)[1:-1]:
+    for turn in make_conversation(turns)[1:-1]:
         leaf = Message.objects.create(
             conversation=conversation,
             parent=leaf,

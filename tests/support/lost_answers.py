@@ -9,7 +9,7 @@ from django.utils import timezone
 from chat.models import Conversation, Message, ProviderCall, User
 
 
-def lost_answer(user: User, text: str = "What was said", *, ago: float = 1) -> Message:
+def keep_lost_answer(user: User, text: str = "What was said", *, ago: float = 1) -> Message:
     """An answer as a process leaves it that dies without a word."""
     conversation = Conversation.objects.create(user=user, title="Lost")
     question = Message.objects.create(conversation=conversation, role="user", text="Why?")

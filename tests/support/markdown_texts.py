@@ -118,7 +118,7 @@ class _Writer:
         return indented
 
 
-def markdown_texts(number: int, seed: int) -> Iterator[str]:
+def write_markdown_texts(number: int, seed: int) -> Iterator[str]:
     """Yield so many texts, the same for the same seed."""
     chance = random.Random(seed)
     for _ in range(number):

@@ -23,7 +23,7 @@ class Scrape(dict[Sample, float]):
         return self.get((name, frozenset(labels.items())), 0.0)
 
 
-def parsed(body: str) -> Scrape:
+def parse_metrics(body: str) -> Scrape:
     families = text_string_to_metric_families(body)
     return Scrape(
         ((sample.name, frozenset(sample.labels.items())), sample.value)
@@ -36,10 +36,10 @@ async def scrape(client: AsyncClient | None = None) -> Scrape:
     response: Any = await (client or AsyncClient()).get("/metrics")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=")
-    return parsed(response.content.decode())
+    return parse_metrics(response.content.decode())
 
 
-def figures(**changes: Any) -> metrics.Figures:
+def make_figures(**changes: Any) -> metrics.Figures:
     now = {"live": 0, "waiting": 0, "draining": False, "broker": "memory", "broker_is_up": True}
     return metrics.Figures(**{**now, "lag": 0.0, "checkpoint_age": 0.0, **changes})
 
@@ -47,10 +47,10 @@ def figures(**changes: Any) -> metrics.Figures:
 # What is written about it
 
 
-def exported() -> set[str]:
+def list_exported_samples() -> set[str]:
     """Every family that a scrape has, by the names of its samples in Prometheus."""
     names = set()
-    for family in text_string_to_metric_families(metrics.render_scrape(figures(pool=POOL)).decode()):
+    for family in text_string_to_metric_families(metrics.render_scrape(make_figures(pool=POOL)).decode()):
         if family.type == "histogram":
             names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
         else:

@@ -16,8 +16,8 @@ from typing import Self
 
 from tests.support.needs import find_program
 from tests.support.server import ROOT
-from tests.support.services import free_port
-from tests.support.waiting import wait_until
+from tests.support.services import find_free_port
+from tests.support.waiting import block_until
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
 HOST = "127.0.0.1"
@@ -64,7 +64,7 @@ class Nginx:
     ) -> None:
         self.directory = directory
         self._read_timeout = read_timeout
-        self.port, self.plain_port = free_port(), free_port()
+        self.port, self.plain_port = find_free_port(), find_free_port()
         self.url = f"https://{HOST}:{self.port}"
         self.plain_url = f"http://{HOST}:{self.plain_port}"
         self.certificate, self.key = directory / "fullchain.pem", directory / "privkey.pem"
@@ -141,9 +141,9 @@ class Nginx:
 
     def wait_for_log(self, text: str) -> None:
         """Wait until the access log has a text: nginx writes a request's line after the response has gone."""
-        wait_until(lambda: text in self.access_log.read_text(), START, lambda: f"{text} is not in the access log")
+        block_until(lambda: text in self.access_log.read_text(), START, lambda: f"{text} is not in the access log")
 
-    def served_by(self, request: str) -> list[int]:
+    def find_serving_ports(self, request: str) -> list[int]:
         """The ports of the processes that answered the requests whose line (`GET /path HTTP/2.0`) matches a pattern,
         in the order in which they ended. nginx writes a line when a request has ended.
         """

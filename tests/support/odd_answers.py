@@ -26,7 +26,7 @@ def messages(*events: dict[str, Any]) -> str:
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
-def opened(**usage: Any) -> dict[str, Any]:
+def open_answer(**usage: Any) -> dict[str, Any]:
     return {
         "type": "message_start",
         "message": {"role": "assistant", "content": [], "usage": usage or {"input_tokens": 3}},
@@ -58,4 +58,4 @@ def write_stream(name: str, text: str, reason: Any) -> str:
         return sse(chunk(text), chunk(reason=reason))
     if name == "responses":
         return messages(write_output_text(text), end_response(reason))
-    return messages(opened(), write_text(text), *end_message(reason))
+    return messages(open_answer(), write_text(text), *end_message(reason))

@@ -19,7 +19,7 @@ PART = re.compile(
 )
 
 
-def html_of(parts: Parts) -> str:
+def render_parts(parts: Parts) -> str:
     return "".join(render_to_string(part.template, {"part": part}).strip() for part in parts)
 
 
@@ -43,14 +43,14 @@ class Parted:
                 self._add(html)
                 continue
             id_, _, inside = target.removeprefix("#").partition(" ")
-            self.parts[id_] = changed(self.parts[id_], inside, how, html)
+            self.parts[id_] = change_part(self.parts[id_], inside, how, html)
 
     @property
     def html(self) -> str:
         return "".join(self.parts.values())
 
 
-def changed(part: str, inside: str, how: str, html: str) -> str:
+def change_part(part: str, inside: str, how: str, html: str) -> str:
     if part.startswith("<div"):
         opening, rest = part[: part.index(">") + 1], part[part.index(">") + 1 : part.rindex("</div>")]
         text = Page(rest)

@@ -18,6 +18,6 @@ async def send(site: Site, conversation: str = "", **fields: str) -> HttpRespons
     return await site.post(path, {"content": "Hello", **fields}, prefer="respond-async")
 
 
-def error_of(response: HttpResponse) -> tuple[int, str, str]:
+def read_error(response: HttpResponse) -> tuple[int, str, str]:
     error = json.loads(response.content)["error"]
     return response.status_code, error["code"], error["message"]

@@ -35,7 +35,7 @@ class Inspector(HTMLParser):
             self.found.append(f"class={value}")
 
 
-def found_in(html: str) -> list[str]:
+def find_unsafe(html: str) -> list[str]:
     inspector = Inspector()
     inspector.feed(html)
     inspector.close()

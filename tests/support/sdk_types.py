@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Unio
 from typing_extensions import get_type_hints, is_typeddict
 
 
-def complaints_about(value: object, kind: Any, place: str = "body") -> Iterator[str]:
+def find_complaints(value: object, kind: Any, place: str = "body") -> Iterator[str]:
     """Yield what of the value the type does not take; members that it does not name are a complaint too."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Required, NotRequired, Annotated):
-        yield from complaints_about(value, parts[0], place)
+        yield from find_complaints(value, parts[0], place)
     elif origin in (Union, types.UnionType):
         yield from _about_union(value, parts, place)
     elif origin is Literal:
@@ -28,7 +28,7 @@ def complaints_about(value: object, kind: Any, place: str = "body") -> Iterator[
     elif _is_list(kind, origin):
         if isinstance(value, list):
             for number, item in enumerate(value):
-                yield from complaints_about(item, parts[0], f"{place}[{number}]")
+                yield from find_complaints(item, parts[0], f"{place}[{number}]")
         else:
             yield f"{place} is no list"
     elif isinstance(kind, type) and kind is not object and not _is_plain(value, kind):
@@ -48,7 +48,7 @@ def _is_plain(value: object, kind: type) -> bool:
 
 
 def _about_union(value: object, parts: tuple[Any, ...], place: str) -> Iterator[str]:
-    found = [list(complaints_about(value, part, place)) for part in parts]
+    found = [list(find_complaints(value, part, place)) for part in parts]
     if all(found):
         yield min(found, key=len)[0]
 
@@ -72,4 +72,4 @@ def _about_members(value: object, kind: Any, place: str) -> Iterator[str]:
         if name not in members:
             yield f"{place} has {name}, which {kind.__name__} does not"
         else:
-            yield from complaints_about(member, members[name], f"{place}.{name}")
+            yield from find_complaints(member, members[name], f"{place}.{name}")

@@ -10,7 +10,7 @@ from chat.search.index import index_some
 from chat.search.queries import read_query
 
 
-def talk(user: User, title: str, question: str, answer: str = "", *, model: str = "demo:one") -> Conversation:
+def keep_turn(user: User, title: str, question: str, answer: str = "", *, model: str = "demo:one") -> Conversation:
     """Make a conversation of one turn, which the index does not have yet."""
     made = Conversation.objects.create(user=user, title=title)
     asked = Message.objects.create(conversation=made, role=Role.USER, text=question)

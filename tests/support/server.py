@@ -14,7 +14,7 @@ from typing import Self
 import httpx2
 
 from tests.support.forked_servers import ForkedProcess, run_forked
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -41,7 +41,7 @@ class Server:
 
     def __init__(self, kind: str, database: Path | str, *, logs: Path | None = None, **environment: str) -> None:
         self.kind = kind
-        self.port = free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
@@ -138,7 +138,7 @@ class FreshServer(Server):
     is_preloaded = False
 
 
-def logged_in(server: Server) -> httpx2.Client:
+def log_in_demo(server: Server) -> httpx2.Client:
     """A browser of the demo user; its cookies are the session's."""
     client = httpx2.Client(base_url=server.url, timeout=30)
     client.get("/accounts/login/")

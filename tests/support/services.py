@@ -42,7 +42,7 @@ class Service(ABC):
     """The user that runs it; None: whoever runs the tests."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = find_free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -125,7 +125,7 @@ class Service(ABC):
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
-        for pid in [*children(self.process.pid), self.process.pid]:
+        for pid in [*list_children(self.process.pid), self.process.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -233,14 +233,14 @@ def create_database(url: str, name: str, template: str = "template1") -> str:
     return f"{url.rpartition('/')[0]}/{name}"
 
 
-def children(pid: int) -> list[int]:
+def list_children(pid: int) -> list[int]:
     """What a process has started. PostgreSQL's children leave its process group: a signal for that misses them."""
     with suppress(FileNotFoundError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

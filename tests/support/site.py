@@ -121,5 +121,5 @@ def from_ndjson(buffer: bytes) -> tuple[list[Positioned], bytes]:
     return [Positioned(event.pop("position"), event) for event in events], rest
 
 
-def text_of(events: list[Positioned]) -> str:
+def join_text(events: list[Positioned]) -> str:
     return "".join(event["content"] for _, event in events if event["type"] == "token")

@@ -31,35 +31,35 @@ class Socket:
         frame: Json = await self._communicator.receive_json_from(PATIENCE)
         return frame
 
-    async def hear_to_the_end(self) -> list[Json]:
+    async def receive_to_the_end(self) -> list[Json]:
         frames = [await self.hear()]
         while frames[-1]["type"] not in {"done", "error"}:
             frames.append(await self.hear())
         return frames
 
-    async def closed_with(self) -> int:
+    async def read_close_code(self) -> int:
         message = await self._communicator.receive_output(PATIENCE)
         assert message["type"] == "websocket.close"
         return int(message["code"])
 
 
 @asynccontextmanager
-async def opened(headers: dict[str, str]) -> AsyncIterator[Socket]:
-    communicator = made(headers)
+async def open_socket(headers: dict[str, str]) -> AsyncIterator[Socket]:
+    communicator = make_socket(headers)
     accepted, _ = await communicator.connect(PATIENCE)
     assert accepted
     yield Socket(communicator)
     await communicator.disconnect()
 
 
-def made(headers: dict[str, str]) -> Any:
+def make_socket(headers: dict[str, str]) -> Any:
     raw = [(name.encode(), value.encode()) for name, value in {"host": "testserver", **headers}.items()]
     return WebsocketCommunicator(AuthMiddlewareStack(websocket.serve_socket), "/ws/chat/", raw)
 
 
-def session(site: Site) -> dict[str, str]:
+def make_session_headers(site: Site) -> dict[str, str]:
     return {"cookie": f"sessionid={site.client.cookies['sessionid'].value}"}
 
 
-def text_of(frames: list[Json]) -> str:
+def join_text(frames: list[Json]) -> str:
     return "".join(frame["content"] for frame in frames if frame["type"] == "token")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.forked_servers import ForkedProcess
 from tests.support.server import ROOT
-from tests.support.services import free_port
+from tests.support.services import find_free_port
 
 PATIENCE = 60.0
 
@@ -31,7 +31,7 @@ def test_a_program_has_the_given_environment_alone_and_ends_by_a_signal(
     """The settings name what is wrong in the environment; without SECRET_KEY they would say so."""
     monkeypatch.setenv("CHAT_LEASE", "of the tests' own environment")
     environment = {"SECRET_KEY": "x", "DATABASE_URL": f"sqlite:///{tmp_path}/site", "CHAT_DRAIN": "long"}
-    command = ["uvicorn", "--port", str(free_port()), "chatsite.asgi:application"]
+    command = ["uvicorn", "--port", str(find_free_port()), "chatsite.asgi:application"]
     refused = ForkedProcess(command, environment, ROOT, tmp_path / "refused")
     assert refused.wait(PATIENCE) not in {0, None}
     assert "CHAT_DRAIN" in (tmp_path / "refused").read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.services import Postgres, Redis, Service, children
-from tests.support.waiting import eventually
+from tests.support.services import Postgres, Redis, Service, list_children
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def test_each_database_is_empty(postgres: Postgres) -> None:
 async def test_nothing_is_left_behind() -> None:
     with Postgres() as service:
         assert service.process is not None
-        processes = [service.process.pid, *children(service.process.pid)]
+        processes = [service.process.pid, *list_children(service.process.pid)]
     assert not service.directory.exists()
     assert len(processes) > 1
-    await eventually(lambda: not any(is_alive(pid) for pid in processes))
+    await wait_until(lambda: not any(is_alive(pid) for pid in processes))
 
 
 def is_alive(pid: int) -> bool:

@@ -37,7 +37,7 @@ from tests.support import ledger_rows
 def big_ledger(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Made once for a module, outside any test's transaction, and taken away after it."""
     with django_db_blocker.unblock():
-        ledger_rows.write(ledger_rows.rows(20_000, ledger_rows.make_users(60), 120))
+        ledger_rows.write(ledger_rows.make_ledger_rows(20_000, ledger_rows.make_users(60), 120))
         rollups.catch_up()
     yield
     with django_db_blocker.unblock():
@@ -72,7 +72,7 @@ class Totals(NamedTuple):
     cost: Decimal
 
 
-def sql_totals(where: str = "TRUE", *params: Any) -> Totals:
+def add_up_in_sql(where: str = "TRUE", *params: Any) -> Totals:
     """The settled rows added up by the database, with nothing of the site in between."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -88,7 +88,7 @@ def sql_totals(where: str = "TRUE", *params: Any) -> Totals:
     return Totals._make([*map(int, row[:-1]), Decimal(str(row[-1])).quantize(Decimal("0.00000001"))])
 
 
-def everything() -> Selection:
+def choose_everything() -> Selection:
     first, last = find_counted_days() or (date.min, date.min)
     return Selection(first, last)
 
@@ -99,7 +99,7 @@ def page(client: Client, **query: str) -> str:
     return unescape(response.content.decode())
 
 
-def shown(html: str) -> dict[str, str]:
+def read_cards(html: str) -> dict[str, str]:
     """The figures of the cards, by their names."""
     cards = re.findall(r"<dt>([^<]+)</dt>\s*<dd[^>]*>(.*?)</dd>\s*<dd[^>]*>(.*?)</dd>", html, re.DOTALL)
     figures = {}

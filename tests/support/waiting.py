@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 PATIENCE = 15.0
 
 
-async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
+async def wait_until(check: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
     """Return as soon as `check` is true; fail the test when it is not within `timeout` seconds."""
     end = time.monotonic() + timeout
     while not await _result(check()):
@@ -19,7 +19,7 @@ async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout: float
         await asyncio.sleep(0.01)
 
 
-def wait_until(
+def block_until(
     check: Callable[[], object], timeout: float = PATIENCE, describe: Callable[[], object] = lambda: "still not true"
 ) -> None:
     """Return as soon as `check` is true, in a test without an event loop; `describe` says what is wrong otherwise."""

@@ -63,11 +63,11 @@ class WireFormat(ABC):
         """Return a decoder for an answer that has not begun."""
 
     @abstractmethod
-    def own_text(self, event: Any) -> str:
+    def read_own_text(self, event: Any) -> str:
         """Return the text that an event brings by the format's own rules."""
 
     @abstractmethod
-    def holds_text(self, path: Path) -> bool:
+    def decides_text(self, path: Path) -> bool:
         """Return whether what stands there in a piece of text decides what text it brings."""
 
     @abstractmethod
@@ -87,11 +87,11 @@ class _ChatCompletions(WireFormat):
     def decoder(self) -> Decoder:
         return ChatCompletionsDecoder(MOST_BYTES, PROMPT)
 
-    def own_text(self, event: Any) -> str:
+    def read_own_text(self, event: Any) -> str:
         choices = event.get("choices") if isinstance(event, dict) else None
         return "".join((choice["delta"].get("content") or "") for choice in choices or [])
 
-    def holds_text(self, path: Path) -> bool:
+    def decides_text(self, path: Path) -> bool:
         return bool(path[0] == "choices")
 
     def report(self, figures: dict[str, Any]) -> Any:
@@ -107,10 +107,10 @@ class _Messages(WireFormat):
     def decoder(self) -> Decoder:
         return MessagesDecoder(MOST_BYTES, PROMPT)
 
-    def own_text(self, event: Any) -> str:
+    def read_own_text(self, event: Any) -> str:
         return str(event["delta"].get("text", "")) if event["type"] == "content_block_delta" else ""
 
-    def holds_text(self, path: Path) -> bool:
+    def decides_text(self, path: Path) -> bool:
         return path[0] in ("delta", "content_block")
 
     def report(self, figures: dict[str, Any]) -> Any:
@@ -126,10 +126,10 @@ class _Responses(WireFormat):
     def decoder(self) -> Decoder:
         return ResponsesDecoder(MOST_BYTES, PROMPT, "m at home")
 
-    def own_text(self, event: Any) -> str:
+    def read_own_text(self, event: Any) -> str:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""
 
-    def holds_text(self, path: Path) -> bool:
+    def decides_text(self, path: Path) -> bool:
         return bool(path[0] == "delta")
 
     def report(self, figures: dict[str, Any]) -> Any:

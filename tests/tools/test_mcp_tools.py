@@ -19,8 +19,8 @@ from chat.tools import mcp_connection
 from chat.tools.base import OUTPUT_LIMIT, Context, ToolError, ToolOutcome
 from chat.tools.toolbox import Toolbox
 from tests.support.moving_clock import MovingClock
-from tests.support.services import free_port
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.services import find_free_port
+from tests.support.waiting import PATIENCE, wait_until
 
 ADA = Context(7, "c0ffee")
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +204,7 @@ async def test_a_server_that_hangs_costs_its_time_and_is_then_replaced(
     outcome = await call(tools, "hang", timeout=0.5)
     assert (outcome.ok, time.monotonic() - start < PATIENCE / 2) == (False, True)
     assert await server_process(tools) != before
-    await eventually(lambda: not runs(before))
+    await wait_until(lambda: not runs(before))
 
 
 async def test_calls_shorter_than_the_proof_still_lead_to_a_new_connection(
@@ -218,7 +218,7 @@ async def test_calls_shorter_than_the_proof_still_lead_to_a_new_connection(
         outcome = await call(tools, "process", timeout=0.2)
         return outcome.ok and int(outcome.content) != before
 
-    await eventually(is_replaced, START)
+    await wait_until(is_replaced, START)
 
 
 async def test_a_server_that_dies_in_a_call_is_started_anew_for_the_next(tools: Toolbox) -> None:
@@ -233,7 +233,7 @@ async def test_a_server_that_died_unnoticed_is_started_anew(tools: Toolbox, monk
     monkeypatch.setattr(mcp_connection, "PROVEN", 0)
     before = await server_process(tools)
     os.kill(before, 9)
-    await eventually(lambda: not runs(before))
+    await wait_until(lambda: not runs(before))
     assert await server_process(tools) != before
 
 
@@ -290,14 +290,14 @@ async def test_a_server_that_starts_late_is_there_for_a_later_answer(toolbox: Ma
     tools = toolbox(tests=process())
     await tools.prepare(0.01)
     assert tools.list_schemas() == ()
-    await eventually(lambda: bool(tools.list_schemas()), START)
+    await wait_until(lambda: bool(tools.list_schemas()), START)
     assert (await call(tools, "add", '{"first": 1, "second": 1}')).content == "2"
 
 
 async def test_a_server_that_was_down_is_tried_again_after_a_pause(
     toolbox: MakeToolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
+    port = find_free_port()
     tools = toolbox(tests={"url": f"http://127.0.0.1:{port}/mcp"})
     await tools.prepare(START)
     assert tools.list_schemas() == ()
@@ -313,7 +313,7 @@ async def test_a_server_that_was_down_is_tried_again_after_a_pause(
             await tools.prepare(START)
             return bool(tools.list_schemas())
 
-        await eventually(is_there, START)
+        await wait_until(is_there, START)
         assert (await call(tools, "add", '{"first": 1, "second": 1}')).content == "2"
         await tools.aclose()
     finally:
@@ -337,7 +337,7 @@ async def test_closing_ends_a_process_that_hangs_within_its_time(tools: Toolbox)
     start = time.monotonic()
     await tools.aclose()
     assert time.monotonic() - start < mcp_connection.CLOSE_TIMEOUT + PATIENCE
-    await eventually(lambda: not runs(pid))
+    await wait_until(lambda: not runs(pid))
 
 
 async def test_closing_does_not_wait_for_a_server_that_is_still_connecting(toolbox: MakeToolbox) -> None:
@@ -378,7 +378,7 @@ def http_server(port: int) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    port = free_port()
+    port = find_free_port()
     server = http_server(port)
     yield f"http://127.0.0.1:{port}/mcp", server
     server.kill()
@@ -393,7 +393,7 @@ async def connected(toolbox: MakeToolbox, url: str, monkeypatch: pytest.MonkeyPa
         await tools.prepare(START)
         return bool(tools.list_schemas())
 
-    await eventually(is_there, START)
+    await wait_until(is_there, START)
     return tools
 
 
@@ -425,7 +425,7 @@ async def test_a_server_over_http_that_goes_away_and_comes_back_is_called_again(
         async def works() -> bool:
             return (await call(tools, "add", '{"first": 2, "second": 3}')).ok
 
-        await eventually(works, START)
+        await wait_until(works, START)
         await tools.aclose()
     finally:
         again.kill()

@@ -21,7 +21,7 @@ from pydantic import Field
 from chat.tools.base import OUTPUT_LIMIT, SUMMARY_LIMIT, Context, Result, ToolError
 from chat.tools.clock import describe
 from chat.tools.toolbox import HEADLINE_LIMIT, Tool, Toolbox, write_headline
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, wait_until
 
 ADA = Context(7, "c0ffee")
 
@@ -449,7 +449,7 @@ async def test_stop_does_not_wait_for_a_thread(toolbox: MakeToolbox) -> None:
         return "late"
 
     call = asyncio.ensure_future(toolbox(hang).run("hang", "{}", ADA, PATIENCE))
-    await eventually(began.is_set)
+    await wait_until(began.is_set)
     call.cancel()
     start = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
@@ -480,7 +480,7 @@ async def test_threads_that_hang_do_not_grow_without_bound(
     async def is_free_again() -> bool:
         return (await tools.run("hang", "{}", ADA, PATIENCE)).ok
 
-    await eventually(is_free_again)
+    await wait_until(is_free_again)
 
 
 # What comes back is bounded and can be stored.

@@ -7,7 +7,7 @@ import re
 from asgiref.sync import sync_to_async
 
 from chat.models import MESSAGES_SHOWN, Message
-from tests.support.long_conversations import fill
+from tests.support.long_conversations import fill_conversation
 from tests.support.site import Site
 
 EARLIER = re.compile(r'hx-get="([^"]+before=[0-9a-f-]{36})"')
@@ -23,13 +23,13 @@ def numbers(html: str) -> list[int]:
 
 
 async def test_the_page_shows_the_end(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 100)
+    conversation = await sync_to_async(fill_conversation)(site, 100)
     shown = numbers(await page_of(site, f"/c/{conversation}/"))
     assert shown == list(range(100 - MESSAGES_SHOWN // 2, 100))
 
 
 async def test_going_back_piece_by_piece_shows_everything_once(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 100)
+    conversation = await sync_to_async(fill_conversation)(site, 100)
     html = await page_of(site, f"/c/{conversation}/")
     shown = numbers(html)
     while (found := EARLIER.search(html)) and len(shown) <= 100:
@@ -40,7 +40,7 @@ async def test_going_back_piece_by_piece_shows_everything_once(site: Site) -> No
 
 
 async def test_without_scripts_it_is_a_page_of_its_own(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 50)
+    conversation = await sync_to_async(fill_conversation)(site, 50)
     found = EARLIER.search(await page_of(site, f"/c/{conversation}/"))
     assert found
     html = await page_of(site, found[1])
@@ -49,20 +49,20 @@ async def test_without_scripts_it_is_a_page_of_its_own(site: Site) -> None:
 
 
 async def test_a_short_conversation_is_whole(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 20)
+    conversation = await sync_to_async(fill_conversation)(site, 20)
     html = await page_of(site, f"/c/{conversation}/")
     assert numbers(html) == list(range(20))
     assert not EARLIER.search(html)
 
 
 async def test_a_place_that_is_none_is_the_end(site: Site) -> None:
-    conversation = await sync_to_async(fill)(site, 5)
+    conversation = await sync_to_async(fill_conversation)(site, 5)
     assert numbers(await page_of(site, f"/c/{conversation}/?before=x")) == list(range(5))
 
 
 async def test_a_page_of_another_branch_goes_back_on_its_own(site: Site) -> None:
     """Another tab has switched the branch meanwhile."""
-    conversation = await sync_to_async(fill)(site, 50)
+    conversation = await sync_to_async(fill_conversation)(site, 50)
     found = EARLIER.search(await page_of(site, f"/c/{conversation}/"))
     assert found
     first = str(await Message.objects.values_list("pk", flat=True).afirst())

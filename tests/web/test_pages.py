@@ -14,7 +14,7 @@ from pytest_django import Settings
 from chat.models import Conversation, Message
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.waiting import eventually
+from tests.support.waiting import wait_until
 
 HTMX = {"hx-request": "true"}
 
@@ -114,7 +114,7 @@ async def test_the_page_of_a_live_answer_goes_on_where_its_text_ends(site: Site,
     async def is_written() -> bool:
         return (await Message.objects.aget(pk=answer)).position == 8
 
-    await eventually(is_written)
+    await wait_until(is_written)
     page = await page_of(site, f"/c/{(await site.answer(answer))['conversation']}/")
     assert f'hx-sse:connect="/answers/{answer}/stream/?after=8"' in page
     assert "One two" in page

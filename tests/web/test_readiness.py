@@ -21,7 +21,7 @@ from tests.support import databases
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
 from tests.support.site import Json, Site
-from tests.support.waiting import wait_until
+from tests.support.waiting import block_until
 
 
 async def asked(path: str, **headers: str) -> tuple[int, Json]:
@@ -98,7 +98,7 @@ async def test_nothing_can_be_sent_to_it(site: Site, path: str) -> None:
 def test_services_that_go_away_and_come_back(tmp_path: Path) -> None:
     """A Redis that is away is told of; a database that hangs makes the process not ready, and no slower to say so."""
     with Postgres() as postgres, Redis() as redis:
-        database, _ = databases.new(tmp_path, postgres.url)
+        database, _ = databases.prepare_database(tmp_path, postgres.url)
         server = Server("uvicorn", database, logs=tmp_path, REDIS_URL=redis.url)
         with server:
             assert told(server) == (200, "ok", "ok")
@@ -126,4 +126,4 @@ def told(server: Server) -> tuple[int, str, str]:
 
 
 def eventually(server: Server, expected: tuple[int, str, str]) -> None:
-    wait_until(lambda: told(server) == expected, 20, lambda: told(server))
+    block_until(lambda: told(server) == expected, 20, lambda: told(server))
