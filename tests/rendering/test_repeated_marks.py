@@ -13,11 +13,11 @@ MARKS = "[]()*_~$\\|><#-`"
 CHARS = 4_000
 LIMIT = 400_000  # of an answer
 
-# Measured on two cores: words take 3 us a character in pieces of 100, since what begins a mark is looked for first, and
-# took 5 to 9 before. Marks stayed at 3 to 11, so that they take up to five times as long: each line of one or two
-# characters costs 10 to 20 us, whatever is in it, and each mark in the tail about 1 us. Quadratic is ten to a thousand
-# times as much: see the tests of ten times the length.
-TIMES_WORDS = 8
+# Measured on two cores: words take 2 us a character in pieces of 100, since what begins a mark is looked for first, and
+# took 5 to 9 before. Marks take up to 3.2 times as long (`<a` in lines), words in lines of two characters 2.3 times: a
+# line costs 3 to 6 us, whatever is in it. Quadratic is ten to a thousand times as much: see the tests of ten times the
+# length.
+TIMES_WORDS = 6
 BOUND_SECONDS = 0.05
 TRIES = 10
 
