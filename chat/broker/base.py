@@ -46,33 +46,37 @@ class Following(Protocol):
 class Broker(Protocol):
     """The live log of answers.
 
+    A log is its owner's, whose `fence` is higher than that of every owner before. Who opens the log of an answer takes
+    the place of earlier owners: what they publish then reaches no reader of the new log, and raises nothing.
+
     Implementations pass one contract suite, tests/contracts/test_broker_contract.py. None of them may fail an answer:
     what a broker does not know, its readers find in the database.
     """
 
-    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
+    async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
         """Begin the log of an answer. Its owner goes on growing `transcript`, the only copy of the text here.
 
-        The log begins at the `joint`, up to where the database has it; by default that is all there is of it.
+        The log begins at the `joint`, up to where the database has it; by default that is all there is of it. Readers
+        of an earlier owner's log here are sent to the database.
         """
         ...
 
-    async def publish(self, answer: str) -> None:
+    async def publish(self, answer: str, fence: int) -> None:
         """Wake the readers: the transcript has grown."""
         ...
 
-    async def notify(self, answer: str, notice: Notice) -> None:
+    async def notify(self, answer: str, fence: int, notice: Notice) -> None:
         """Show a notice to all readers who wait now or come before the answer goes on.
 
         One with the code `resumed` is shown to all who come from before it, also after that.
         """
         ...
 
-    async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
+    async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
         """Give the readers the last events and forget the answer. Call it after the database knows the end."""
         ...
 
-    async def give_up(self, answer: str) -> None:
+    async def give_up(self, answer: str, fence: int) -> None:
         """Forget the answer without an end, and send its readers to the database, which knows another end."""
         ...
 
@@ -80,10 +84,11 @@ class Broker(Protocol):
         """Read from position `after` on. Raises `NotLiveError` on entering."""
         ...
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+    async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         """Take the log over from a lost owner, which can then write no more; return the events after the position.
 
-        That is all that any reader has had, or None where that is not known.
+        That is all that any reader has had, or None where that is not known. `fence` is the new owner's; what a later
+        one has is left to it.
         """
         ...
 

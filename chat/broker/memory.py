@@ -22,32 +22,51 @@ class MemoryBroker:
         self._channels: dict[str, Channel] = {}
         self._journal = journal
 
-    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
+    async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
+        if (earlier := self._channels.get(answer)) is not None:
+            if earlier.fence > fence:
+                return
+            earlier.lose()
         if self._journal is not None:
             self._journal.begin(answer, transcript, transcript.position if joint is None else joint)
-        self._channels[answer] = Channel(transcript)
+        self._channels[answer] = Channel(transcript, fence)
 
-    async def publish(self, answer: str) -> None:
+    def _find(self, answer: str, fence: int) -> Channel | None:
+        """Return the log of an answer, where no later owner has taken this one's place."""
+        channel = self._channels.get(answer)
+        return channel if channel is not None and channel.fence == fence else None
+
+    async def publish(self, answer: str, fence: int) -> None:
+        if (channel := self._find(answer, fence)) is None:
+            return
         if self._journal is not None:
             self._journal.write(answer)
-        self.show(answer, self._channels[answer].transcript.position)
+        channel.show(channel.transcript.position)
 
-    def show(self, answer: str, position: int) -> None:
+    def show(self, answer: str, fence: int, position: int) -> None:
         """Show readers the transcript up to a position."""
-        self._channels[answer].show(position)
+        if (channel := self._find(answer, fence)) is not None:
+            channel.show(position)
 
-    async def notify(self, answer: str, notice: Notice) -> None:
-        self._channels[answer].show_notice(notice)
+    async def notify(self, answer: str, fence: int, notice: Notice) -> None:
+        if (channel := self._find(answer, fence)) is not None:
+            channel.show_notice(notice)
 
-    async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
+    async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
+        if (channel := self._find(answer, fence)) is None:
+            return
         if self._journal is not None:
             self._journal.end(answer)
-        self._channels.pop(answer).end(usage, terminal)
+        del self._channels[answer]
+        channel.end(usage, terminal)
 
-    async def give_up(self, answer: str) -> None:
+    async def give_up(self, answer: str, fence: int) -> None:
+        if (channel := self._find(answer, fence)) is None:
+            return
         if self._journal is not None:
             self._journal.leave(answer)
-        self._channels.pop(answer).lose()
+        del self._channels[answer]
+        channel.lose()
 
     @asynccontextmanager
     async def follow(self, answer: str, after: int) -> AsyncGenerator[ChannelFollowing, None]:
@@ -56,7 +75,7 @@ class MemoryBroker:
             raise NotLiveError(answer)
         yield ChannelFollowing(channel, after)
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+    async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         if self._journal is None:
             return None  # an owner in another process leaves nothing here
         return await asyncio.to_thread(self._journal.seize, answer, after)
@@ -78,8 +97,9 @@ class MemoryBroker:
 class Channel:
     """One live answer: its transcript, how much of it is shown, its notice, its end, and its waiting readers."""
 
-    def __init__(self, transcript: Transcript) -> None:
+    def __init__(self, transcript: Transcript, fence: int) -> None:
         self.transcript = transcript
+        self.fence = fence
         self.shown = transcript.position
         self.notice: Notice | None = None
         self.resumed: tuple[int, Notice] | None = None

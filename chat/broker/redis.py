@@ -4,6 +4,9 @@ An entry's id is `<position after it>-<number>`, so "what lies after position p"
 that was written twice is read once. The owner writes what has come in the last milliseconds as one entry, for all its
 answers in one round trip, and only then shows it to its own readers: text that a reader has seen outlives the process.
 
+A log has one owner, whose fence Redis keeps beside it: what an earlier owner writes late is refused there, in the step
+that would write it (see `chat.broker.scripts`).
+
 The database has the last word, not Redis. While Redis is away nothing is written to it and nothing waits for it:
 readers in the owner's process go on as before, readers elsewhere follow the checkpoints in the database.
 """
@@ -21,7 +24,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -30,6 +32,7 @@ from chat.broker.base import NotLiveError
 from chat.broker.entries import decode, encode, extend
 from chat.broker.failures import describe_failure
 from chat.broker.memory import Channel, ChannelFollowing, MemoryBroker
+from chat.broker.scripts import SEIZE, WRITE
 from chat.core.events import Done, Error, Event, Notice, Terminal, Usage, count_positions
 from chat.core.transcript import Transcript
 
@@ -63,10 +66,11 @@ class _Log:
     """An answer that this process writes."""
 
     answer: str
+    fence: int
     transcript: Transcript
     written: int
     is_begun: bool = False
-    is_gone: bool = False  # it was seized, or Redis has forgotten it: to write on would leave a gap
+    is_gone: bool = False  # a later owner has it, or Redis has forgotten it: to write on would leave a gap
     notices: list[Notice] = field(default_factory=list)
     notices_written: int = 1
     expires: float = 0.0
@@ -86,6 +90,11 @@ class _Log:
         self.notices_written += len(due.notices)
         del self.notices[: len(due.notices)]
 
+    def leave(self) -> None:
+        """Write no more of this, and have nobody wait for it."""
+        self.is_gone = True
+        self.shown.set()
+
 
 class _Unwritten(NamedTuple):
     """The part of a log that Redis lacks at one moment."""
@@ -102,6 +111,21 @@ class _Unwritten(NamedTuple):
             yield f"{self.position}-{number}", [notice]
         for number, event in enumerate(self.ending or (), 1):
             yield f"{self.position + number}-0", [event]
+
+    def list_arguments(self) -> list[str | bytes | int]:
+        """Return what `WRITE` takes for this log, or nothing where Redis has it all."""
+        answer_log = self.log
+        begins = "" if answer_log.is_begun else f"{answer_log.written}-1"
+        entries = [part for id_, events in self.list_entries() for part in (id_, encode(events))]
+        kept = 0
+        if self.ending is not None:
+            kept = ENDED_SECONDS
+        elif time.monotonic() > answer_log.expires:
+            kept = KEPT_SECONDS
+            answer_log.expires = time.monotonic() + KEPT_SECONDS / 3
+        if not begins and not entries and not kept:
+            return []
+        return [answer_log.fence, begins, kept, len(entries) // 2, *entries]
 
 
 class RedisBroker:
@@ -123,34 +147,49 @@ class RedisBroker:
 
     # The owner's side
 
-    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
-        await self._local.open(answer, transcript)
-        self._logs[answer] = _Log(answer, transcript, transcript.position if joint is None else joint)
-        self._write_soon(answer)
+    async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
+        if (earlier := self._logs.get(answer)) is not None:
+            if earlier.fence > fence:
+                return
+            earlier.leave()
+        await self._local.open(answer, fence, transcript)
+        self._logs[answer] = _Log(answer, fence, transcript, transcript.position if joint is None else joint)
+        self._write_soon(self._logs[answer])
 
-    async def publish(self, answer: str) -> None:
-        self._write_soon(answer)
+    def _find(self, answer: str, fence: int) -> _Log | None:
+        """Return the log of an answer, where no later owner in this process has taken this one's place."""
+        found = self._logs.get(answer)
+        return found if found is not None and found.fence == fence else None
 
-    async def notify(self, answer: str, notice: Notice) -> None:
-        await self._local.notify(answer, notice)
-        self._logs[answer].notices.append(notice)
-        self._write_soon(answer)
+    async def publish(self, answer: str, fence: int) -> None:
+        if (grown := self._find(answer, fence)) is not None:
+            self._write_soon(grown)
 
-    async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
-        ended = self._logs[answer]
+    async def notify(self, answer: str, fence: int, notice: Notice) -> None:
+        if (told := self._find(answer, fence)) is not None:
+            await self._local.notify(answer, fence, notice)
+            told.notices.append(notice)
+            self._write_soon(told)
+
+    async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
+        if (ended := self._find(answer, fence)) is None:
+            return
         ended.ending, ended.ended_at = (usage, terminal), time.monotonic()
-        self._write_soon(answer)
+        self._write_soon(ended)
         await ended.shown.wait()
-        del self._logs[answer]
-        await self._local.close(answer, usage, terminal)
+        if self._find(answer, fence) is not None:
+            del self._logs[answer]
+            await self._local.close(answer, fence, usage, terminal)
 
-    async def give_up(self, answer: str) -> None:
-        self._logs.pop(answer).is_gone = True
-        self._changed.pop(answer, None)
-        await self._local.give_up(answer)
+    async def give_up(self, answer: str, fence: int) -> None:
+        if (left := self._find(answer, fence)) is not None:
+            left.leave()
+            del self._logs[answer]
+            self._changed.pop(answer, None)
+            await self._local.give_up(answer, fence)
 
-    def _write_soon(self, answer: str) -> None:
-        self._changed[answer] = self._logs[answer]
+    def _write_soon(self, changed: _Log) -> None:
+        self._changed[changed.answer] = changed
         self._run_task("writer", self._write)
 
     async def _write(self) -> None:
@@ -163,42 +202,35 @@ class RedisBroker:
                 with self._note_absence():
                     await self._append([due for due in all_due if not due.log.is_gone])
             for due in all_due:
-                if self._logs.get(due.log.answer) is due.log:
-                    self._local.show(due.log.answer, due.position)
+                self._local.show(due.log.answer, due.log.fence, due.position)
                 if due.ending is not None:
                     self._keep_unwritten_end(due.log)
                     due.log.shown.set()
             await asyncio.sleep(min(0.25, max(WRITE_EVERY, 10 * (time.monotonic() - began))))
 
     async def _append(self, all_due: Sequence[_Unwritten]) -> None:
-        logs_of_commands: list[_Log] = []
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for due in all_due:
-                self._queue_commands(pipe, due)
-                logs_of_commands += [due.log] * (len(pipe) - len(logs_of_commands))
-            results = await pipe.execute(raise_on_error=False)
-        for answer_log, result in zip(logs_of_commands, results, strict=True):
-            answer_log.is_gone = answer_log.is_gone or result is None
-        self._log_refusal(next((result for result in results if isinstance(result, RedisError)), None))
+        changed: list[_Log] = []
+        keys: list[str] = []
+        arguments: list[str | bytes | int] = [KEPT_SECONDS, ENTRIES]
+        for due in all_due:
+            if lacking := due.list_arguments():
+                changed.append(due.log)
+                keys += self._make_key(due.log.answer), self._make_key(due.log.answer, "fence")
+                arguments += lacking
+        if changed:
+            for answer_log, result in zip(changed, await self._run_write(keys, arguments), strict=True):
+                answer_log.is_gone = answer_log.is_gone or result == 0
         for due in all_due:
             due.log.note_written(due)
 
-    def _queue_commands(self, pipe: Pipeline, due: _Unwritten) -> None:
-        """Queue the commands that bring a log up to date.
-
-        Only the first entry makes the stream: a late owner's would bring back a log that was seized.
-        """
-        answer_log, key = due.log, self._make_key(due.log.answer)
-        if not answer_log.is_begun:
-            pipe.delete(key)
-            pipe.xadd(key, {"events": b"[]"}, id=f"{answer_log.written}-1")
-        for id_, events in due.list_entries():
-            pipe.xadd(key, {"events": encode(events)}, id=id_, nomkstream=True, maxlen=ENTRIES)
-        if due.ending is not None:
-            pipe.expire(key, ENDED_SECONDS)
-        elif time.monotonic() > answer_log.expires:
-            pipe.expire(key, KEPT_SECONDS)
-            answer_log.expires = time.monotonic() + KEPT_SECONDS / 3
+    async def _run_write(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Sequence[Any]:
+        """Run `WRITE`, log the first thing that Redis refuses, and return what there is to say of each log."""
+        try:
+            results: list[Any] = await self._redis.eval(WRITE, len(keys), *keys, *arguments)
+        except ResponseError as error:
+            results = [error] * (len(keys) // 2)
+        self._log_refusal(next((result for result in results if isinstance(result, RedisError)), None))
+        return results
 
     def _log_refusal(self, error: RedisError | None) -> None:
         """Log why a Redis that answers refuses commands, once for each cause in a minute."""
@@ -262,16 +294,17 @@ class RedisBroker:
 
     # Taking over
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event] | None:
+    async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         """Return nothing where there is no log: its owner went away before it could write one."""
         if self._is_away:
             return None
         taken, is_whole = Transcript(after), False
         with self._note_absence():
-            with suppress(ResponseError):  # there is no log, or it was seized by one that died since
-                await self._redis.rename(self._make_key(answer), self._make_key(answer, "seized"))
-            entries = await self._read_entries(self._make_key(answer, "seized"), f"{after + 1}-0")
-            is_whole = all(extend(taken, _parse_position(id_), _decode_fields(fields)) for id_, fields in entries)
+            keys = [self._make_key(answer, state) for state in ("live", "fence", "seized")]
+            is_ours: Any = await self._redis.eval(SEIZE, len(keys), *keys, fence, KEPT_SECONDS)
+            if is_ours:
+                entries = await self._read_entries(self._make_key(answer, "seized"), f"{after + 1}-0")
+                is_whole = all(extend(taken, _parse_position(id_), _decode_fields(fields)) for id_, fields in entries)
         return taken.read_since(after) if is_whole else None
 
     async def forget(self, answer: str) -> None:
@@ -309,8 +342,8 @@ class RedisBroker:
                 self._is_away = False
         log.warning("Redis is back")
         self._write_kept_ends()
-        for answer in self._logs:
-            self._write_soon(answer)
+        for answer_log in self._logs.values():
+            self._write_soon(answer_log)
 
     def _keep_unwritten_end(self, ended: _Log) -> None:
         """Keep an end that Redis did not take, for readers who reach Redis again before the owner does.
@@ -354,7 +387,8 @@ class _Mirror(Channel):
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         id_, fields = entries[0]
-        super().__init__(Transcript(_parse_position(id_) - sum(map(count_positions, _decode_fields(fields)))))
+        start = _parse_position(id_) - sum(map(count_positions, _decode_fields(fields)))
+        super().__init__(Transcript(start), fence=0)
         self.cursor = b"0"
         self.readers = 0
         self._usage: Usage | None = None

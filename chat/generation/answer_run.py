@@ -123,10 +123,11 @@ class AnswerRun:
 
     async def publish_end(self, verdict: Verdict | None) -> None:
         """Publish an end that was written, or, with None, send the readers to the database, which has another word."""
+        live = self._live
         if verdict is None:
-            await self._broker.give_up(self._live.key)
+            await self._broker.give_up(live.key, live.fence)
         else:
-            await self._broker.close(self._live.key, self._live.usage, verdict.terminal)
+            await self._broker.close(live.key, live.fence, live.usage, verdict.terminal)
 
     async def _reach_verdict(self) -> Verdict:
         live = self._live
@@ -176,7 +177,7 @@ class AnswerRun:
             except TimeoutError as error:
                 raise ChatError("overloaded", "no slot came free") from error
             if is_told:
-                await self._broker.notify(live.key, SLOT_GIVEN)
+                await self._broker.notify(live.key, live.fence, SLOT_GIVEN)
             call.begin()
             await self._keep_row(call)
         else:
@@ -290,7 +291,7 @@ class AnswerRun:
         live.begin_call(
             UpstreamCall(row, replace(taken[0].prompt, adaptations=call.prompt.adaptations), live.transcript)
         )
-        await self._broker.notify(live.key, GOING_ON)
+        await self._broker.notify(live.key, live.fence, GOING_ON)
         await self._reader.publish()
         return True
 
@@ -431,7 +432,7 @@ class AnswerRun:
         """Wait between two tries: the first one is on the ledger, readers know why nothing comes, Stop works."""
         until = time.monotonic() + (notice.retry_after or 0)
         await self._end_call(verdict)
-        await self._broker.notify(self._live.key, notice)
+        await self._broker.notify(self._live.key, self._live.fence, notice)
         await asyncio.sleep(until - time.monotonic())
 
     async def _ask_otherwise(self, remedy: Remedy, error: ChatError) -> UpstreamCall:

@@ -71,7 +71,7 @@ class CallReader:
                     raise
                 log.warning("answer %s: taking its response up in %.1f s: %s", live.id, wait, live.redact(error))
             if wait:
-                await self._broker.notify(live.key, make_taking_up_notice(wait))
+                await self._broker.notify(live.key, live.fence, make_taking_up_notice(wait))
             await asyncio.sleep(wait)
             tries += 1
             live.silence = SilenceClock(call.prompt)
@@ -160,7 +160,7 @@ class CallReader:
     async def publish(self) -> None:
         """Wake the readers, unless another process may have taken the answer over."""
         if self._live.is_leased:
-            await self._broker.publish(self._live.key)
+            await self._broker.publish(self._live.key, self._live.fence)
 
 
 def _postpone(deadline: asyncio.Timeout, seconds: float) -> None:

@@ -232,4 +232,4 @@ class LiveAnswer:
     async def tell_queue_place(self, broker: Broker, before: int) -> None:
         """Tell the readers of an answer that waits for a slot how many answers are before theirs."""
         self.known_queue_place = before
-        await broker.notify(self.key, make_waiting_notice(before))
+        await broker.notify(self.key, self.fence, make_waiting_notice(before))

@@ -132,7 +132,7 @@ class Runner:
         live = LiveAnswer.from_message(answer, call, slot, started.usage, visitor=by, place_of=place_of)
         await self._wait_for_end(answer.pk)
         self._live[answer.pk] = live
-        await self.resources.broker.open(live.key, live.transcript, joint)
+        await self.resources.broker.open(live.key, live.fence, live.transcript, joint)
         live.run_in(start_detached(self._run(live), tracing.make_answer_context(live.key)))
         self.wake()
         self.notices.tell_user(answer.conversation.user_id, make_turn_notice(answer))
@@ -181,8 +181,8 @@ class Runner:
             answer, call, slot, taken.usage, place_of=taken.place_of, is_taken_up=True, interrupted_by=taken.cause
         )
         self._live[answer.pk] = live
-        await broker.open(live.key, live.transcript, taken.joint)
-        await broker.notify(live.key, RESUMED)
+        await broker.open(live.key, live.fence, live.transcript, taken.joint)
+        await broker.notify(live.key, live.fence, RESUMED)
         # Only now: should this process die before it has a log of its own, the old one says what readers have had.
         await broker.forget(live.key)
         live.run_in(start_detached(self._run(live), tracing.make_answer_context(live.key)))
@@ -217,9 +217,10 @@ class Runner:
                 self.next_questions.note_end(UUID(live.context.conversation_id), live.context.user_id)
 
     async def _wait_for_end(self, answer_id: UUID) -> None:
-        """Wait until an earlier run of an answer has published its end.
+        """Wait until an earlier run of an answer in this process has published its end.
 
-        The database has that end first, so Continue may come before it is published: it would close the new run's log.
+        The database has that end first, so Continue may come before it is published: its readers would not see it. The
+        end of a run elsewhere is not waited for: when it comes late, the broker refuses it by its fence.
         """
         for earlier in (self._live.get(answer_id), self._publishing.get(answer_id)):
             if earlier is not None:

@@ -186,7 +186,7 @@ class Supervisor:
         self._tell_unsaved_at = time.monotonic() + TELL_UNSAVED_EVERY
         log.warning("checkpoint failed, trying again: %s", str(error).partition("\n")[0])
         for live in list(self._lives.values()):
-            await self._resources.broker.notify(live.key, UNSAVED)
+            await self._resources.broker.notify(live.key, live.fence, UNSAVED)
 
     async def _tell_saved(self) -> None:
         """Tell readers that checkpoints are written again, if they know that they were not."""
@@ -195,7 +195,7 @@ class Supervisor:
         self._tell_unsaved_at = 0.0
         log.warning("checkpoints are written again")
         for live in list(self._lives.values()):
-            await self._resources.broker.notify(live.key, SAVED)
+            await self._resources.broker.notify(live.key, live.fence, SAVED)
 
     async def _write_checkpoints(self) -> bool:
         """Write the checkpoints and obey what the database says of the answers.
@@ -231,7 +231,7 @@ class Supervisor:
     async def _renew(self, live: LiveAnswer, leased_until: float) -> None:
         """Renew an answer's lease, and publish what came while it had run out."""
         if live.renew_lease(leased_until) and live.is_producing:
-            await self._resources.broker.publish(live.key)
+            await self._resources.broker.publish(live.key, live.fence)
 
     async def sweep(self, *, is_finishing: bool = True) -> int:
         """Take over the answers whose owner is gone, and return how many were ended.
@@ -329,7 +329,7 @@ class Supervisor:
         """Return a lost answer with all the text that the broker has of it."""
         row = lost.snapshot
         transcript = Transcript.restore(row.text, row.reasoning, row.outline)
-        rest = await self._resources.broker.seize(str(row.id), row.position)
+        rest = await self._resources.broker.seize(str(row.id), row.fence, row.position)
         transcript.append(rest or ())
         first_token_at = row.first_token_at or (timezone.now() if transcript.position else None)
         snapshot = AnswerSnapshot.from_transcript(row.id, row.fence, transcript, first_token_at, row.bookmark)
@@ -343,7 +343,7 @@ class Supervisor:
             if settings.CHAT_ABANDON_AFTER and live.seconds_unwatched > settings.CHAT_ABANDON_AFTER:
                 live.cut_off(make_interruption("abandoned"))
             elif live.state == AnswerState.CALLING and (notice := live.silence.take_notice()) is not None:
-                await self._resources.broker.notify(live.key, notice)
+                await self._resources.broker.notify(live.key, live.fence, notice)
 
     async def _tell_queue_places(self) -> None:
         """Tell the readers of answers that wait how many are before theirs, where that has changed."""

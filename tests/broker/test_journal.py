@@ -41,14 +41,14 @@ class Owner:
         self.joint = joint
 
     async def begin(self, answer: str = ANSWER) -> None:
-        await self.broker.open(answer, self.transcript, self.joint)
+        await self.broker.open(answer, 1, self.transcript, self.joint)
 
     async def say(self, *events: Event) -> None:
         self.transcript.append(events)
-        await self.broker.publish(ANSWER)
+        await self.broker.publish(ANSWER, 1)
 
     async def end(self) -> None:
-        await self.broker.close(ANSWER, Usage(1, 1), Done("complete", "stop"))
+        await self.broker.close(ANSWER, 1, Usage(1, 1), Done("complete", "stop"))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def owner(directory: Path) -> Owner:
 
 async def seize(directory: Path, after: int = 0) -> Sequence[Event] | None:
     """What a process finds that comes after the owner's."""
-    return await MemoryBroker(Journal(directory)).seize(ANSWER, after)
+    return await MemoryBroker(Journal(directory)).seize(ANSWER, 2, after)
 
 
 def files(directory: Path) -> list[Path]:
@@ -134,11 +134,11 @@ async def test_a_line_that_is_missing_leaves_it_unknown(owner: Owner, directory:
 
 
 async def test_of_an_answer_without_a_file_nothing_was_shown(owner: Owner, directory: Path) -> None:
-    assert await MemoryBroker(Journal(directory)).seize(OTHER, 5) == ()
+    assert await MemoryBroker(Journal(directory)).seize(OTHER, 2, 5) == ()
 
 
 async def test_without_a_journal_it_is_not_known() -> None:
-    assert await MemoryBroker().seize(ANSWER, 5) is None
+    assert await MemoryBroker().seize(ANSWER, 2, 5) is None
 
 
 async def test_only_the_user_of_the_site_may_read_it(owner: Owner, directory: Path) -> None:
@@ -166,7 +166,7 @@ async def test_writes_of_a_late_owner_reach_no_file(owner: Owner, directory: Pat
 
 async def test_a_process_finds_its_own_after_a_pause(owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
-    assert await owner.broker.seize(ANSWER, 0) == [Token("One ")]
+    assert await owner.broker.seize(ANSWER, 2, 0) == [Token("One ")]
     await owner.say(Token("late"))
     assert await seize(directory) == [Token("One ")]
 
@@ -196,7 +196,7 @@ async def test_logs_left_by_others_are_found_and_forgotten(owner: Owner, directo
 
 async def test_a_log_that_was_given_up_stays_until_it_is_forgotten(owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
-    await owner.broker.give_up(ANSWER)
+    await owner.broker.give_up(ANSWER, 1)
     assert await owner.broker.find_left() == {ANSWER}
     await owner.broker.forget(ANSWER)
     assert files(directory) == []

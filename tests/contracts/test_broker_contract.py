@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import pytest
 
@@ -43,37 +43,61 @@ async def brokers(request: pytest.FixtureRequest, redis: Redis) -> AsyncIterator
 
 
 @pytest.fixture
+async def later_broker(
+    request: pytest.FixtureRequest, redis: Redis, brokers: tuple[Broker, Broker]
+) -> AsyncIterator[Broker]:
+    """The broker of an owner that takes the first one's place: in its process, or in one more."""
+    if brokers[0] is brokers[1]:
+        yield brokers[0]
+    else:
+        broker = RedisBroker(redis.url, f"{request.node.nodeid}:")
+        yield broker
+        await broker.aclose()
+
+
+@pytest.fixture
 def broker(brokers: tuple[Broker, Broker]) -> Broker:
     """What readers read from."""
     return brokers[1]
 
 
 class Owner:
-    """Writes one answer as the runner does."""
+    """Writes one answer as the runner does, from the text that the owner before it has left."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, fence: int = 1, said: str = "") -> None:
         self.broker = broker
+        self.fence = fence
         self.transcript = Transcript()
+        self.transcript.append([Token(said)])
+
+    async def open(self) -> None:
+        await self.broker.open(ANSWER, self.fence, self.transcript)
 
     async def say(self, text: str) -> None:
         self.transcript.append([Token(text)])
-        await self.broker.publish(ANSWER)
+        await self.broker.publish(ANSWER, self.fence)
+
+    async def notify(self, notice: Notice) -> None:
+        await self.broker.notify(ANSWER, self.fence, notice)
 
     async def end(self) -> None:
-        await self.broker.close(ANSWER, USAGE, DONE)
+        await self.broker.close(ANSWER, self.fence, USAGE, DONE)
+
+    async def give_up(self) -> None:
+        await self.broker.give_up(ANSWER, self.fence)
 
 
 @pytest.fixture
 async def owner(brokers: tuple[Broker, Broker]) -> Owner:
     owner = Owner(brokers[0])
-    await owner.broker.open(ANSWER, owner.transcript)
+    await owner.open()
     await wait_until(lambda: is_live(brokers[1]))
     return owner
 
 
-async def is_live(broker: Broker) -> bool:
+async def is_live(broker: Broker, answer: str = ANSWER) -> bool:
     try:
-        async with broker.follow(ANSWER, 0):
+        async with broker.follow(answer, 0):
             return True
     except NotLiveError:
         return False
@@ -93,8 +117,9 @@ async def heard(following: Following, text: str) -> list[Event]:
 async def rest(following: Following) -> list[Event]:
     """Everything that still comes, to the end."""
     events: list[Event] = []
-    while (batch := await following.read_next(PATIENCE)) is not None:
-        events += batch.events
+    async with asyncio.timeout(PATIENCE):
+        while (batch := await following.read_next(PATIENCE)) is not None:
+            events += batch.events
     return events
 
 
@@ -172,7 +197,7 @@ async def test_an_ended_answer_is_not_live(broker: Broker, owner: Owner) -> None
 
 async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, owner: Owner) -> None:
     async with broker.follow(ANSWER, 0) as following:
-        await owner.broker.notify(ANSWER, NOTICE)
+        await owner.notify(NOTICE)
         batch = await following.read_next(PATIENCE)
         assert batch is not None
         assert list(batch.events) == [NOTICE]
@@ -182,7 +207,7 @@ async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, 
 
 
 async def test_a_reader_who_comes_during_silence_is_told_of_it(broker: Broker, owner: Owner) -> None:
-    await owner.broker.notify(ANSWER, NOTICE)
+    await owner.notify(NOTICE)
     async with broker.follow(ANSWER, 0) as following:
         batch = await following.read_next(PATIENCE)
         assert batch is not None
@@ -221,7 +246,7 @@ async def test_a_long_answer_comes_in_pieces(broker: Broker, owner: Owner) -> No
 async def test_reasoning_and_text_keep_their_order(broker: Broker, owner: Owner) -> None:
     said: list[Event] = [Reasoning("Let me see. "), Token("Yes. "), Reasoning("Or no?"), Token("No.")]
     owner.transcript.append(said)
-    await owner.broker.publish(ANSWER)
+    await owner.broker.publish(ANSWER, owner.fence)
     async with broker.follow(ANSWER, 0) as following:
         await owner.end()
         assert await rest(following) == [*said, USAGE, DONE]
@@ -231,24 +256,186 @@ async def test_the_readers_of_an_answer_that_is_given_up_are_sent_to_the_databas
     await owner.say("One ")
     async with broker.follow(ANSWER, 0) as following:
         await heard(following, "One ")
-        await owner.broker.give_up(ANSWER)
+        await owner.give_up()
         await broker.forget(ANSWER)  # as the reaper's notice makes every process do
         with pytest.raises(NotLiveError):
             await following.read_next(PATIENCE)
+
+
+LATE = "late, and longer than all that the later owner says"
+
+
+async def say_late(owner: Owner) -> None:
+    await owner.say(LATE)
+
+
+async def notify_late(owner: Owner) -> None:
+    owner.transcript.append([Token(LATE)])
+    await owner.notify(NOTICE)
+
+
+async def end_late(owner: Owner) -> None:
+    owner.transcript.append([Token(LATE)])
+    await owner.end()
+
+
+async def give_up_late(owner: Owner) -> None:
+    await owner.give_up()
+
+
+async def open_late(owner: Owner) -> None:
+    await owner.open()
+    await owner.say(LATE)
+
+
+async def write_all(owner: Owner, readers: Broker) -> None:
+    """Return when whatever an owner has published is where all readers look: what it publishes next is."""
+    await owner.broker.open("answer-2", 1, Transcript())
+    await wait_until(lambda: is_live(readers, "answer-2"))
+
+
+async def go_on(later: Owner, readers: Broker) -> None:
+    """Have a later owner open the log and go on with "two ", and return when readers see that."""
+
+    async def is_shown() -> bool:
+        try:
+            async with readers.follow(ANSWER, 4) as following:
+                batch = await following.read_next(0.1)
+                return batch is not None and list(batch.events) == [Token("two ")]
+        except NotLiveError:
+            return False
+
+    await later.open()
+    await later.say("two ")
+    await wait_until(is_shown)
+
+
+@pytest.mark.parametrize("publish_late", [say_late, notify_late, end_late, give_up_late, open_late])
+async def test_nothing_of_an_earlier_owner_reaches_the_readers_of_a_later_one(
+    publish_late: Callable[[Owner], Awaitable[None]], broker: Broker, owner: Owner, later_broker: Broker
+) -> None:
+    await owner.say("One ")
+    later = Owner(later_broker, 2, said="One ")
+    await go_on(later, broker)
+    async with broker.follow(ANSWER, 4) as following:
+        await heard(following, "two ")
+        await publish_late(owner)
+        await write_all(owner, broker)
+        await later.say("three")
+        await later.end()
+        assert await rest(following) == [Token("three"), USAGE, DONE]
+
+
+async def test_an_end_does_not_wait_for_a_log_that_a_later_owner_has_opened(
+    broker: Broker, owner: Owner, later_broker: Broker
+) -> None:
+    async with asyncio.timeout(PATIENCE):
+        ending = asyncio.ensure_future(owner.end())
+        await asyncio.sleep(0)
+        await Owner(later_broker, 2).open()
+        await ending
+
+
+async def test_readers_of_an_earlier_log_in_the_later_owners_process_are_sent_to_the_database(
+    brokers: tuple[Broker, Broker], owner: Owner
+) -> None:
+    await owner.say("One ")
+    async with owner.broker.follow(ANSWER, 0) as following:
+        await heard(following, "One ")
+        await Owner(owner.broker, 2, said="One ").open()
+        with pytest.raises(NotLiveError):
+            await following.read_next(PATIENCE)
+
+
+@pytest.mark.parametrize("has_begun", [True, False], ids=["its log was begun", "its log was never begun"])
+async def test_an_end_that_redis_hears_late_does_not_end_the_answer_that_went_on_elsewhere(
+    has_begun: bool, redis: Redis
+) -> None:
+    """Seen with two processes: Continue came to the one while the other's end was on its way to Redis."""
+    with start_relay(redis.port) as relay:
+        prefix = f"late {has_begun}:"
+        first, second, readers = (
+            RedisBroker(f"redis://127.0.0.1:{port}/0", prefix) for port in (relay.port, redis.port, redis.port)
+        )
+        owner, later = Owner(first), Owner(second, 2, said="One ")
+        if not has_begun:
+            relay.cut()
+        await owner.open()
+        await owner.say("One ")
+        if has_begun:
+            await wait_until(lambda: is_live(readers))
+            relay.cut()
+        owner.transcript.append([Token(LATE)])
+        await owner.end()
+        await go_on(later, readers)
+        async with readers.follow(ANSWER, 4) as following:
+            await heard(following, "two ")
+            relay.mend()
+            await write_all(owner, readers)
+            await later.say("three")
+            await later.end()
+            assert await rest(following) == [Token("three"), USAGE, DONE]
+        for broker in (first, second, readers):
+            await broker.aclose()
+
+
+async def test_a_log_that_was_seized_is_not_begun_by_its_earlier_owner(redis: Redis) -> None:
+    with start_relay(redis.port) as relay:
+        owners, reaper = (RedisBroker(f"redis://127.0.0.1:{port}/0", "begun:") for port in (relay.port, redis.port))
+        owner = Owner(owners)
+        relay.cut()
+        await owner.open()
+        await owner.say("One ")
+        assert await reaper.seize(ANSWER, 2, 0) == []
+        relay.mend()
+        await write_all(owner, reaper)
+        assert not await is_live(reaper)
+        await owners.aclose()
+        await reaper.aclose()
+
+
+async def test_what_a_later_owner_writes_is_not_seized_for_an_earlier_one(redis: Redis) -> None:
+    """A process was paused between two steps of its sweep, and another one has swept meanwhile."""
+    owners, reaper, readers = (RedisBroker(redis.url, "later:") for _ in range(3))
+    later = Owner(owners, 3, said="One ")
+    await go_on(later, readers)
+    assert await reaper.seize(ANSWER, 2, 0) is None
+    async with readers.follow(ANSWER, 4) as following:
+        await later.end()
+        assert await rest(following) == [Token("two "), USAGE, DONE]
+    for broker in (owners, reaper, readers):
+        await broker.aclose()
+
+
+async def test_all_answers_of_a_process_are_written_to_a_redis_that_was_started_anew() -> None:
+    with Redis() as server:
+        owners, readers = RedisBroker(server.url), RedisBroker(server.url)
+        await Owner(owners).open()
+        await wait_until(lambda: is_live(readers))
+        server.restart()
+        await wait_until(owners.is_up)
+        await wait_until(readers.is_up)
+        answers = [f"answer-{number}" for number in range(2, 7)]
+        for answer in answers:
+            await owners.open(answer, 1, Transcript())
+        for answer in answers:
+            await wait_until(lambda answer=answer: is_live(readers, answer))  # type: ignore[misc]
+        await owners.aclose()
+        await readers.aclose()
 
 
 async def test_what_is_seized_is_what_was_shown(redis: Redis) -> None:
     """The owner is gone, or only seems to be: what it writes now reaches nobody."""
     owners, reaper, readers = (RedisBroker(redis.url, "seized:") for _ in range(3))
     owner = Owner(owners)
-    await owners.open(ANSWER, owner.transcript)
+    await owner.open()
     async with owners.follow(ANSWER, 0) as following:
         await owner.say("One two ")
         await heard(following, "One two ")
-        assert await reaper.seize(ANSWER, 4) == [Token("two ")]
+        assert await reaper.seize(ANSWER, 2, 4) == [Token("two ")]
         await owner.say("three")
         await heard(following, "three")
-    assert await reaper.seize(ANSWER, 0) == [Token("One two ")]
+    assert await reaper.seize(ANSWER, 2, 0) == [Token("One two ")]
     with pytest.raises(NotLiveError):
         async with readers.follow(ANSWER, 0):
             pass
@@ -260,7 +447,7 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
     with Redis() as server:
         owners, readers = RedisBroker(server.url), RedisBroker(server.url)
         owner = Owner(owners)
-        await owners.open(ANSWER, owner.transcript)
+        await owner.open()
         await wait_until(lambda: is_live(readers))
         async with owners.follow(ANSWER, 0) as near, readers.follow(ANSWER, 0) as far:
             await owner.say("One ")
@@ -283,7 +470,7 @@ async def test_an_end_that_only_its_owner_could_not_tell_redis_is_told_later(red
     with start_relay(redis.port) as relay:
         owners, readers = (RedisBroker(f"redis://127.0.0.1:{port}/0", "late:") for port in (relay.port, redis.port))
         owner = Owner(owners)
-        await owners.open(ANSWER, owner.transcript)
+        await owner.open()
         await owner.say("before ")
         await wait_until(lambda: is_live(readers))
         async with readers.follow(ANSWER, 0) as following:

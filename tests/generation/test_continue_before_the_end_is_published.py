@@ -23,9 +23,9 @@ async def test_the_earlier_end_does_not_close_the_log_of_the_answer_that_goes_on
     broker = get_runner().resources.broker
     close, may_close = broker.close, asyncio.Event()
 
-    async def close_late(answer: str, usage: Usage, terminal: Terminal) -> None:
+    async def close_late(answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
         await may_close.wait()
-        await close(answer, usage, terminal)
+        await close(answer, fence, usage, terminal)
 
     monkeypatch.setattr(broker, "close", close_late)
     provider.enqueue(HALF, REST)

@@ -16,6 +16,8 @@ class LastingLogs:
 
     def __init__(self) -> None:
         self.current: dict[str, Transcript] = {}
+        self.fences: defaultdict[str, int] = defaultdict(int)
+        """By answer, that of the last owner that opened or seized its log."""
         self.seized: dict[str, Transcript] = {}
         self.shown: defaultdict[str, dict[int, Lasting]] = defaultdict(dict)
         """By answer, what readers have had at each position, a character at a time."""
@@ -50,32 +52,37 @@ class LastingBroker(MemoryBroker):
         self._logs, self._seam, self._outlives = logs, seam, outlives
         self._growing: dict[str, Transcript] = {}
 
-    async def open(self, answer: str, transcript: Transcript, joint: int | None = None) -> None:
+    async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
         with self._seam.step("open the log"):
-            self._logs.current[answer] = Transcript(transcript.position if joint is None else joint)
+            if fence >= self._logs.fences[answer]:
+                self._logs.current[answer] = Transcript(transcript.position if joint is None else joint)
+                self._logs.fences[answer] = fence
             self._growing[answer] = transcript
-            await super().open(answer, transcript, joint)
+            await super().open(answer, fence, transcript, joint)
 
-    async def publish(self, answer: str) -> None:
+    async def publish(self, answer: str, fence: int) -> None:
         with self._seam.step("publish"):
-            self._write(answer)
-            await super().publish(answer)
+            self._write(answer, fence)
+            await super().publish(answer, fence)
 
-    async def notify(self, answer: str, notice: Notice) -> None:
+    async def notify(self, answer: str, fence: int, notice: Notice) -> None:
         with self._seam.step(f"notify {notice.code}"):
-            await super().notify(answer, notice)
+            await super().notify(answer, fence, notice)
 
-    async def close(self, answer: str, usage: Usage, terminal: Terminal) -> None:
+    async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
         with self._seam.step("publish the end"):
-            self._write(answer)
-            await super().close(answer, usage, terminal)
+            self._write(answer, fence)
+            await super().close(answer, fence, usage, terminal)
 
-    async def give_up(self, answer: str) -> None:
+    async def give_up(self, answer: str, fence: int) -> None:
         with self._seam.step("send readers to the database"):
-            await super().give_up(answer)
+            await super().give_up(answer, fence)
 
-    async def seize(self, answer: str, after: int) -> Sequence[Event]:
+    async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         with self._seam.step("seize the log"):
+            if fence < self._logs.fences[answer]:
+                return None
+            self._logs.fences[answer] = fence
             if answer in self._logs.current:
                 self._logs.seized[answer] = self._logs.current.pop(answer)
             left = self._logs.seized.get(answer)
@@ -85,9 +92,9 @@ class LastingBroker(MemoryBroker):
         with self._seam.step("forget the log"):
             self._logs.seized.pop(answer, None)
 
-    def _write(self, answer: str) -> None:
+    def _write(self, answer: str, fence: int) -> None:
         log, transcript = self._logs.current.get(answer), self._growing[answer]
-        if log is None:  # it was seized
+        if log is None or fence != self._logs.fences[answer]:  # it was seized, or another owner has opened it anew
             return
         new = transcript.read_since(log.position)
         if self._outlives:
