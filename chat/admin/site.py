@@ -18,7 +18,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -28,7 +28,8 @@ from django.utils.safestring import SafeString
 from chat.accounting.formatting import write_amount, write_dollars
 from chat.accounts.model_registry import list_retirement_notices
 from chat.admin import model_health
-from chat.admin.model_names import PicksModel
+from chat.admin.large_lists import CallErrorFilter, CauseFilter, ErrorCodeFilter, LargeList, ModelFilter
+from chat.admin.model_names import PicksModel, list_known_models
 from chat.admin.redaction import ReadOnly, Record, Veiled, may_read
 from chat.conversations import refusals
 from chat.core.errors import CODES
@@ -129,7 +130,7 @@ class MessageInline(ReadOnly, admin.TabularInline[Message, Conversation]):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Conversation]):
+class ConversationAdmin(Veiled, ReadOnly, ByUser, LargeList):
     """Conversations, without what was said unless the reader may read it."""
 
     view_on_site = False  # only its owner sees its page
@@ -139,6 +140,7 @@ class ConversationAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Conversation]
     veiled: ClassVar[dict[str, Any]] = {"title": ""}
     veiled_search = ("title", "messages__text")
     date_hierarchy = "created_at"
+    ordering = ("-created_at", "-pk")
     fields = ("id", "title", "user", "created_at", "updated_at")
     readonly_fields = ("id", "created_at", "updated_at")
     inlines = (MessageInline,)
@@ -151,7 +153,7 @@ class ConversationAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Conversation]
 
 
 @admin.register(Message)
-class MessageAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Message]):
+class MessageAdmin(Veiled, ReadOnly, ByUser, LargeList):
     """Messages, without their text unless the reader may read it."""
 
     list_display = (
@@ -164,8 +166,9 @@ class MessageAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Message]):
         "model",
         "total_ms",
     )
-    list_filter = ("status", "error_code", "role", "model", ("conversation__user", UserFilter))
+    list_filter = ("status", ErrorCodeFilter, "role", ModelFilter, ("conversation__user", UserFilter))
     list_select_related = ("conversation__user",)
+    ordering = ("-created_at", "-pk")
     search_fields = ("conversation__user__username",)
     veiled: ClassVar[dict[str, Any]] = {"text": "", "reasoning": "", "outline": []}
     veiled_search = ("text", "conversation__title")
@@ -181,14 +184,38 @@ class MessageAdmin(Veiled, ReadOnly, ByUser, admin.ModelAdmin[Message]):
         return message.conversation.user.get_username()
 
 
+# The calls of so many users are looked up by their keys; those of more are in every part of the ledger.
+FEW_USERS = 20
+
+
+def match_word(word: str) -> Q:
+    """Return the condition that a call has a word in its user's or model's name, or failed with it as its request id.
+
+    Names are looked up first, and their calls by an index: Django compares the word with the names of every call.
+    """
+    found = User.objects.filter(username__icontains=word).order_by("pk")
+    users = list(found.values_list("pk", flat=True)[: FEW_USERS + 1])
+    named = Q()
+    if len(users) > FEW_USERS:
+        named = Q(user__username__icontains=word) | Q(requested_by__username__icontains=word)
+    elif users:
+        # By their keys: nobody asked for most calls, of which SQLite concludes that an index of who did is no help.
+        requested = ProviderCall.objects.filter(requested_by__in=users).values("pk")
+        named = Q(user__in=users) | Q(pk__in=requested)
+    if models := [name for name in list_known_models() if word.lower() in name.lower()]:
+        named |= Q(model__in=models)
+    return named or Q(request_id=word, outcome=Outcome.INTERRUPTED)
+
+
 @admin.register(ProviderCall)
-class ProviderCallAdmin(Record, ByUser, admin.ModelAdmin[ProviderCall]):
+class ProviderCallAdmin(Record, ByUser, LargeList):
     """The rows of the ledger."""
 
     # So many columns fit beside the navigation and the filter on a screen of 1,440 px; a call's own page has the rest.
     list_display = ("show_start", "user", "model", "purpose", "show_end", "show_tokens", "show_cost", "show_times")
     list_filter = (
-        *("outcome", "error_code", "error_cause", "estimated", "purpose", "billed_to", "model"),
+        *("outcome", CallErrorFilter, ("error_cause", CauseFilter), "estimated", "purpose", "billed_to"),
+        ModelFilter,
         ("user", UserFilter),
     )
     list_select_related = ("user",)
@@ -219,6 +246,14 @@ class ProviderCallAdmin(Record, ByUser, admin.ModelAdmin[ProviderCall]):
     @admin.display(ordering="total_ms", description="first token / all")
     def show_times(self, call: ProviderCall) -> str:
         return f"{write_milliseconds(call.first_token_ms)} / {write_milliseconds(call.total_ms)}"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ProviderCall], search_term: str
+    ) -> tuple[QuerySet[ProviderCall], bool]:
+        """Return the calls that every word matches."""
+        for word in search_term.split():
+            queryset = queryset.filter(match_word(word))
+        return queryset, False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderCall]:
         """Return the rows whose figures can be read; the usage review names the others."""

@@ -122,6 +122,7 @@ class Conversation(models.Model):
         ordering = ("-updated_at",)
         indexes = (
             models.Index(fields=("user", "-updated_at"), name="conversation_by_user"),
+            models.Index(fields=("-created_at", "-id"), name="conversations_by_time"),  # the admin's list
             models.Index(fields=("-updated_at",), condition=~Q(title=F("indexed_title")), name="titles_to_index"),
             # Each list is read along an index of its own, however many conversations the others have.
             models.Index(
@@ -375,6 +376,7 @@ class Message(models.Model):
         indexes = (
             models.Index(fields=("lease_until",), condition=Q(status__in=LIVE), name="live_answers_by_lease"),
             models.Index(fields=("conversation", "created_at"), name="messages_in_order"),
+            models.Index(fields=("-created_at", "-id"), name="messages_by_time"),  # the admin's list
             models.Index(
                 fields=("error_code", "model", "created_at"),
                 condition=Q(status=Status.INTERRUPTED),

@@ -210,6 +210,10 @@ class ProviderCall(models.Model):
             models.Index(fields=("model", "-started_at", "-id"), name="calls_by_model"),
             models.Index(fields=("model", "outcome", "-started_at"), name="calls_by_model_and_outcome"),
             models.Index(fields=("outcome", "-started_at", "-id"), name="calls_by_outcome"),
+            # What is rare is not found along the others: the admin's list would be read to its end.
+            models.Index(fields=("-started_at", "-id"), condition=Q(billed_to="site"), name="calls_for_the_site"),
+            models.Index(fields=("-started_at", "-id"), condition=Q(purpose="batch"), name="calls_of_batches"),
+            models.Index(fields=("-started_at", "-id"), condition=Q(purpose="test"), name="test_calls"),
             models.Index(fields=("id",), condition=Q(counted=False), name="calls_not_counted"),
             models.Index(fields=("id",), condition=Q(left_out=True), name="calls_left_out"),
         )
