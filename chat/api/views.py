@@ -234,7 +234,7 @@ async def _respond(request: HttpRequest, user: User, answer: Message) -> HttpRes
     media_type = choose_response_type(request, _ASK)
     if media_type != JSON:
         return _stream(request, user, answer, media_type, None)
-    if not await wait_while_client_stays(follow.wait_for_end(get_process(), answer.pk)):
+    if not await wait_while_client_stays(follow.wait_for_end(get_process(), answer.pk, answer.fence)):
         return _point_to_events(answer)  # nobody reads this response; leaving is not Stop
     return JsonResponse(await run_in_thread(_load_ended, answer.pk))
 

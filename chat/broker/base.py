@@ -80,8 +80,12 @@ class Broker(Protocol):
         """Forget the answer without an end, and send its readers to the database, which knows another end."""
         ...
 
-    def follow(self, answer: str, after: int) -> AbstractAsyncContextManager[Following]:
-        """Read from position `after` on. Raises `NotLiveError` on entering."""
+    def follow(self, answer: str, after: int, fence: int = 0) -> AbstractAsyncContextManager[Following]:
+        """Read from position `after` on. Raises `NotLiveError` on entering.
+
+        A reader who knows the `fence` of the answer's owner is given no earlier owner's log: that may be about to end,
+        and the answer goes on.
+        """
         ...
 
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:

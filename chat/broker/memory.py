@@ -69,9 +69,9 @@ class MemoryBroker:
         channel.lose()
 
     @asynccontextmanager
-    async def follow(self, answer: str, after: int) -> AsyncGenerator[ChannelFollowing, None]:
+    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[ChannelFollowing, None]:
         channel = self._channels.get(answer)
-        if channel is None:
+        if channel is None or channel.fence < fence:
             raise NotLiveError(answer)
         yield ChannelFollowing(channel, after)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -57,6 +58,9 @@ ENTRIES = 5_000
 # Seconds for which a log outlives its last entry, so that an answer whose owner died can be completed from it.
 KEPT_SECONDS = 900
 ENDED_SECONDS = 30
+
+# The fence of a log whose owner is not known, so that all readers may read it.
+UNKNOWN = sys.maxsize
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 
@@ -244,12 +248,14 @@ class RedisBroker:
     # The readers' side
 
     @asynccontextmanager
-    async def follow(self, answer: str, after: int) -> AsyncGenerator[ChannelFollowing, None]:
-        if answer in self._logs:
-            async with self._local.follow(answer, after) as following:
+    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[ChannelFollowing, None]:
+        if (own := self._logs.get(answer)) is not None and own.fence >= fence:
+            if own.ending is not None:  # the database knows, and may know that the answer goes on elsewhere
+                raise NotLiveError(answer)
+            async with self._local.follow(answer, after, fence) as following:
                 yield following
             return
-        mirror = await self._load_mirror(answer)
+        mirror = await self._load_mirror(answer, fence)
         if after < mirror.transcript.start:
             raise NotLiveError(answer)
         mirror.readers += 1
@@ -260,21 +266,32 @@ class RedisBroker:
             if not mirror.readers and self._mirrors.get(answer) is mirror:
                 del self._mirrors[answer]
 
-    async def _load_mirror(self, answer: str) -> _Mirror:
+    async def _load_mirror(self, answer: str, fence: int) -> _Mirror:
         """Return what Redis has of an answer, and goes on to have: one copy for all readers of this process."""
-        entries: list[Entry] = []
+        loaded: _Mirror | None = None
         with self._note_absence():
-            if answer not in self._mirrors and not self._is_away:
-                entries = await self._read_entries(self._make_key(answer))
-        if answer not in self._mirrors:
-            if not entries:
-                raise NotLiveError(answer)
-            mirror = _Mirror(entries)
-            if not mirror.is_growing:  # it has ended, and the database knows
-                raise NotLiveError(answer)
-            self._mirrors[answer] = mirror
-            self._run_task("reader", self._read)
-        return self._mirrors[answer]
+            if not self._is_away and self._find_mirror(answer, fence) is None:
+                loaded = await self._read_mirror(answer)
+        if (mirror := self._find_mirror(answer, fence)) is not None:  # perhaps another reader was quicker
+            return mirror
+        if loaded is None or not loaded.may_serve(fence):
+            raise NotLiveError(answer)
+        if (earlier := self._mirrors.get(answer)) is not None:
+            earlier.lose()
+        self._mirrors[answer] = loaded
+        self._run_task("reader", self._read)
+        return loaded
+
+    def _find_mirror(self, answer: str, fence: int) -> _Mirror | None:
+        mirror = self._mirrors.get(answer)
+        return mirror if mirror is not None and mirror.may_serve(fence) else None
+
+    async def _read_mirror(self, answer: str) -> _Mirror | None:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.get(self._make_key(answer, "fence"))
+            pipe.xrange(self._make_key(answer))
+            fence, entries = await pipe.execute()
+        return _Mirror(entries, None if fence is None else int(fence)) if entries else None
 
     async def _read(self) -> None:
         while self._mirrors:
@@ -385,10 +402,11 @@ class RedisBroker:
 class _Mirror(Channel):
     """An answer that another process writes, as far as Redis has it."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], fence: int | None) -> None:
+        """`fence` is its owner's, None where that is not known: a process of the version before writes it."""
         id_, fields = entries[0]
         start = _parse_position(id_) - sum(map(count_positions, _decode_fields(fields)))
-        super().__init__(Transcript(start), fence=0)
+        super().__init__(Transcript(start), UNKNOWN if fence is None else fence)
         self.cursor = b"0"
         self.readers = 0
         self._usage: Usage | None = None
@@ -397,6 +415,10 @@ class _Mirror(Channel):
     @property
     def is_growing(self) -> bool:
         return self.ending is None and not self.is_lost
+
+    def may_serve(self, fence: int) -> bool:
+        """Return whether a reader who knows of an owner with this fence may read this. What has ended has no more."""
+        return self.is_growing and self.fence >= fence
 
     def read(self, entries: Sequence[Entry]) -> None:
         for id_, fields in entries:

@@ -489,10 +489,11 @@ def find_live(answers: Collection[str]) -> set[str]:
 
 
 class StoredAnswer(NamedTuple):
-    """An answer as the database has it; `ending` is None while it is live."""
+    """An answer as the database has it; `ending` is None while it is live, and `fence` is its last owner's."""
 
     transcript: Transcript
     ending: tuple[Usage, Terminal] | None
+    fence: int
 
     def read_since(self, position: int) -> Batch:
         """Return what a reader at this position lacks, as a broker would give it."""
@@ -513,13 +514,16 @@ def load_answers(wanted: Mapping[UUID, int]) -> dict[UUID, StoredAnswer]:
     """
     found = {}
     grown = []
-    for answer_id, position, status in Message.objects.filter(pk__in=wanted).values_list("pk", "position", "status"):
+    rows = Message.objects.filter(pk__in=wanted).values_list("pk", "position", "status", "fence")
+    for answer_id, position, status, fence in rows:
         if status in LIVE and position <= wanted[answer_id]:
-            found[answer_id] = StoredAnswer(Transcript(position), None)
+            found[answer_id] = StoredAnswer(Transcript(position), None, fence)
         else:
             grown.append(answer_id)
     for answer in Message.objects.filter(pk__in=grown):
         found[answer.pk] = StoredAnswer(
-            answer.restore_transcript(), None if answer.is_live else (answer.sum_usage(), answer.make_terminal())
+            answer.restore_transcript(),
+            None if answer.is_live else (answer.sum_usage(), answer.make_terminal()),
+            answer.fence,
         )
     return found

@@ -12,17 +12,22 @@ from django.conf import settings
 
 from chat.broker.base import Batch, NotLiveError
 from chat.core.events import Continued, Event, Terminal, count_positions
+from chat.core.transcript import Transcript
 from chat.generation.process import Process
 from chat.generation.recovery import RESUMED
+from chat.generation.store import StoredAnswer
 from chat.observability.outages import FAULTS, classify_outage
 
 
-async def follow(process: Process, answer_id: UUID, after: int) -> AsyncGenerator[Batch, None]:
+async def follow(process: Process, answer_id: UUID, after: int, fence: int = 0) -> AsyncGenerator[Batch, None]:
     """Yield what happens to an answer from position `after` to its end, wherever it is written.
 
     A batch without events is a heartbeat. The last event is a `Done` or an `Error`, also for an answer that ended long
     ago; nothing more comes of one that was deleted. Live text comes from the broker when it has the answer, otherwise
     from the checkpoints in the database.
+
+    `fence` is what the reader knows of the answer's owner. A process that has just written an end may still be about to
+    tell its readers of it, while another goes on with the answer: whoever comes for that is told nothing of this end.
     """
     runner = process.runner
     position, yielded_at = after, time.monotonic()
@@ -31,7 +36,7 @@ async def follow(process: Process, answer_id: UUID, after: int) -> AsyncGenerato
         while True:
             is_live = False
             try:
-                async with runner.broker.follow(str(answer_id), position) as following:
+                async with runner.broker.follow(str(answer_id), position, fence) as following:
                     is_live = True
                     while (batch := await following.read_next(settings.CHAT_HEARTBEAT)) is not None:
                         position, yielded_at = advance_position(batch), time.monotonic()
@@ -46,7 +51,9 @@ async def follow(process: Process, answer_id: UUID, after: int) -> AsyncGenerato
             stored = await _read_checkpoint(process, answer_id, position)
             if stored is None:
                 return
-            batch = _tell_of_joints(stored) if was_live else stored
+            fence = max(fence, stored.fence)
+            batch = stored.read_since(position)
+            batch = _tell_of_joints(batch) if was_live else batch
             was_live, is_told = True, is_told or RESUMED in batch.events
             position = advance_position(batch)
             if batch.events or time.monotonic() - yielded_at > settings.CHAT_HEARTBEAT:
@@ -58,25 +65,24 @@ async def follow(process: Process, answer_id: UUID, after: int) -> AsyncGenerato
                 await _wait_for_next_checkpoint()
 
 
-async def wait_for_end(process: Process, answer_id: UUID) -> None:
+async def wait_for_end(process: Process, answer_id: UUID, fence: int = 0) -> None:
     """Return when the answer has ended or was deleted; waiting counts as watching."""
-    async with aclosing(follow(process, answer_id, 0)) as batches:
+    async with aclosing(follow(process, answer_id, 0, fence)) as batches:
         async for _ in batches:
             pass
 
 
-async def _read_checkpoint(process: Process, answer_id: UUID, position: int) -> Batch | None:
-    """Return what the database has of an answer since a position, None when there is no such answer.
+async def _read_checkpoint(process: Process, answer_id: UUID, position: int) -> StoredAnswer | None:
+    """Return what the database has of an answer for a reader at a position, None when there is no such answer.
 
-    An empty batch while the database does not serve: the reader's connection is kept.
+    While the database does not serve that is nothing new: the reader's connection is kept.
     """
     try:
-        stored = await process.checkpoints.read(answer_id, position)
+        return await process.checkpoints.read(answer_id, position)
     except FAULTS as error:
         if classify_outage(error) is None:
             raise
-        return Batch(position, [])
-    return None if stored is None else stored.read_since(position)
+        return StoredAnswer(Transcript(position), None, 0)
 
 
 def _tell_of_joints(batch: Batch) -> Batch:

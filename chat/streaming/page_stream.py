@@ -46,7 +46,7 @@ OWN_PAGE = PageKind("chat/_answer_foot.html", "chat/_answer.html")
 
 
 async def stream_page(
-    process: Process, answer_id: UUID, after: int, kind: PageKind = OWN_PAGE
+    process: Process, answer_id: UUID, after: int, kind: PageKind = OWN_PAGE, *, fence: int = 0
 ) -> AsyncGenerator[bytes, None]:
     """Yield an answer's changes to a page as SSE messages; rendering takes at most a tenth of the event loop."""
     page: _Reader | None = _Reader(answer_id, after, kind)
@@ -54,7 +54,7 @@ async def stream_page(
     reason = "gone"  # an answer that was deleted has no end
     with metrics.count_follower("page"):
         while page is not None:
-            async with aclosing(follow(process, answer_id, 0)) as batches:
+            async with aclosing(follow(process, answer_id, 0, fence)) as batches:
                 following, page = page, None
                 async for batch in batches:
                     begun = time.monotonic()

@@ -33,6 +33,7 @@ class FollowedAnswer(NamedTuple):
     """
 
     id: UUID
+    fence: int
     start: Start
     has_fields: bool
 
@@ -40,6 +41,7 @@ class FollowedAnswer(NamedTuple):
     def from_message(cls, answer: Message) -> FollowedAnswer:
         return cls(
             answer.pk,
+            answer.fence,
             Start(str(answer.pk), answer.model, str(answer.conversation_id)),
             answer.response_schema is not None,
         )
@@ -69,7 +71,7 @@ async def read_events(process: Process, answer: FollowedAnswer, after: int) -> A
     Fields are read from the text, so for a reader who comes back the text before `after` is read once more.
     """
     fields = Fields() if answer.has_fields else None
-    async with aclosing(follow(process, answer.id, after if fields is None else 0)) as batches:
+    async with aclosing(follow(process, answer.id, after if fields is None else 0, answer.fence)) as batches:
         async for batch in batches:
             extended = batch if fields is None else _add_fields(batch, fields, after)
             if extended.events or not batch.events:
@@ -116,22 +118,25 @@ def make_sent_response(
     One request brings a page its turn and the turn's stream: over a line with a round trip of 100 ms the first word
     comes that much earlier than by a request of its own, and a server has half of the requests.
     """
-    response = make_streaming_response(visitor, _stream_sent(process, sent.content, answer.pk, answer.position), SSE)
+    messages = stream_page(process, answer.pk, answer.position, fence=answer.fence)
+    response = make_streaming_response(visitor, _stream_sent(sent.content, messages), SSE)
     for name, value in sent.headers.items():
         response.headers.setdefault(name, value)
     return response
 
 
-async def _stream_sent(process: Process, html: bytes, answer_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
-    yield encode_sse(html)
-    async with aclosing(stream_page(process, answer_id, after)) as messages:
+async def _stream_sent(html: bytes, messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(messages):
+        yield encode_sse(html)
         async for message in messages:
             yield message
 
 
-def make_page_response(process: Process, visitor: Visitor, answer_id: UUID, after: int) -> StreamingHttpResponse:
+def make_page_response(
+    process: Process, visitor: Visitor, answer_id: UUID, after: int, fence: int
+) -> StreamingHttpResponse:
     """Return a response that streams the changes to a page which shows the answer up to position `after`."""
-    return make_streaming_response(visitor, stream_page(process, answer_id, after), SSE)
+    return make_streaming_response(visitor, stream_page(process, answer_id, after, fence=fence), SSE)
 
 
 def make_streaming_response(

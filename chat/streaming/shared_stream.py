@@ -12,7 +12,7 @@ from django.http import StreamingHttpResponse
 
 from chat.accounts.visitors import Visitor
 from chat.generation.process import Process
-from chat.models import Share
+from chat.models import Message, Share
 from chat.streaming.encoders import SSE, encode_sse
 from chat.streaming.page_parts import Disclosure
 from chat.streaming.page_stream import PageKind, stream_page
@@ -27,14 +27,14 @@ def read_disclosure(share: Share) -> Disclosure:
 
 
 def make_shared_response(
-    process: Process, visitor: Visitor | None, share: Share, answer_id: UUID, after: int
+    process: Process, visitor: Visitor | None, share: Share, answer: Message, after: int
 ) -> StreamingHttpResponse:
     """Return a response that streams the changes to a shared page; it ends with the visitor's login, if it needs one.
 
     Its reader counts as a watcher of the answer: its owner has asked for it and wants it to be read.
     """
     kind = PageKind("shared/_answer_foot.html", "shared/_answer.html", read_disclosure(share), is_owners=False)
-    content = _cut_with_share(process, share.pk, stream_page(process, answer_id, after, kind))
+    content = _cut_with_share(process, share.pk, stream_page(process, answer.pk, after, kind, fence=answer.fence))
     return make_streaming_response(visitor, content, SSE)
 
 

@@ -70,7 +70,7 @@ async def _stream(request: HtmxRequest, user: User, answer: Message, head: str) 
     yield head.encode()
     conversation_id, answer_id = answer.conversation_id, answer.pk
     parts, is_changed, rests_until = Parts(answer_id), True, 0.0
-    async with aclosing(follow(get_process(), answer_id, 0)) as batches:
+    async with aclosing(follow(get_process(), answer_id, 0, answer.fence)) as batches:
         async for batch in batches:
             for event in batch.events:
                 if isinstance(event, Lasting):

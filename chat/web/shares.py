@@ -131,7 +131,8 @@ async def stream_shared(
 ) -> HttpResponseBase:
     """Stream the changes that keep a shared page up to date with an answer on it. Raises Http404 for any other."""
     branch = await run_in_thread(shares.load_shared_branch, share)
-    if answer_id not in {message.pk for message in branch if message.role == Role.ASSISTANT}:
+    answer = next((message for message in branch if message.role == Role.ASSISTANT and message.pk == answer_id), None)
+    if answer is None:
         raise Http404
     try:
         after = responses.read_position(request) or 0
@@ -139,7 +140,7 @@ async def stream_shared(
         raise Http404 from None
     is_open = share.audience == Share.Audience.LINK and settings.CHAT_SHARING == "link"
     visitor = None if is_open or reader is None else Visitor.from_request(request, reader)
-    return make_shared_response(get_process(), visitor, share, answer_id, after)
+    return make_shared_response(get_process(), visitor, share, answer, after)
 
 
 @require_POST

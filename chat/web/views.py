@@ -213,7 +213,7 @@ def show_message(request: HtmxRequest, message_id: UUID) -> HttpResponse:
 
 _own_answer = Select(
     Message,
-    lambda user, pk: Message.objects.only("pk").answers().owned_by(user).filter(pk=pk),
+    lambda user, pk: Message.objects.only("fence").answers().owned_by(user).filter(pk=pk),
     IntegerField(),
     UUIDField(),
 )
@@ -223,18 +223,20 @@ _own_answer = Select(
 @require_safe
 async def stream_answer(request: HtmxRequest, answer_id: UUID) -> HttpResponseBase:
     """Stream the changes that keep a page up to date with its answer."""
-    visitor = get_runner().take_recent_visitor(answer_id, request.session.session_key)
+    visitor, fence = get_runner().take_recent_visitor(answer_id, request.session.session_key), 0
     if visitor is None:
         user = await find_session_user(request)
         if not isinstance(user, User):
             return refuse_without_login(request) or redirect_to_login(request.get_full_path())
-        if not get_runner().is_writing_for(user, answer_id) and not await run_in_thread(
-            _own_answer.list_keys, user.pk, answer_id
-        ):
-            return end_stream("gone")
+        if not get_runner().is_writing_for(user, answer_id):
+            answer = await run_in_thread(_own_answer.get_first, user.pk, answer_id)
+            if answer is None:
+                return end_stream("gone")
+            fence = answer.fence
         visitor = Visitor.from_request(request, user)
     try:
-        return responses.make_page_response(get_process(), visitor, answer_id, responses.read_position(request) or 0)
+        after = responses.read_position(request) or 0
+        return responses.make_page_response(get_process(), visitor, answer_id, after, fence)
     except ValueError:
         return end_stream("gone")
 

@@ -347,6 +347,79 @@ async def test_readers_of_an_earlier_log_in_the_later_owners_process_are_sent_to
             await following.read_next(PATIENCE)
 
 
+async def test_a_reader_who_comes_for_a_later_owner_is_given_no_earlier_log(
+    broker: Broker, owner: Owner, later_broker: Broker
+) -> None:
+    await owner.say("One ")
+    later = Owner(later_broker, 2, said="One ")
+    async with broker.follow(ANSWER, 0) as before:  # who came before that
+        await heard(before, "One ")
+        with pytest.raises(NotLiveError):
+            async with broker.follow(ANSWER, 4, later.fence):
+                pass
+        await go_on(later, broker)
+        async with broker.follow(ANSWER, 4, later.fence) as following:
+            await heard(following, "two ")
+            with pytest.raises(NotLiveError):  # the database has it all
+                await rest(before)
+            await owner.end()
+            await write_all(owner, broker)
+            await later.say("three")
+            await later.end()
+            assert await rest(following) == [Token("three"), USAGE, DONE]
+
+
+async def test_a_reader_who_knows_an_earlier_owner_is_given_the_later_log(
+    broker: Broker, owner: Owner, later_broker: Broker
+) -> None:
+    later = Owner(later_broker, 2, said="One ")
+    await go_on(later, broker)
+    async with broker.follow(ANSWER, 4, owner.fence) as following:
+        await later.end()
+        assert await rest(following) == [Token("two "), USAGE, DONE]
+
+
+async def test_an_end_that_one_reader_has_not_read_yet_is_not_told_to_those_who_come_after_it(
+    broker: Broker, owner: Owner, later_broker: Broker
+) -> None:
+    await owner.say("One ")
+    async with broker.follow(ANSWER, 0) as slow:
+        await heard(slow, "One ")
+        await owner.end()
+
+        async def is_ended() -> bool:
+            return not await is_live(broker)
+
+        await wait_until(is_ended)
+        later = Owner(later_broker, 2, said="One ")
+        await go_on(later, broker)
+        async with broker.follow(ANSWER, 4) as following:
+            await later.end()
+            assert await rest(following) == [Token("two "), USAGE, DONE]
+        assert await rest(slow) == [USAGE, DONE]
+
+
+async def test_a_reader_who_comes_while_the_end_is_on_its_way_is_sent_to_the_database() -> None:
+    """The database may know already that the answer goes on in another process."""
+    with Redis() as server:
+        broker = RedisBroker(server.url)
+        owner = Owner(broker)
+        await owner.open()
+        await owner.say("One ")
+        async with broker.follow(ANSWER, 0) as following:
+            await heard(following, "One ")
+            server.pause()
+            ending = asyncio.ensure_future(owner.end())
+            await asyncio.sleep(0)
+            with pytest.raises(NotLiveError):
+                async with broker.follow(ANSWER, 0):
+                    pass
+            assert await rest(following) == [USAGE, DONE]
+            await ending
+            server.resume()
+        await broker.aclose()
+
+
 @pytest.mark.parametrize("has_begun", [True, False], ids=["its log was begun", "its log was never begun"])
 async def test_an_end_that_redis_hears_late_does_not_end_the_answer_that_went_on_elsewhere(
     has_begun: bool, redis: Redis
