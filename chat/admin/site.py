@@ -27,6 +27,7 @@ from django.utils.safestring import SafeString
 
 from chat.accounting.formatting import write_amount, write_dollars
 from chat.accounts.model_registry import list_retirement_notices
+from chat.accounts.user_names import find_few_users
 from chat.admin import model_health
 from chat.admin.large_lists import CallErrorFilter, CauseFilter, ErrorCodeFilter, LargeList, ModelFilter
 from chat.admin.model_names import PicksModel, list_known_models
@@ -184,19 +185,14 @@ class MessageAdmin(Veiled, ReadOnly, ByUser, LargeList):
         return message.conversation.user.get_username()
 
 
-# The calls of so many users are looked up by their keys; those of more are in every part of the ledger.
-FEW_USERS = 20
-
-
 def match_word(word: str) -> Q:
     """Return the condition that a call has a word in its user's or model's name, or failed with it as its request id.
 
     Names are looked up first, and their calls by an index: Django compares the word with the names of every call.
     """
-    found = User.objects.filter(username__icontains=word).order_by("pk")
-    users = list(found.values_list("pk", flat=True)[: FEW_USERS + 1])
+    users = find_few_users(word)
     named = Q()
-    if len(users) > FEW_USERS:
+    if users is None:
         named = Q(user__username__icontains=word) | Q(requested_by__username__icontains=word)
     elif users:
         # By their keys: nobody asked for most calls, of which SQLite concludes that an index of who did is no help.

@@ -16,15 +16,16 @@ def select_open_failures() -> MessageQuerySet:
     return select_failed_last_attempts().exclude(is_dismissed())
 
 
-def select_failed_last_attempts() -> MessageQuerySet:
-    """Return the failed answers without a later attempt, dismissed or not.
+def select_failed_last_attempts(among: MessageQuerySet | None = None) -> MessageQuerySet:
+    """Return the failed answers without a later attempt, dismissed or not, of all messages or `among` some.
 
     One that failed on another site, before its user brought it here, is not among them.
     """
     later = Message.objects.filter(
         parent=OuterRef("parent"), role=Role.ASSISTANT, created_at__gt=OuterRef("created_at")
     )
-    return Message.objects.answers().filter(~Exists(later), status=Status.INTERRUPTED).exclude(match_failed_elsewhere())
+    answers = (Message.objects.all() if among is None else among).answers()
+    return answers.filter(~Exists(later), status=Status.INTERRUPTED).exclude(match_failed_elsewhere())
 
 
 def match_failed_elsewhere() -> Q:

@@ -382,6 +382,9 @@ class Message(models.Model):
                 condition=Q(status=Status.INTERRUPTED),
                 name="interrupted_answers",
             ),
+            models.Index(
+                fields=("-created_at", "-id"), condition=Q(status=Status.INTERRUPTED), name="interrupted_by_time"
+            ),
             models.Index(fields=("created_at",), condition=~Q(interrupted_by=""), name="answers_gone_on_with"),
             models.Index(fields=("-created_at",), condition=Q(is_indexed=False), name="messages_to_index"),
         )

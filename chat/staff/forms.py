@@ -65,12 +65,13 @@ class TickedAnswers(forms.Field):
 class ActionForm(FilterForm):
     """A retry or a dismissal: of one answer, of those that are ticked, or of all in a filter.
 
-    All in a filter are those that had failed when its page was made.
+    All in a filter are those that had failed when its page was made, and of a long list those that it showed.
     """
 
     answer = forms.UUIDField(required=False)
     answers = TickedAnswers(required=False)
     is_choice = forms.BooleanField(required=False)
+    since = forms.DateTimeField(required=False)
     until = forms.DateTimeField(required=False)
     turn = forms.UUIDField(required=False)
     reason = forms.CharField(max_length=200, error_messages={"required": NEEDS_A_REASON})
@@ -83,7 +84,7 @@ class ActionForm(FilterForm):
         return cleaned
 
     def to_filter(self) -> failures.Filter:
-        names = ("code", "model", "user", "age", "until", "answer", "answers")
+        names = ("code", "model", "user", "age", "since", "until", "answer", "answers")
         return failures.Filter(**{name: self.cleaned_data[name] for name in names})
 
     def find_first_error(self) -> str:

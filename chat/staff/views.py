@@ -109,11 +109,15 @@ def _make_action_context(user: User) -> dict[str, Any]:
 
 def _load_open(request: HtmxRequest, form: ListForm) -> dict[str, Any]:
     groups = failures.group_failures(form.to_filter().apply(select_open_failures()))
+    total = sum(group.count for group in groups)
+    is_cut = total >= failures.MOST_AT_ONCE
     return {
         "plot": draw_failures(form.to_filter().model),
+        "is_cut": is_cut,
+        "since": min(group.first for group in groups).isoformat() if is_cut else "",
         "groups": [group for group in groups if group.retryable],
         "lasting": [group for group in groups if not group.retryable],
-        "total": sum(group.count for group in groups),
+        "total": total,
         "idle": sum(group.idle for group in groups if group.retryable),
         "lasting_idle": sum(group.idle for group in groups if not group.retryable),
         "turn": make_turn_id(),

@@ -180,9 +180,9 @@ def test_the_list_asks_the_database_as_often_for_many_answers_as_for_few(
 ) -> None:
     for number in range(60):
         failed(f"user{number}")
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert counts(desk.get("/staff/")) == [60]
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert desk.get(f"/staff/group/?code=timeout&model={MODEL}").status_code == 200
 
 
