@@ -7,27 +7,26 @@ rows themselves, where these are few enough.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import (
     BigIntegerField,
-    CharField,
     Count,
     DecimalField,
     ExpressionWrapper,
     F,
     Q,
-    QuerySet,
     Sum,
     TextField,
 )
 from django.db.models.functions import Cast, Coalesce, Round, Substr
 
-from chat.accounting.figures import Line, sort_by_size
+from chat.accounting.figures import Line, find_line, sort_by_size
 from chat.accounting.report_steps import select_hours
 from chat.accounting.report_times import MOST_CALLS_TIMED
 from chat.accounting.selections import Selection
-from chat.models import SUMS, USAGE_FIELDS
+from chat.models import SUMS, USAGE_FIELDS, Outcome
 
 NO_CONVERSATION = "no conversation"
 
@@ -45,22 +44,42 @@ _SUMS_OF_CALLS: dict[str, Any] = {
 }
 
 
+class HourTables(NamedTuple):
+    """One line for each purpose, the largest first, and one for each hour of the day, UTC, that has calls."""
+
+    purposes: list[Line]
+    hours: list[Line]
+
+
+def sum_by_purpose_and_hour(selection: Selection, calls: int) -> HourTables | None:
+    """Return both tables of a selection of `calls`, in one query; None where too many rows would have to be read."""
+    if selection.is_personal:
+        if calls > MOST_CALLS_TIMED:
+            return None
+        rows = _read_calls(selection)
+    else:
+        rows = _read_hours(selection)
+    purposes: dict[str, Line] = {}
+    hours: dict[str, Line] = {}
+    for purpose, hour, interrupted, *sums in rows:
+        for line in (find_line(purposes, purpose), find_line(hours, hour)):
+            line.figures.add([*map(int, sums)], "")
+            line.figures.interrupted += int(interrupted)
+    for line in hours.values():
+        line.name += ":00"
+    return HourTables(sort_by_size(purposes.values()), sorted(hours.values(), key=lambda line: line.name))
+
+
 def sum_by_purpose(selection: Selection, calls: int) -> list[Line] | None:
     """Return one line for each purpose; None where too many rows would have to be read, of `calls` in all."""
-    lines = _sum_by(selection, calls, F("purpose"))
-    return None if lines is None else sort_by_size(lines)
+    tables = sum_by_purpose_and_hour(selection, calls)
+    return tables and tables.purposes
 
 
 def sum_by_hour_of_day(selection: Selection, calls: int) -> list[Line] | None:
     """Return one line for each hour of the day, UTC, in which there were calls; None where there are too many rows."""
-    moment = "started_at" if selection.is_personal else "hour"
-    # As text on both databases: Django's ExtractHour is a Python function on SQLite.
-    lines = _sum_by(selection, calls, Substr(Cast(moment, TextField()), 12, 2))
-    if lines is None:
-        return None
-    for line in lines:
-        line.name += ":00"
-    return sorted(lines, key=lambda line: line.name)
+    tables = sum_by_purpose_and_hour(selection, calls)
+    return tables and tables.hours
 
 
 def sum_by_conversation(selection: Selection, calls: int) -> list[Line] | None:
@@ -79,19 +98,27 @@ def sum_by_conversation(selection: Selection, calls: int) -> list[Line] | None:
     return sort_by_size(lines.values())
 
 
-def _sum_by(selection: Selection, calls: int, name: Any) -> Iterable[Line] | None:
-    """Add up a selection by an expression of the hourly sums, or of the ledger's rows where users are selected."""
-    if not selection.is_personal:
-        return _add_up(select_hours(selection).order_by(), _SUMS_OF_HOURS, name)
-    if calls > MOST_CALLS_TIMED:
-        return None
-    return _add_up(selection.select_calls().order_by(), _SUMS_OF_CALLS, name)
+def _read_calls(selection: Selection) -> Iterable[tuple[Any, ...]]:
+    """Return rows of (purpose, hour of the day, interrupted calls, *SUMS) of single calls."""
+    # As text on both databases: Django's ExtractHour is a Python function on SQLite.
+    named = selection.select_calls().order_by().annotate(clock=Substr(Cast("started_at", TextField()), 12, 2))
+    interrupted = Count("pk", filter=Q(outcome=Outcome.INTERRUPTED))
+    return named.values_list("purpose", "clock").annotate(interrupted=interrupted, **_SUMS_OF_CALLS)
 
 
-def _add_up(rows: QuerySet[Any], sums_of: dict[str, Any], name: Any) -> list[Line]:
-    named = rows.annotate(line=Cast(name, CharField())).values_list("line", "outcome").annotate(**sums_of)
-    lines: dict[str, Line] = {}
-    for key, outcome, *sums in named.values_list("line", "outcome", *sums_of):
-        line = lines.setdefault(key, Line(key, key=key))
-        line.figures.add([*map(int, sums)], outcome)
-    return list(lines.values())
+def _read_hours(selection: Selection) -> Iterable[tuple[Any, ...]]:
+    """Return the same from the sums by hour, in two steps: by hour and purpose, along their index, then by both.
+
+    In one step SQLite sorts every row: for a year with five million calls 0.5 s instead of 0.2.
+    """
+    interrupted = Sum("calls", filter=Q(outcome=Outcome.INTERRUPTED), default=0)
+    found = select_hours(selection).order_by().values("hour", "purpose")
+    sql, values = found.annotate(interrupted=interrupted, **_SUMS_OF_HOURS).query.sql_with_params()
+    sums = ", ".join(f"SUM({connection.ops.quote_name(name)})" for name in ("interrupted", *_SUMS_OF_HOURS))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT purpose, SUBSTR(CAST(hour AS text), 12, 2), {sums} FROM ({sql}) AS hours GROUP BY 1, 2",  # noqa: S608
+            values,
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -18,19 +18,22 @@ from chat.models import Measure, TimesDay, TimesMonth
 MOST_CALLS_TIMED = 20_000
 
 
-def read_times(cells: Cells) -> LatencyHistogram:
-    """Return the times of the calls in these cells; not `known` where they are of single users and too many."""
+def read_times(cells: Cells, *, by_step: bool = True) -> LatencyHistogram:
+    """Return the times of the calls in these cells; not `known` where they are of single users and too many.
+
+    Without `by_step` those of the steps are left out, which may be most of what is read.
+    """
     if cells.selection.is_personal:
         return _read_times_of_rows(cells)
-    return _read_times_of_sums(cells)
+    return _read_times_of_sums(cells, by_step)
 
 
-def _read_times_of_sums(cells: Cells) -> LatencyHistogram:
+def _read_times_of_sums(cells: Cells, by_step: bool) -> LatencyHistogram:
     clock = LatencyHistogram(known=True)
     chosen = cells.selection
-    in_months = cells.step == "month"
+    in_months = by_step and cells.step == "month"
     months, days = split_period(chosen.start, chosen.end, cells.counted)
-    if cells.step == "day":
+    if by_step and cells.step == "day":
         between = TimesDay.objects.filter(chosen.sum_conditions, day__range=(chosen.start, chosen.end))
         for step, measure, bucket, calls in _read_histogram(between, ("day", "measure", "bucket")):
             clock.count(step, "", measure, bucket, calls)

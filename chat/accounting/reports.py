@@ -121,11 +121,11 @@ def make_table(selection: Selection, by: By) -> list[Line]:
 
 def sum_selection(selection: Selection) -> Line:
     """Return the total of a selection, with its times."""
-    cells = Cells(clip_period(selection))
+    cells = Cells(clip_period(selection), "month")  # the fewest rows
     total = Line("total")
     for _, _, outcome, _, *sums in cells.rows:
         total.figures.add(sums, outcome)
-    total.timing = read_times(cells)("total", "")
+    total.timing = read_times(cells, by_step=False)("total", "")
     return total
 
 
