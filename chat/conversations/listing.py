@@ -123,8 +123,8 @@ def list_by_time(
 def list_turns_since(user: User, moment: datetime) -> list[Message]:
     """Return the shown answer of each conversation that was asked in after a moment, at most a piece, oldest first."""
     own = Conversation.objects.owned_by(user).filter(updated_at__gt=moment, leaf__role=Role.ASSISTANT)
-    newest = own.order_by("-updated_at").values("leaf")[:PIECE]
-    answers = Message.objects.filter(pk__in=list(newest.values_list("leaf", flat=True)))
+    newest = own.order_by("-updated_at").values_list("leaf", flat=True)[:PIECE]
+    answers = Message.objects.filter(pk__in=list(newest))
     fields = ("parent", "position", "conversation__title", "conversation__leaf")
     return list(answers.select_related("conversation").only(*fields).order_by("conversation__updated_at"))
 

@@ -142,20 +142,19 @@ async def ask_as_page(application: Any, session: str, conversation: str) -> None
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
     """What is asked of the database, and handed over to threads, by kind."""
-    from django.db.backends.utils import CursorWrapper  # noqa: PLC0415 - not before Django's settings
+    from tests.support.statements import hear_statements  # noqa: PLC0415 - not before Django's settings
 
     counted: Counter[str] = Counter()
-    execute, submit = CursorWrapper.execute, ThreadPoolExecutor.submit
+    submit = ThreadPoolExecutor.submit
 
-    def asked(cursor: CursorWrapper, sql: Any, params: Any = None) -> Any:
-        counted["statements"] += not str(sql).startswith("BEGIN")
-        return execute(cursor, sql, params)
+    def note(sql: str) -> None:
+        counted["statements"] += not sql.startswith("BEGIN")
 
     def handed(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         counted["hand-overs"] += 1
         return submit(pool, function, *args, **kwargs)
 
-    with patch.object(CursorWrapper, "execute", asked), patch.object(ThreadPoolExecutor, "submit", handed):
+    with hear_statements(note), patch.object(ThreadPoolExecutor, "submit", handed):
         yield counted
 
 

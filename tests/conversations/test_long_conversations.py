@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db.backends.utils import CursorWrapper
 from django.db.models.signals import post_init
 from pytest_django import Settings
 
@@ -23,6 +22,7 @@ from chat.providers.native_content import write_extra
 from tests.provider_server import ProviderServer
 from tests.support.long_conversations import fill_conversation, make_conversation
 from tests.support.site import Site
+from tests.support.statements import hear_statements
 
 
 def test_a_conversation_that_fits_is_left_as_it_is() -> None:
@@ -185,34 +185,29 @@ async def test_messages_that_are_not_shown_are_not_read(site: Site) -> None:
 
 
 @contextmanager
-def count_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def count_statements() -> Iterator[list[str]]:
     """Yield the statements that this context makes meanwhile, without those of the sweep, which runs beside it."""
-    execute = CursorWrapper.execute
     statements: list[str] = []
     mine: ContextVar[bool] = ContextVar("mine", default=False)
 
-    def note(cursor: CursorWrapper, sql: str, *args: Any) -> Any:
+    def note(sql: str) -> None:
         if mine.get():
             statements.append(sql)
-        return execute(cursor, sql, *args)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(CursorWrapper, "execute", note)
+    with hear_statements(note):
         token = mine.set(True)
         yield statements
         mine.reset(token)
 
 
 @pytest.mark.parametrize("path", ["/c/{}/", "/api/conversations/{}/"])
-async def test_a_longer_conversation_takes_no_more_queries(
-    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
+async def test_a_longer_conversation_takes_no_more_queries(site: Site, path: str) -> None:
     conversations = [
         await sync_to_async(fill_conversation)(site, turns) for turns in (MESSAGES_SHOWN, 3 * MESSAGES_SHOWN)
     ]
     numbers = []
     for conversation in conversations:
-        with count_statements(monkeypatch) as statements:
+        with count_statements() as statements:
             assert (await site.get(path.format(conversation))).status_code == 200
         numbers.append(len(statements))
     assert 0 < numbers[1] <= numbers[0]

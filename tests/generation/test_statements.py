@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db.backends.utils import CursorWrapper
 from django.test import AsyncClient
 from pytest_django import Settings
 
@@ -20,6 +19,7 @@ from chat.generation.process import get_runner
 from chat.models import ApiToken, Budget, Message
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import SSE, Site, join_text
+from tests.support.statements import hear_statements
 from tests.support.waiting import wait_until
 
 # Known for some seconds, so that few questions ask for it; here nothing is.
@@ -28,20 +28,18 @@ TRANSACTIONS = ("BEGIN", "SAVEPOINT", "RELEASE")
 
 
 @pytest.fixture
-async def statements(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+async def statements(site: Site, settings: Settings) -> AsyncIterator[list[str]]:
     """What is asked from now on, without the supervisor, who asks at its own times."""
     settings.CHAT_CHECKPOINT = 60
     await asyncio.sleep(0.3)  # the tick that had begun, and the next one, which reads the longer pause
     told: list[str] = []
-    execute = CursorWrapper.execute
 
-    def heard(self: CursorWrapper, sql: Any, params: Any = None) -> Any:
-        if not str(sql).startswith(TRANSACTIONS) and not any(name in str(sql) for name in KNOWN):
-            told.append(str(sql))
-        return execute(self, sql, params)
+    def note(sql: str) -> None:
+        if not sql.startswith(TRANSACTIONS) and not any(name in sql for name in KNOWN):
+            told.append(sql)
 
-    monkeypatch.setattr(CursorWrapper, "execute", heard)
-    return told
+    with hear_statements(note):
+        yield told
 
 
 QUESTION = [
