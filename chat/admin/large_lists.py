@@ -88,8 +88,6 @@ class LargeList(admin.ModelAdmin[Any]):
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    # "Select all" would name the rows that are counted, and mean all of them.
-    actions_selection_counter = False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LargeChangeList

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -134,9 +135,21 @@ def _refuse_constant(name: str) -> None:
 def read_fields(fields: Mapping[str, Any], shape: type[Shape]) -> Shape:
     """Return what a program sent in its declared shape. Raises `ApiError`, which names the field and the reason."""
     try:
-        return msgspec.convert(fields, shape)
+        found = msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
+    for name in fields:
+        _check_moment(name, getattr(found, name, None))
+    return found
+
+
+def _check_moment(name: str, value: object) -> None:
+    """Refuse a moment that is beyond the calendar in UTC, which no database takes. Raises `ApiError`."""
+    try:
+        if isinstance(value, datetime):
+            value.astimezone(UTC)
+    except OverflowError:
+        raise ApiError(400, "bad_request", f"`{name}` is out of range.", field=name) from None
 
 
 def _explain(complaint: str) -> ApiError:

@@ -151,6 +151,8 @@ async def test_nobody_is_told_of_another_users_turn(socket: Socket, site: Site) 
         ({"type": "follow", "answer": "x"}, "not_found"),
         ({"type": "follow", "answer": ["x"]}, "not_found"),
         ({"type": "stop", "answer": str(uuid4())}, "not_found"),
+        ({"type": "watch", "since": "0001-01-01T00:00:00+14:00"}, "bad_request"),
+        ({"type": "watch", "since": "9999-12-31T23:59:59-14:00"}, "bad_request"),
     ],
 )
 async def test_a_bad_frame_is_refused_and_the_socket_goes_on(socket: Socket, frame: Json, code: str) -> None:
