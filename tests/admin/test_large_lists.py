@@ -163,3 +163,15 @@ def test_calls_are_found_by_parts_of_names_and_by_a_whole_request_id(admin: Clie
             write_calls(1, user=user, model="demo:tour")
     rollups.catch_up()
     assert f" {calls} provider call" in read(admin, f"{CALLS}?q={words}")
+
+
+def test_the_script_of_a_list_has_its_counter_and_a_cut_list_offers_no_more_than_its_page(admin: Client) -> None:
+    """Without the counter Django's script fails on the page; all of a cut list is more than it says."""
+    conversation = Conversation.objects.create(user=User.objects.get())
+    messages = [Message(conversation=conversation, role="user", text="?") for _ in range(111)]
+    Message.objects.bulk_create(messages)
+    html = read(admin, MESSAGES)
+    assert 'class="action-counter"' in html
+    assert "across all pages" not in html
+    messages[0].delete()
+    assert "across all pages" in read(admin, MESSAGES)
