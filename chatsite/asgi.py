@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 UVICORNS_DEFAULT = 5
 KEPT_FOR = 75
 
-FIRST_SHOWN = ("chat/page.html", "chat/_sent.html", "chat/_answer_foot.html")
+FIRST_SHOWN = ("chat/page.html", "chat/_sent.html", "chat/_own_answer_foot.html")
 
 # Behind a proxy a process lives on for so many seconds after SIGTERM. It tells the proxy to close each connection that
 # is used meanwhile, and the proxy closes the others after 0.5 s (`keepalive_timeout` in deploy/nginx.conf): so none is

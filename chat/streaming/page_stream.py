@@ -42,7 +42,7 @@ class PageKind(NamedTuple):
     is_owners: bool = True
 
 
-OWN_PAGE = PageKind("chat/_answer_foot.html", "chat/_answer.html")
+OWN_PAGE = PageKind("chat/_own_answer_foot.html", "chat/_own_answer.html")
 
 
 async def stream_page(

@@ -33,7 +33,9 @@ def make_shared_response(
 
     Its reader counts as a watcher of the answer: its owner has asked for it and wants it to be read.
     """
-    kind = PageKind("shared/_answer_foot.html", "shared/_answer.html", read_disclosure(share), is_owners=False)
+    kind = PageKind(
+        "shared/_shared_answer_foot.html", "shared/_shared_answer.html", read_disclosure(share), is_owners=False
+    )
     content = _cut_with_share(process, share.pk, stream_page(process, answer.pk, after, kind, fence=answer.fence))
     return make_streaming_response(visitor, content, SSE)
 

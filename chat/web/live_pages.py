@@ -92,4 +92,4 @@ def _render_end(request: HtmxRequest, user: User, conversation_id: UUID, answer_
     if ended is None:
         return ""
     answer, _, rest = ended
-    return render_to_string("chat/_answer.html", {"answer": answer}, request) + rest
+    return render_to_string("chat/_own_answer.html", {"answer": answer}, request) + rest

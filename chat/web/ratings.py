@@ -81,4 +81,4 @@ def render_foot(request: HtmxRequest, answer: Message) -> HttpResponse:
     if not request.htmx:
         return redirect(f"{answer.conversation.get_absolute_url()}#answer-{answer.pk}")
     headers = {"HX-Retarget": f"#foot-{answer.pk}", "HX-Reswap": "outerHTML"}
-    return HttpResponse(render_to_string("chat/_answer_foot.html", {"answer": answer}), headers=headers)
+    return HttpResponse(render_to_string("chat/_own_answer_foot.html", {"answer": answer}), headers=headers)

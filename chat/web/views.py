@@ -373,7 +373,7 @@ def render_answer(request: HtmxRequest, answer: Message) -> HttpResponse:
     """Return an answer's HTML, or its page where there is no htmx."""
     if not request.htmx:
         return redirect(answer.conversation)
-    return render(request, "chat/_answer.html", {"answer": answer})
+    return render(request, "chat/_own_answer.html", {"answer": answer})
 
 
 def add_stream(request: HtmxRequest, visitor: Visitor, sent: HttpResponse, answer: Message) -> HttpResponseBase:
