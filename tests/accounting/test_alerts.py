@@ -87,7 +87,7 @@ def given() -> list[int]:
     return sorted(Alert.objects.values_list("threshold", flat=True))
 
 
-def test_each_threshold_is_told_of_once(user: User, budget: Budget) -> None:
+def test_an_alert_is_sent_once_for_each_threshold(user: User, budget: Budget) -> None:
     told = []
     for tokens in (4_999, 1, 1, 2_998, 1, 500):
         use(user, tokens)
@@ -98,12 +98,12 @@ def test_each_threshold_is_told_of_once(user: User, budget: Budget) -> None:
     assert find_alerts(user)[0].sentence.startswith("The budget Ada (10,000 tokens a month) is used up. It resets")
 
 
-def test_one_call_may_reach_several(user: User, budget: Budget) -> None:
+def test_one_call_may_reach_several_thresholds(user: User, budget: Budget) -> None:
     use(user, 9_000)
     assert given() == [50, 80]
 
 
-def test_a_budget_that_refuses_is_used_up(user: User, budget: Budget) -> None:
+def test_a_budget_that_refuses_a_call_alerts_as_used_up(user: User, budget: Budget) -> None:
     """What is left may be too little for any question: 100 % would never come."""
     use(user, 9_500)
     for _ in range(2):
@@ -119,7 +119,9 @@ def test_a_soft_budget_warns(user: User, budget: Budget) -> None:
     assert "questions are still answered" in find_alerts(user)[0].sentence
 
 
-def test_an_alert_that_is_undone_was_never_given(user: User, budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alert_is_rolled_back_with_the_call_that_caused_it(
+    user: User, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The alert and the figures that it tells of are kept together, or neither is."""
 
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -132,7 +134,7 @@ def test_an_alert_that_is_undone_was_never_given(user: User, budget: Budget, mon
     assert given() == []
 
 
-def test_its_users_see_it_until_they_dismiss_it(user: User, budget: Budget) -> None:
+def test_users_of_a_budget_see_its_alert_until_they_dismiss_it(user: User, budget: Budget) -> None:
     use(user, 6_000)
     client, other = Client(), Client()
     client.force_login(user)
@@ -192,7 +194,9 @@ def test_an_alert_that_was_not_received_is_sent_again_with_the_same_id(
     assert len(receiver.got) == 2
 
 
-def test_a_receiver_that_never_takes_it_is_given_up_in_the_open(user: User, budget: Budget, receiver: Receiver) -> None:
+def test_a_receiver_that_never_accepts_is_given_up_until_an_admin_tries_again(
+    user: User, budget: Budget, receiver: Receiver
+) -> None:
     receiver.statuses = [500]
     use(user, 6_000)
     for _ in range(20):
@@ -208,14 +212,16 @@ def test_a_receiver_that_never_takes_it_is_given_up_in_the_open(user: User, budg
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "0.0.0.0"])
-def test_no_private_address_unless_it_is_allowed(user: User, budget: Budget, settings: Settings, host: str) -> None:
+def test_a_webhook_to_a_private_address_is_refused_unless_allowed(
+    user: User, budget: Budget, settings: Settings, host: str
+) -> None:
     settings.CHAT_ALERT_WEBHOOK, settings.CHAT_ALERT_SECRET = f"http://{host}:9/hook", SECRET
     use(user, 6_000)
     assert deliver() == 0
     assert "private" in Delivery.objects.get().error
 
 
-def test_many_who_send_at_once_send_it_once(user: User, budget: Budget, receiver: Receiver) -> None:
+def test_simultaneous_senders_send_an_alert_once(user: User, budget: Budget, receiver: Receiver) -> None:
     use(user, 9_000)
 
     def send() -> int:

@@ -87,7 +87,7 @@ def sums() -> tuple[int, int, int]:
     return row.calls, row.input_tokens, row.cost_units
 
 
-def test_it_is_left_out_of_the_sums_and_named(bad: ProviderCall, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_row_is_left_out_of_the_sums_and_named(bad: ProviderCall, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "chat.accounting.rollups"):
         assert rollups.catch_up() == 3
     assert sums() == (2, 10, 100_000_000)
@@ -99,7 +99,7 @@ def test_it_is_left_out_of_the_sums_and_named(bad: ProviderCall, caplog: pytest.
     assert named.call == bad.pk
 
 
-def test_every_report_works_and_names_it(bad: ProviderCall, client: Client) -> None:
+def test_every_report_works_and_names_the_bad_row(bad: ProviderCall, client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
     shown = page(client)
     assert f"call {bad.pk} (openai:gpt-4o" in shown
@@ -116,7 +116,7 @@ def test_every_report_works_and_names_it(bad: ProviderCall, client: Client) -> N
     assert f"call {bad.pk} (openai:gpt-4o" in err.getvalue()
 
 
-def test_its_user_can_go_on(bad: ProviderCall, user: User, settings: Settings) -> None:
+def test_the_user_of_a_bad_row_can_go_on(bad: ProviderCall, user: User, settings: Settings) -> None:
     """What a new allowance begins with is what the sound rows have."""
     settings.CHAT_USER_COST_PER_MONTH = Decimal(10)
     assert quotas.find_standing(user).cost.used == 1
@@ -137,7 +137,7 @@ def test_a_row_that_was_put_right_is_counted_again(bad: ProviderCall) -> None:
 
 
 @pytest.mark.parametrize("price", ["NaN", "-100", "Infinity", "1e30"])
-async def test_a_price_that_is_none_ends_no_answer_badly(
+async def test_an_invalid_price_does_not_interrupt_an_answer(
     site: Site, provider: ProviderServer, settings: Settings, price: str
 ) -> None:
     amount = Decimal(price)

@@ -55,7 +55,7 @@ def is_refused(user: User | None, model: str = "openai:gpt-test", **fields: Any)
     return False
 
 
-def test_a_group_has_one_pot(user: User, team: Group) -> None:
+def test_the_members_of_a_group_share_its_budget(user: User, team: Group) -> None:
     grace, stranger = User.objects.create_user("grace"), User.objects.create_user("alan")
     grace.groups.add(team)
     budget(scope="group", group=team, tokens=10_000)
@@ -66,14 +66,14 @@ def test_a_group_has_one_pot(user: User, team: Group) -> None:
     assert not is_refused(stranger)
 
 
-def test_a_users_budget_is_theirs_alone(user: User) -> None:
+def test_the_budget_of_a_user_does_not_limit_other_users(user: User) -> None:
     budget(scope="user", user=user, tokens=5_000)
     use(user, 5_000)
     assert is_refused(user)
     assert not is_refused(User.objects.create_user("grace"))
 
 
-def test_the_sites_counts_what_the_site_bears_too(user: User, team: Group) -> None:
+def test_the_sites_budget_counts_calls_billed_to_the_site_too(user: User, team: Group) -> None:
     budget(tokens=5_000)
     mine = budget("Team", "group", group=team, tokens=100_000)
     use(user, 3_000, billed_to="site")
@@ -94,7 +94,7 @@ def test_a_budget_may_be_of_a_provider_or_a_model(user: User, model: str, *, cou
     assert not is_refused(user, "demo:tour") or not model
 
 
-def test_dollars_count_by_price(user: User, settings: Settings) -> None:
+def test_a_budget_in_dollars_reserves_by_the_price_of_the_model(user: User, settings: Settings) -> None:
     settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}
     budget(cost=Decimal("0.20"))
     use(user, 15_000)
@@ -123,7 +123,7 @@ def test_a_refusal_says_what_is_left_and_when_it_resets(user: User, period: str)
         begin(user)
 
 
-def test_answers_under_way_hold_their_part(user: User) -> None:
+def test_live_answers_reserve_their_part_of_the_budget(user: User) -> None:
     budget(tokens=2_000)
     begin(user)
     with pytest.raises(BudgetError, match=r"^Answers under way may take the rest of the budget Research") as refusal:
@@ -151,7 +151,7 @@ def test_a_budget_that_is_switched_off_counts_nothing(user: User) -> None:
     assert not Meter.objects.exists()
 
 
-def test_all_of_them_must_have_room(user: User, team: Group) -> None:
+def test_every_budget_that_applies_must_have_room(user: User, team: Group) -> None:
     budget("Site", tokens=100_000)
     budget("Team", "group", group=team, tokens=2_000)
     budget("Ada", "user", user=user, tokens=100_000)
@@ -193,7 +193,7 @@ async def test_a_question_is_refused_before_it_costs_anything(site: Site, provid
     assert (len(provider.requests), await ProviderCall.objects.acount(), await Message.objects.acount()) == (1, 1, 2)
 
 
-async def test_it_falls_back_to_the_model_that_the_budget_names(site: Site, provider: ProviderServer) -> None:
+async def test_an_exhausted_budget_falls_back_to_the_model_that_it_names(site: Site, provider: ProviderServer) -> None:
     await sync_to_async(budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
     provider.script = Script(text="x", usage=Usage(1_000, 100))
     await site.ask(model="openai:gpt-test")
@@ -208,7 +208,7 @@ async def test_it_falls_back_to_the_model_that_the_budget_names(site: Site, prov
     assert (await site.answer(retried))["model"] == "anthropic:messages-test"
 
 
-async def test_it_does_not_fall_back_to_a_model_that_the_user_may_not_use(site: Site, settings: Settings) -> None:
+async def test_a_budget_does_not_fall_back_to_a_model_that_the_user_may_not_use(site: Site, settings: Settings) -> None:
     settings.CHAT_MODELS = ["openai:gpt-test"]
     await sync_to_async(budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
     await sync_to_async(use)(site.user, 1_100)
@@ -218,7 +218,7 @@ async def test_it_does_not_fall_back_to_a_model_that_the_user_may_not_use(site: 
 # Where they are shown
 
 
-def test_the_usage_page_and_the_api_show_them(user: User, team: Group, settings: Settings) -> None:
+def test_the_usage_page_and_the_api_show_budgets(user: User, team: Group, settings: Settings) -> None:
     budget("Team", "group", group=team, tokens=10_000)
     budget("Everybody", tokens=50_000)
     use(user, 2_500)
@@ -235,7 +235,7 @@ def test_the_usage_page_and_the_api_show_them(user: User, team: Group, settings:
     ]
 
 
-def test_the_admin_adds_one(db: None, settings: Settings) -> None:
+def test_an_admin_adds_a_budget(db: None, settings: Settings) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
     page = client.get("/admin/chat/budget/add/").content.decode()

@@ -41,7 +41,7 @@ async def last_call(answer: Json) -> ProviderCall:
         pytest.param(Script(text="Half", error_event_after=2), Cause.REPORTED, None, id="reported"),
     ],
 )
-async def test_an_answers_call_says_what_it_failed_of(
+async def test_a_failed_call_of_an_answer_keeps_its_cause(
     site: Site, provider: ProviderServer, model: str, script: Script, cause: Cause, status: int | None
 ) -> None:
     provider.script = script

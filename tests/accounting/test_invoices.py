@@ -77,7 +77,7 @@ MODERN = [
 
 
 @pytest.mark.parametrize(("model", "usage", "dollars"), MODERN)
-def test_todays_models_by_hand(db: None, model: str, usage: Usage, dollars: str) -> None:
+def test_calls_cost_what_the_published_prices_give_by_hand(db: None, model: str, usage: Usage, dollars: str) -> None:
     assert ledger.find_call_price(ProviderCall(model=model, started_at=TODAY), usage) == Decimal(dollars)
 
 

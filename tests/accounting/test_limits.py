@@ -71,7 +71,7 @@ async def test_nothing_is_kept_and_nobody_called_for_a_refused_question(
     assert len(provider.requests) == 1
 
 
-async def test_the_page_says_it_under_the_composer(site: Site, settings: Settings) -> None:
+async def test_the_page_shows_a_refusal_under_the_composer(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     await site.ask()
     response: Any = await site.client.post("/send/", {"content": "And?", "turn": str(uuid.uuid4())}, headers=HTMX)
@@ -80,7 +80,7 @@ async def test_the_page_says_it_under_the_composer(site: Site, settings: Setting
     assert b"You have used this minute&#x27;s 1 request." in response.content
 
 
-async def test_without_scripts_the_text_is_still_in_the_box(site: Site, settings: Settings) -> None:
+async def test_without_scripts_a_refused_question_is_still_in_the_box(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     await site.ask()
     response = await site.client.post("/send/", {"content": "My long question", "turn": str(uuid.uuid4())})
@@ -90,7 +90,9 @@ async def test_without_scripts_the_text_is_still_in_the_box(site: Site, settings
     assert "1 request. You can go on" in page
 
 
-async def test_a_refused_retry_says_it_too(site: Site, settings: Settings, provider: ProviderServer) -> None:
+async def test_a_refused_retry_gets_the_same_refusal_and_makes_no_call(
+    site: Site, settings: Settings, provider: ProviderServer
+) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     answer = await site.ask()
     response: Any = await site.client.post(f"/answers/{answer['id']}/retry/", headers=HTMX)
@@ -114,7 +116,7 @@ async def test_the_socket_gets_an_error_frame(site: Site, settings: Settings) ->
 # Requests
 
 
-async def test_a_retry_is_a_request(site: Site, settings: Settings) -> None:
+async def test_a_retry_counts_as_a_request(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 2
     answer = await site.ask()
     await site.retry(answer["id"])
@@ -150,7 +152,7 @@ async def test_a_refused_question_is_not_counted(site: Site, settings: Settings,
     assert (await standing(site)).requests.used == 1
 
 
-async def test_a_minute_ends(site: Site, settings: Settings) -> None:
+async def test_requests_are_allowed_again_after_the_minute_ends(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     await site.ask()
     await Meter.objects.aupdate(until=datetime.now(UTC) - timedelta(seconds=1))
@@ -158,7 +160,7 @@ async def test_a_minute_ends(site: Site, settings: Settings) -> None:
     assert (await send(site)).status_code == 429
 
 
-async def test_with_one_request_left_one_of_many_gets_it(
+async def test_with_one_request_left_one_of_many_simultaneous_questions_is_answered(
     site: Site, settings: Settings, provider: ProviderServer
 ) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 3
@@ -174,7 +176,7 @@ async def test_with_one_request_left_one_of_many_gets_it(
 # Live answers
 
 
-async def test_answers_at_once_are_limited_until_one_of_them_ends(
+async def test_concurrent_answers_are_limited_until_one_of_them_ends(
     site: Site, settings: Settings, provider: ProviderServer
 ) -> None:
     settings.CHAT_USER_STREAMS = 2
@@ -204,7 +206,7 @@ def test_an_answer_that_is_billed_to_the_site_does_not_count(user: User) -> None
     assert find_standing(user).live_answers.used == 0
 
 
-def test_an_answer_with_two_calls_under_way_is_one(user: User) -> None:
+def test_an_answer_with_two_running_calls_counts_as_one_live_answer(user: User) -> None:
     answer = lost_answer(user, "Because")
     ProviderCall.objects.create(user=user, answer=answer, model="openai:gpt-test")
     assert find_standing(user).live_answers.used == 1
@@ -213,7 +215,7 @@ def test_an_answer_with_two_calls_under_way_is_one(user: User) -> None:
 # Tokens
 
 
-async def test_a_days_tokens_are_what_the_provider_counted(
+async def test_tokens_of_a_day_are_those_that_the_provider_reported(
     site: Site, settings: Settings, provider: ProviderServer
 ) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
@@ -311,7 +313,7 @@ def wide_limit(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("wide_limit")
-def test_a_reaped_call_settles_what_was_used(user: User) -> None:
+def test_a_call_of_a_lost_server_settles_what_was_used(user: User) -> None:
     lost_answer(user, "12345678")
     assert figures(find_standing(user).tokens) == (10_000, 0, 1005)
     assert [settle_lost(row) for row in seize_expired()] == [True]
@@ -337,7 +339,7 @@ def used_before(user: User, measure: str, amount: int, ago: timedelta = timedelt
     Meter.objects.create(key=key, begins=window.begins, until=window.until, used=amount, is_seeded=True)
 
 
-def test_meters_go_with_the_ledgers_rows_of_their_days(user: User) -> None:
+def test_old_meters_are_pruned_with_the_ledger_rows_of_their_days(user: User) -> None:
     for days in (0, 40):
         used_before(user, "tokens", 10, ago=timedelta(days=days))
     call_command("prune", "--ledger", "30", stdout=StringIO())
@@ -346,7 +348,7 @@ def test_meters_go_with_the_ledgers_rows_of_their_days(user: User) -> None:
     assert Meter.objects.get().key.endswith(str(TODAY()))
 
 
-def test_a_day_ends(user: User, settings: Settings) -> None:
+def test_tokens_of_yesterday_do_not_count_against_today(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 10
     used_before(user, "tokens", 10, ago=timedelta(days=1))
     assert find_standing(user).tokens.used == 0
@@ -390,7 +392,7 @@ def test_a_lost_answer_gives_its_place_among_the_live_ones_back(user: User, sett
     lost_answer(user, "Because")
 
 
-def test_further_calls_of_an_answer_are_no_requests(user: User, settings: Settings) -> None:
+def test_further_calls_of_an_answer_do_not_count_as_requests(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_TOKENS_PER_DAY = 1, 2_500
     begun_call(user)
     begun_call(user, is_request=False)
@@ -446,7 +448,7 @@ def test_a_months_cost_is_reserved_and_settled_by_price(user: User, settings: Se
     )
 
 
-def test_a_used_up_month_ends_on_the_first(user: User, settings: Settings) -> None:
+def test_a_used_up_month_is_refused_until_the_first_of_the_next(user: User, settings: Settings) -> None:
     settings.CHAT_PRICES, settings.CHAT_USER_COST_PER_MONTH = PRICES, Decimal(5)
     used_before(user, "cost", 501_000_000)
     with pytest.raises(
@@ -460,7 +462,7 @@ def test_a_used_up_month_ends_on_the_first(user: User, settings: Settings) -> No
         assert f"on 1 {first:%B} at" in refusal.value.sentence
 
 
-def test_a_month_ends(user: User, settings: Settings) -> None:
+def test_cost_of_last_month_does_not_count_against_this_month(user: User, settings: Settings) -> None:
     settings.CHAT_USER_COST_PER_MONTH = Decimal(1)
     used_before(user, "cost", 500_000_000, ago=timedelta(days=32))
     assert find_standing(user).cost.used == 0
@@ -485,7 +487,7 @@ def limited(user: User | None = None, group: str = "", **figures: Any) -> None:
         Limit.objects.create(user=user, **figures)
 
 
-def test_without_a_row_the_site_decides(user: User, settings: Settings) -> None:
+def test_without_a_limit_of_their_own_a_user_has_the_sites(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_STREAMS = 60, 4
     assert find_limits(user.pk) == (60, 4, None, None)
 
@@ -497,7 +499,7 @@ def test_a_figure_that_is_not_given_is_inherited(user: User, settings: Settings)
     assert find_limits(user.pk) == (5, 2, 1_000, None)
 
 
-def test_ones_own_limit_beats_a_more_generous_group(user: User) -> None:
+def test_a_users_own_limit_wins_over_a_more_generous_group(user: User) -> None:
     limited(user, "Research", tokens_per_day=1_000_000, cost_per_month=0)
     limited(user, tokens_per_day=10, cost_per_month=Decimal("1.50"))
     assert find_limits(user.pk) == (None, None, 10, Decimal("1.50"))
@@ -518,7 +520,7 @@ def test_a_group_may_be_less_generous_than_the_site(user: User, settings: Settin
     assert find_limits(user.pk).tokens_per_day == 10
 
 
-def test_nobody_is_exempt_by_being_staff(user: User, settings: Settings) -> None:
+def test_staff_are_not_exempt_from_limits(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     root = User.objects.create_superuser("root")
     begun_call(root)
@@ -528,13 +530,13 @@ def test_nobody_is_exempt_by_being_staff(user: User, settings: Settings) -> None
     begun_call(root)
 
 
-def test_a_group_of_others_changes_nothing(user: User) -> None:
+def test_a_limit_of_a_group_does_not_affect_users_outside_it(user: User) -> None:
     limited(User.objects.create_user("grace"), "Others", tokens_per_day=1)
     assert find_limits(user.pk).tokens_per_day is None
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_a_limit_is_of_a_user_or_of_a_group(user: User, *, both: bool) -> None:
+def test_a_limit_belongs_to_either_a_user_or_a_group(user: User, *, both: bool) -> None:
     group = Group.objects.create(name="G")
     with pytest.raises(IntegrityError):
         Limit.objects.create(user=user if both else None, group=group if both else None)
@@ -560,7 +562,7 @@ def admin_adds(fields: dict[str, str]) -> Any:
     return client.post("/admin/chat/limit/add/", fields)
 
 
-async def test_the_admin_wants_a_user_or_a_group(site: Site) -> None:
+async def test_the_admin_refuses_a_limit_without_a_user_or_a_group(site: Site) -> None:
     await User.objects.acreate_superuser("root", password="root")
     page = await sync_to_async(admin_adds)({"requests_per_minute": "1"})
     assert page.status_code == 200
@@ -585,5 +587,5 @@ async def test_the_answer_tells_what_it_reserved_by_its_own_ledger_row(site: Sit
         ("1234.5", "$1,234.50"),
     ],
 )
-def test_money_is_written_so_that_it_can_be_seen(amount: str, words: str) -> None:
+def test_amounts_below_a_cent_are_shown_with_enough_digits(amount: str, words: str) -> None:
     assert write_dollars(Decimal(amount)) == words

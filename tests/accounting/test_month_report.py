@@ -50,7 +50,7 @@ def call(at: datetime, cost: str | None = "0.25", **fields: Any) -> None:
         (datetime(2026, 12, 2, tzinfo=UTC), 0),  # nothing was used in November
     ],
 )
-def test_it_is_sent_when_the_month_is_over(
+def test_the_report_is_sent_when_the_month_is_over(
     wanted: None, clock: Callable[[datetime], None], now: datetime, planned: int
 ) -> None:
     call(OCTOBER)
@@ -59,7 +59,7 @@ def test_it_is_sent_when_the_month_is_over(
     assert Delivery.objects.count() == planned
 
 
-def test_it_is_sent_once(wanted: None, clock: Callable[[datetime], None]) -> None:
+def test_the_report_is_sent_once(wanted: None, clock: Callable[[datetime], None]) -> None:
     call(OCTOBER)
     clock(FIRST_OF_NOVEMBER + timedelta(days=1))
     for _ in range(3):
@@ -70,7 +70,7 @@ def test_it_is_sent_once(wanted: None, clock: Callable[[datetime], None]) -> Non
     assert sent.extra_headers["Message-ID"] == f"<{Delivery.objects.get().pk}@example.org>"
 
 
-def test_nobody_gets_it_unless_somebody_is_named(
+def test_no_report_is_sent_without_recipients(
     wanted: None, clock: Callable[[datetime], None], settings: Settings
 ) -> None:
     settings.CHAT_REPORT_MAIL = []
@@ -80,7 +80,7 @@ def test_nobody_gets_it_unless_somebody_is_named(
     assert not Delivery.objects.exists()
 
 
-def test_its_figures_are_those_of_the_month(wanted: None) -> None:
+def test_the_report_has_the_figures_of_its_month(wanted: None) -> None:
     users = ledger_rows.make_users(14, ["Research"])
     for number, user in enumerate(users):
         call(OCTOBER, user=user, cost=str(Decimal(number) / 100))
@@ -97,7 +97,7 @@ def test_its_figures_are_those_of_the_month(wanted: None) -> None:
     assert "Research" in lines
 
 
-def test_it_says_which_budgets_were_used_up_and_what_readers_thought(wanted: None, user: User) -> None:
+def test_the_report_names_used_up_budgets_and_sums_up_ratings(wanted: None, user: User) -> None:
     call(OCTOBER)
     budget = Budget.objects.create(name="Ada", scope="user", user=user, tokens=10_000)
     for threshold in (80, 100):

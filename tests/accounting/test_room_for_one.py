@@ -121,7 +121,7 @@ LIMITS = [*BUDGETS, limit_requests, limit_live_answers, limit_tokens, limit_cost
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.__name__)
-def test_one_of_fifty_calls_is_admitted(
+def test_with_room_for_one_call_one_of_fifty_is_admitted(
     user: User, settings: Settings, limit: Callable[[Settings, User], None]
 ) -> None:
     settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}

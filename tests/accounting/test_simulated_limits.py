@@ -49,20 +49,20 @@ def say(*arguments: str) -> str:
     return out.getvalue().strip()
 
 
-def test_one_that_is_refused_takes_nothing(ledger: User) -> None:
+def test_a_call_that_would_have_been_refused_uses_nothing_of_the_limit(ledger: User) -> None:
     """Of 600, 600, 300 and 600 on one day with 1,000 the first and the third fit; the day after is another one."""
     assert say("--tokens-per-day", "1000") == (
         "1,000 tokens a day: 2 of 6 calls would have been refused, with 1,200 tokens and $1.00. Most often: ada 2."
     )
 
 
-def test_dollars_and_longer_windows(ledger: User) -> None:
+def test_limits_in_dollars_and_for_a_month_are_simulated(ledger: User) -> None:
     assert "3 of 6 calls" in say("--cost-per-month", "1.50")  # the last two of ada's, and grace's
     assert "None of 6 calls" in say("--cost-per-month", "100", "--tokens-per-month", "100000")
     assert "None of 0 calls" in say("--tokens-per-day", "1", "--model", "anthropic")
 
 
-def test_a_groups_pot_and_the_sites(ledger: User, user: User) -> None:
+def test_limits_of_a_group_and_of_the_site_are_simulated(ledger: User, user: User) -> None:
     group = Group.objects.create(name="Team")
     user.groups.add(group)
     ledger.groups.add(group)
@@ -70,7 +70,7 @@ def test_a_groups_pot_and_the_sites(ledger: User, user: User) -> None:
     assert "of 7 calls" in say("--site", "--tokens-per-day", "1000")
 
 
-def test_a_budget_is_tried_before_it_is_switched_on(ledger: User, user: User) -> None:
+def test_the_admin_simulates_a_budget_that_is_switched_off(ledger: User, user: User) -> None:
     Budget.objects.create(name="Ada", scope="user", user=user, tokens=1_000, period="day", is_active=False)
     client = Client()
     client.force_login(User.objects.create_superuser("root"))

@@ -35,7 +35,9 @@ async def kept(site: Site, answer: Json) -> tuple[tuple[int, int, bool], tuple[i
     return figures((await site.answer(answer["id"]))["usage"]), figures(of_conversation)
 
 
-async def test_the_title_is_none_of_it(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_the_usage_of_an_answer_does_not_include_its_title(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_TITLE_MODEL = "openai:small"
     provider.enqueue(Script(text="Yes.", usage=Usage(10, 3)), Script(text="A title", usage=Usage(500, 7)))
     answer = await site.ask("Why?")
@@ -45,7 +47,7 @@ async def test_the_title_is_none_of_it(site: Site, provider: ProviderServer, set
     assert await kept(site, answer) == ((10, 3, False), (10, 3, False))
 
 
-async def test_each_run_of_a_continued_answer_is_in_it(site: Site, provider: ProviderServer) -> None:
+async def test_the_usage_of_a_continued_answer_includes_every_run(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(
         Script(text="First half", finish_reason="length", usage=Usage(10, 3)),
         Script(text=" and second half", usage=Usage(25, 4), gate_after=1),
@@ -61,7 +63,9 @@ async def test_each_run_of_a_continued_answer_is_in_it(site: Site, provider: Pro
     assert await streamed(site, answer["id"]) == live
 
 
-async def test_each_step_of_a_tool_loop_is_in_it(site: Site, provider: ProviderServer) -> None:
+async def test_the_usage_of_an_answer_includes_every_step_of_its_tool_loop(
+    site: Site, provider: ProviderServer
+) -> None:
     get_runner().resources.toolbox = Toolbox(["chat.tools.calculator.calculate"])
     provider.enqueue(
         Script(text="", tool_calls=[Call("calculate", '{"expression": "1+1"}')], usage=Usage(10, 3), gate_after=0),

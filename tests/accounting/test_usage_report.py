@@ -66,14 +66,14 @@ def test_without_a_period_it_is_this_month(rows: None) -> None:
     assert {day[:7] for day in days} == {today.isoformat()[:7]}
 
 
-def test_both_ends_are_included(db: None) -> None:
+def test_the_first_and_last_day_of_a_period_are_included(db: None) -> None:
     moments = [rollups.find_midnight(date(2026, 1, day)) for day in (1, 2, 3, 4)]
     ledger_rows.write(iter([ProviderCall(model="x:y", started_at=at, outcome="complete") for at in moments]))
     printed, _ = run("--from", "2026-01-02", "--to", "2026-01-03", "--format", "csv")
     assert [line.split(",")[0] for line in printed.splitlines()] == ["day", "2026-01-02", "2026-01-03"]
 
 
-def test_a_model_that_nobody_priced_is_no_price(db: None) -> None:
+def test_a_model_without_a_price_is_reported_without_a_cost(db: None) -> None:
     ledger_rows.write(iter([ProviderCall(model="x:y", started_at=timezone.now(), outcome="complete")]))
     printed, _ = run("--by", "model")
     assert re.search(r"^x:y .*no price$", printed, re.MULTILINE)
@@ -91,7 +91,7 @@ def test_a_rebuild_repairs_the_sums_and_says_how_many_it_counted(rows: None) -> 
     assert run("--from", long_ago()) == (right, "")
 
 
-def test_it_says_from_when_on_rows_were_pruned(rows: None) -> None:
+def test_the_report_says_up_to_when_rows_were_pruned(rows: None) -> None:
     Pruning.objects.create(before=timezone.now().date() - timedelta(30))
     assert "were pruned; their sums are complete" in run("--from", long_ago())[0]
     assert "pruned" not in run("--from", timezone.now().date().isoformat())[0]

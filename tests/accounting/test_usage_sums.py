@@ -296,5 +296,5 @@ def test_a_percentile_is_that_of_the_sorted_times_but_for_the_bucket(share: floa
     assert abs(found - exact) <= 0.05 * exact + 0.5
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_without_calls_there_is_no_percentile() -> None:
     assert compute_percentile({}, 0.5) is None

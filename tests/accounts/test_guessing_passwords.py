@@ -69,7 +69,7 @@ async def test_each_further_guess_waits_twice_as_long(user: User) -> None:
     assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300], abs=2)
 
 
-async def test_the_pages_count_together(user: User) -> None:
+async def test_wrong_passwords_on_all_login_pages_count_together(user: User) -> None:
     await guess(3)
     assert await guess(3, path="/admin/login/") == [200, 200, 429]
 
@@ -102,7 +102,7 @@ async def test_a_name_is_the_same_in_other_letters(user: User) -> None:
     ]
 
 
-async def test_its_owner_gets_in_from_elsewhere(user: User) -> None:
+async def test_the_owner_of_a_guessed_account_logs_in_from_another_address(user: User) -> None:
     """Whoever guesses on purpose locks nobody out."""
     await guess(6)
     assert (await log_in(password=RIGHT, address=ELSEWHERE)).status_code == 302
@@ -198,13 +198,15 @@ async def test_of_many_at_once_only_the_free_ones_are_looked_at(user: User, monk
     assert len(looked_at) == 5
 
 
-async def test_it_can_be_switched_off(user: User, settings: Settings) -> None:
+async def test_the_brake_can_be_switched_off(user: User, settings: Settings) -> None:
     settings.CHAT_LOGIN_TRIES = 0
     assert await guess(12) == [200] * 12
     assert await LoginTally.objects.acount() == 0
 
 
-async def test_it_is_logged_and_counted_without_what_was_typed(user: User, caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_passwords_are_logged_and_counted_without_what_was_typed(
+    user: User, caplog: pytest.LogCaptureFixture
+) -> None:
     before = (await AsyncClient().get("/metrics")).content.decode()
     with caplog.at_level(logging.WARNING, "chat.accounts.logins"):
         await guess(6)

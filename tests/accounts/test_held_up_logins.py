@@ -14,7 +14,9 @@ from chatsite import passwords
 FORM = {"username": "ada", "password": "byron"}
 
 
-async def test_more_than_so_many_are_not_held_up(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_logins_beyond_the_most_that_may_wait_are_refused_at_once(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, over = asyncio.Event(), asyncio.Event()
     cancelled: list[Attempt] = []
 

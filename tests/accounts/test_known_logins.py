@@ -83,7 +83,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("ask", "end"), CASES)
-async def test_a_login_that_ended_asks_nothing_and_is_told_nothing(
+async def test_a_login_that_ended_can_neither_ask_nor_read(
     site: Site, provider: ProviderServer, ask: Callable[[Site, str, dict[str, str]], Any], end: Callable[[], None]
 ) -> None:
     """Its answer is still being written: a question may wait, may stop it, or may be refused, and none of them does."""
@@ -106,7 +106,7 @@ async def test_a_login_that_ended_asks_nothing_and_is_told_nothing(
 
 
 @pytest.mark.parametrize(("ask", "end"), CASES)
-async def test_nor_does_it_where_nothing_else_would_refuse_the_question(
+async def test_a_question_after_the_login_ended_is_refused_even_when_no_answer_is_live(
     site: Site, provider: ProviderServer, ask: Callable[[Site, str, dict[str, str]], Any], end: Callable[[], None]
 ) -> None:
     token = await sync_to_async(ApiToken.issue)(site.user, "program")
@@ -120,7 +120,9 @@ async def test_nor_does_it_where_nothing_else_would_refuse_the_question(
     assert await Message.objects.acount() == messages
 
 
-async def test_a_first_question_of_a_new_chat_is_not_kept_either(site: Site, provider: ProviderServer) -> None:
+async def test_a_first_question_of_a_new_chat_is_not_kept_after_the_login_ended(
+    site: Site, provider: ProviderServer
+) -> None:
     assert (await ask_on_page(site, "", {"content": "Hello"})).status_code == 200
     conversations = await Conversation.objects.acount()
     await sync_to_async(deactivate)()

@@ -37,13 +37,13 @@ async def test_a_restricted_model_is_neither_offered_nor_answered(
     assert not provider.requests
 
 
-async def test_a_member_of_the_group_may_use_it(site: Site, restricted: Group) -> None:
+async def test_a_member_of_the_group_may_use_a_restricted_model(site: Site, restricted: Group) -> None:
     await sync_to_async(site.user.groups.add)(restricted)
     assert "messages-test" in await offered(site)
     assert (await site.ask(model=FINE))["model"] == FINE
 
 
-async def test_a_retry_does_not_lead_around_it(site: Site, provider: ProviderServer) -> None:
+async def test_a_retry_does_not_reach_a_restricted_model(site: Site, provider: ProviderServer) -> None:
     answer = await site.ask(model=FINE)
     group = await Group.objects.acreate(name="Researchers")
     await (await ModelAccess.objects.acreate(model=FINE)).groups.aadd(group)

@@ -53,7 +53,7 @@ def test_a_login_ends_with_the_password_that_it_was_made_with(client: Client) ->
     assert client.get("/").status_code == 302
 
 
-def test_a_wrong_password_is_tried_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_checked_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each try is a third of a second of CPU time, for anybody who asks."""
     User.objects.create_user("ada", password="lovelace")
     tried = []

@@ -63,7 +63,7 @@ def answer(db: None) -> Message:
         "modelhealth",
     ],
 )
-def test_each_list_opens(admin: Client, answer: Message, model: str) -> None:
+def test_every_list_of_the_admin_opens(admin: Client, answer: Message, model: str) -> None:
     assert admin.get(f"/admin/chat/{model}/").status_code == 200
 
 
@@ -95,7 +95,7 @@ def test_a_conversation_shows_its_messages(admin: Client, answer: Message) -> No
     assert "Why blue?" in page
 
 
-def test_the_ledger_has_no_eraser(admin: Client, answer: Message) -> None:
+def test_the_ledger_cannot_be_deleted_in_the_admin(admin: Client, answer: Message) -> None:
     call = ProviderCall.objects.get()
     assert admin.post(f"/admin/chat/providercall/{call.pk}/delete/", {"post": "yes"}).status_code == 403
     assert ProviderCall.objects.exists()
@@ -128,7 +128,7 @@ def test_a_users_limit_is_chosen_by_typing(admin: Client) -> None:
     assert "admin-autocomplete" in admin.get("/admin/chat/limit/add/").content.decode()
 
 
-def test_a_meter_is_written_by_the_site_alone(admin: Client) -> None:
+def test_meters_cannot_be_changed_in_the_admin(admin: Client) -> None:
     Meter.objects.create(key="user/1/tokens/2026-11-28", begins=timezone.now(), until=timezone.now(), used=5)
     path = f"/admin/chat/meter/{quote('user/1/tokens/2026-11-28')}/change/"
     assert admin.get(path).status_code == 200

@@ -71,7 +71,7 @@ def test_failures_that_are_not_the_providers_are_no_errors(db: None, settings: S
 
 
 @pytest.mark.parametrize(("outcome", "code", "state"), [("complete", "", "well"), ("interrupted", "timeout", "down")])
-def test_a_model_is_well_or_down(db: None, settings: Settings, outcome: str, code: str, state: str) -> None:
+def test_a_model_is_shown_as_well_or_down(db: None, settings: Settings, outcome: str, code: str, state: str) -> None:
     settings.CHAT_MODELS = [MODEL]
     assert of(MODEL).state == "unknown"
     call(outcome, code, ago=1)

@@ -24,7 +24,7 @@ def test_a_selection_is_kept_and_found_again(desk: Client) -> None:
     assert 'href="/admin/usage/?period=30&amp;model=demo%3Atour">Demo</a>' in html
 
 
-def test_the_same_name_is_kept_once(desk: Client) -> None:
+def test_a_selection_saved_under_the_same_name_replaces_the_first(desk: Client) -> None:
     for period in ("7", "30"):
         desk.post(KEEP, {"name": "Mine", "query": f"period={period}"})
     assert list(SavedSelection.objects.values_list("query", flat=True)) == ["period=30"]
@@ -38,7 +38,7 @@ def test_a_name_that_cannot_be_kept_leaves_the_selection_as_it_was(desk: Client,
     assert not SavedSelection.objects.exists()
 
 
-def test_nobody_sees_or_forgets_those_of_another(desk: Client) -> None:
+def test_nobody_sees_or_deletes_the_selections_of_another(desk: Client) -> None:
     other = User.objects.create_superuser("other")
     kept = SavedSelection.objects.create(owner=other, name="Secret plan", query="period=7")
     assert "Secret plan" not in desk.get("/admin/usage/").content.decode()
@@ -46,7 +46,7 @@ def test_nobody_sees_or_forgets_those_of_another(desk: Client) -> None:
     assert SavedSelection.objects.filter(pk=kept.pk).exists()
 
 
-def test_a_selection_is_forgotten(desk: Client) -> None:
+def test_a_saved_selection_can_be_deleted(desk: Client) -> None:
     desk.post(KEEP, {"name": "Mine", "query": ""})
     kept = SavedSelection.objects.get()
     assert desk.post(f"{KEEP}{kept.pk}/forget/").status_code == 302

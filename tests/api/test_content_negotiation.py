@@ -57,7 +57,7 @@ KINDS = (JSON, NDJSON, SSE)
         (",,, application/x-ndjson ,", NDJSON),
     ],
 )
-def test_the_media_type_that_a_client_likes_best(accept: str | None, chosen: str | None) -> None:
+def test_the_media_type_that_a_client_prefers_is_chosen(accept: str | None, chosen: str | None) -> None:
     assert choose_media_type(accept, KINDS) == chosen
 
 
@@ -74,7 +74,7 @@ def test_the_media_type_that_a_client_likes_best(accept: str | None, chosen: str
         ("respond-async; foo=bar", {"respond-async": ""}),
     ],
 )
-def test_preferences_by_name(prefer: str, preferences: dict[str, str]) -> None:
+def test_preferences_are_read_by_name(prefer: str, preferences: dict[str, str]) -> None:
     assert read_preferences(prefer) == preferences
 
 
@@ -85,12 +85,12 @@ def test_preferences_by_name(prefer: str, preferences: dict[str, str]) -> None:
         *(("br, deflate", False), ("identity", False), ("x-gzip", True), ("gzipped", False)),
     ],
 )
-def test_gzip_is_taken_by_its_weight(accept_encoding: str, takes: bool) -> None:
+def test_gzip_is_accepted_by_its_quality_value(accept_encoding: str, takes: bool) -> None:
     assert accepts_gzip(accept_encoding) is takes
 
 
 @pytest.mark.parametrize("header", ['"', '"a', 'a"b', '\\"', ",", '"a\\', "a,,b" * 2000, '"' * 4001, "a;" * 4000])
-def test_any_header_is_read(header: str) -> None:
+def test_any_header_is_read_without_an_error(header: str) -> None:
     """In time too: none of the patterns goes back over what it has read."""
     split_list(header)
     read_preferences(header)
@@ -106,7 +106,7 @@ def test_any_header_is_read(header: str) -> None:
         ("*/*", JSON),
     ],
 )
-async def test_an_answer_comes_in_the_form_that_its_client_likes(
+async def test_an_answer_comes_in_the_form_that_its_client_prefers(
     site: Site, provider: ProviderServer, accept: str, media_type: str
 ) -> None:
     path = f"/api/conversations/{await site.conversation()}/messages/"
@@ -145,7 +145,7 @@ async def test_events_come_as_streams_only(site: Site, provider: ProviderServer,
 @pytest.mark.parametrize(
     ("prefer", "status"), [("RESPOND-ASYNC; x=y", 202), ("wait=5, respond-async", 202), ("x", 200)]
 )
-async def test_a_preference_that_was_kept_is_told(
+async def test_a_preference_that_was_followed_is_named_in_the_response(
     site: Site, provider: ProviderServer, prefer: str, status: int
 ) -> None:
     path = f"/api/conversations/{await site.conversation()}/messages/"
@@ -158,7 +158,7 @@ async def test_a_preference_that_was_kept_is_told(
         await site.events(said["answer"])
 
 
-async def test_a_form_without_a_field_is_no_body(site: Site) -> None:
+async def test_a_form_without_fields_counts_as_an_empty_body(site: Site) -> None:
     path = "/api/conversations/"
     assert (await site.client.post(path)).status_code == 201
     assert (await site.client.post(path, {"title": "A form"})).status_code == 415

@@ -46,6 +46,6 @@ def test_every_refusal_is_in_the_table_with_its_status() -> None:
         assert kind.code == "refused" or kind.code in TABLE, kind
 
 
-def test_the_table_has_nothing_else() -> None:
+def test_the_table_has_no_code_that_the_site_does_not_use() -> None:
     known = codes_in_source() | set(CODES) | {kind.code for kind in list_refusals()}
     assert TABLE.keys() <= known

@@ -21,7 +21,7 @@ def names_of(response: Any) -> set[str]:
     return {name.lower() for name in response.headers if name.lower().startswith("access-control-")}
 
 
-async def test_no_other_origin_by_default(site: Site) -> None:
+async def test_by_default_no_other_origin_may_read(site: Site) -> None:
     for method, headers in (("GET", {}), ("OPTIONS", PREFLIGHT)):
         response = await call(site, method, **{"origin": APP, **headers})
         assert names_of(response) == set()
@@ -39,7 +39,7 @@ async def test_no_other_origin_by_default(site: Site) -> None:
         ([APP], "", None),
     ],
 )
-async def test_an_origin_that_is_allowed_reads(
+async def test_an_allowed_origin_may_read_the_api(
     site: Site, settings: Settings, origins: list[str], origin: str, allowed: str | None
 ) -> None:
     settings.CHAT_API_ORIGINS = origins
@@ -58,7 +58,7 @@ async def test_an_origin_that_is_allowed_reads(
         assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
 
 
-async def test_a_refusal_can_be_read_too_and_no_page_is_opened(site: Site, settings: Settings) -> None:
+async def test_an_allowed_origin_may_read_refusals_and_no_pages(site: Site, settings: Settings) -> None:
     settings.CHAT_API_ORIGINS = [APP]
     refusal = await call(site, "TRACE", origin=APP)
     assert (refusal.status_code, refusal.headers["Access-Control-Allow-Origin"]) == (405, APP)

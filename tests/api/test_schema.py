@@ -47,7 +47,7 @@ async def test_every_route_is_described_with_its_methods(described: Json) -> Non
         assert {method.upper() for method in described["paths"][path]} == {*view.operations} - {"HEAD"}
 
 
-async def test_the_description_is_whole(described: Json) -> None:
+async def test_the_schema_has_everything_that_it_refers_to(described: Json) -> None:
     """What it refers to is there, each schema is one, each operation has its own id, each path its parameters."""
     assert described["openapi"] == "3.1.0"
     components = described["components"]["schemas"]

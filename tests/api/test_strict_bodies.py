@@ -55,7 +55,7 @@ async def send(site: Site, path: str, body: str | bytes) -> Any:
     return await site.client.generic("POST", path, raw, content_type="application/json")
 
 
-async def test_a_question_that_is_none_is_refused(site: Site, provider: ProviderServer) -> None:
+async def test_an_invalid_question_is_refused_with_the_field(site: Site, provider: ProviderServer) -> None:
     path = f"/api/conversations/{await site.conversation()}/messages/"
     for body, field, reason in QUESTIONS:
         response = await send(site, path, body)
@@ -112,14 +112,14 @@ async def test_a_pointer_keeps_to_the_grammar_whatever_the_name(site: Site, body
 
 
 @pytest.mark.parametrize("route", ["stop", "retry", "rating"])
-async def test_no_body_is_an_empty_one(site: Site, provider: ProviderServer, route: str) -> None:
+async def test_a_missing_body_counts_as_an_empty_one(site: Site, provider: ProviderServer, route: str) -> None:
     answer = (await site.ask())["id"]
     response = await send(site, f"/api/answers/{answer}/{route}/", b"")
     assert response.status_code == {"stop": 200, "retry": 202, "rating": 400}[route]
 
 
 @pytest.mark.parametrize("body", ["\ufeff{}", " {}\n", '{"turn": "2E7D1A40-6D6F-4B5E-9E0A-5B9D3F0C8A11"}'])
-async def test_the_same_in_another_dress_is_taken(site: Site, body: str) -> None:
+async def test_json_in_other_notations_is_accepted(site: Site, body: str) -> None:
     assert (await send(site, "/api/conversations/", body)).status_code == 201
 
 

@@ -93,7 +93,7 @@ async def test_text_that_an_answer_began_with_beyond_the_database_is_found(direc
     assert await seize(directory, 4) == [Token(", and not yet")]
 
 
-async def test_it_is_written_before_it_is_shown(owner: Owner, directory: Path) -> None:
+async def test_the_journal_is_written_before_text_is_shown(owner: Owner, directory: Path) -> None:
     async with owner.broker.follow(ANSWER, 0) as following:
         for number in range(20):
             await owner.say(Token(f"{number} "))
@@ -133,11 +133,11 @@ async def test_a_line_that_is_missing_leaves_it_unknown(owner: Owner, directory:
     assert await seize(directory) is None
 
 
-async def test_of_an_answer_without_a_file_nothing_was_shown(owner: Owner, directory: Path) -> None:
+async def test_an_answer_without_a_journal_file_showed_nothing(owner: Owner, directory: Path) -> None:
     assert await MemoryBroker(Journal(directory)).seize(OTHER, 2, 5) == ()
 
 
-async def test_without_a_journal_it_is_not_known() -> None:
+async def test_without_a_journal_what_was_shown_is_unknown() -> None:
     assert await MemoryBroker().seize(ANSWER, 2, 5) is None
 
 
@@ -164,14 +164,14 @@ async def test_writes_of_a_late_owner_reach_no_file(owner: Owner, directory: Pat
     assert await seize(directory, 4) == [Token("two")]
 
 
-async def test_a_process_finds_its_own_after_a_pause(owner: Owner, directory: Path) -> None:
+async def test_a_process_that_was_paused_finds_its_own_journal(owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
     assert await owner.broker.seize(ANSWER, 2, 0) == [Token("One ")]
     await owner.say(Token("late"))
     assert await seize(directory) == [Token("One ")]
 
 
-async def test_of_two_owners_files_the_last_one_counts(owner: Owner, directory: Path) -> None:
+async def test_the_file_of_the_later_of_two_owners_counts(owner: Owner, directory: Path) -> None:
     """The taker died before it could forget what it had seized."""
     await owner.say(Token("One "))
     await seize(directory)
@@ -241,7 +241,7 @@ async def test_a_directory_that_cannot_be_written_costs_an_answer_nothing(
     assert len(caplog.messages) == 1
 
 
-async def test_it_takes_no_descriptor_from_the_process(directory: Path) -> None:
+async def test_the_journal_holds_no_file_open(directory: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     owners = [Owner(directory) for _ in range(50)]
     await asyncio.gather(

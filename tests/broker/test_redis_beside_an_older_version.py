@@ -87,7 +87,7 @@ async def wait_for_text(older: OlderProcess, text: str) -> None:
     await wait_until(is_there)
 
 
-async def test_its_log_is_followed(broker: RedisBroker, older: OlderProcess) -> None:
+async def test_the_log_of_an_older_version_is_followed(broker: RedisBroker, older: OlderProcess) -> None:
     await older.open()
     await older.write(4, Token("One "))
     async with broker.follow(ANSWER, 0) as following:
@@ -100,14 +100,14 @@ async def test_its_log_is_followed(broker: RedisBroker, older: OlderProcess) -> 
     assert events in ([Token("One two"), USAGE, DONE], [Token("One "), Token("two"), USAGE, DONE])
 
 
-async def test_its_log_is_seized_and_it_writes_no_more(broker: RedisBroker, older: OlderProcess) -> None:
+async def test_an_older_version_whose_log_was_seized_writes_no_more(broker: RedisBroker, older: OlderProcess) -> None:
     await older.open()
     await older.write(4, Token("One "))
     assert await broker.seize(ANSWER, 2, 0) == [Token("One ")]
     assert not await older.write(7, Token("two"))
 
 
-async def test_its_log_is_opened_anew(broker: RedisBroker, older: OlderProcess) -> None:
+async def test_the_log_of_an_older_version_is_reopened_by_a_new_owner(broker: RedisBroker, older: OlderProcess) -> None:
     await older.open()
     await older.write(4, Token("One "))
     transcript = Transcript.restore("One ", "", [("token", 4)])
@@ -116,7 +116,7 @@ async def test_its_log_is_opened_anew(broker: RedisBroker, older: OlderProcess) 
     await wait_for_text(older, "two")
 
 
-async def test_it_follows_a_log(broker: RedisBroker, older: OlderProcess) -> None:
+async def test_an_older_version_follows_a_log_of_this_one(broker: RedisBroker, older: OlderProcess) -> None:
     transcript = Transcript()
     await broker.open(ANSWER, 1, transcript)
     await write(broker, 1, transcript, "One ")
@@ -125,7 +125,7 @@ async def test_it_follows_a_log(broker: RedisBroker, older: OlderProcess) -> Non
     assert await older.read() == [Token("One "), USAGE, DONE]
 
 
-async def test_it_seizes_a_log_and_what_is_written_late_reaches_nobody(
+async def test_an_older_version_seizes_a_log_and_late_writes_reach_nobody(
     broker: RedisBroker, older: OlderProcess
 ) -> None:
     transcript = Transcript()
@@ -138,7 +138,9 @@ async def test_it_seizes_a_log_and_what_is_written_late_reaches_nobody(
     assert await older.read() == []
 
 
-async def test_it_goes_on_with_an_answer_and_is_gone_on_with(broker: RedisBroker, older: OlderProcess) -> None:
+async def test_an_answer_goes_on_in_an_older_version_and_then_in_this_one(
+    broker: RedisBroker, older: OlderProcess
+) -> None:
     """From a new process to an old one, and back to a new one."""
     await broker.open(ANSWER, 1, Transcript())
     await broker.close(ANSWER, 1, USAGE, DONE)

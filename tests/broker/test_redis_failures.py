@@ -149,7 +149,9 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-async def test_the_cause_is_named_once(redis: SecuredRedis, cause: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_names_the_cause_of_a_failure_once(
+    redis: SecuredRedis, cause: str, caplog: pytest.LogCaptureFixture
+) -> None:
     form, reason = CAUSES[cause]
     async with Impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n") as http, Impostor() as silent:
         url = form.format(

@@ -30,13 +30,13 @@ def test_each_alert_of_the_page_is_a_rule_with_the_same_expression_and_time() ->
     assert len(explained) >= 11
 
 
-def test_they_ask_for_what_there_is() -> None:
+def test_alert_rules_use_only_metrics_and_codes_that_exist() -> None:
     expressions = " ".join(rule["expr"] for rule in rules())
     assert named(expressions) <= list_exported_samples()
     assert set(re.findall(r'code!?="(\w+)"', expressions)) <= set(CODES)
 
 
-def test_each_says_what_it_means_and_how_urgent_it_is() -> None:
+def test_each_alert_rule_has_a_description_and_a_severity() -> None:
     for rule in rules():
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert re.fullmatch("Chatsite[A-Za-z]+", rule["alert"])

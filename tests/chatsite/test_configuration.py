@@ -360,7 +360,9 @@ def test_valid_values_are_taken(read_settings: SettingsReader) -> None:
         ("REDIS_URL", "redis://h:6379/abc", "must end with the number of a database"),
     ],
 )
-def test_the_line_says_what_is_right(read_settings: SettingsReader, name: str, value: str, words: str) -> None:
+def test_the_error_line_says_what_a_valid_value_is(
+    read_settings: SettingsReader, name: str, value: str, words: str
+) -> None:
     ended = read_settings({name: value})
     assert words in ended.lines[0]
 
@@ -413,7 +415,7 @@ def test_a_variable_that_looks_like_a_setting_is_warned_of_with_the_near_name(
     assert ended.lines == [f"Configuration warning: {name} is no setting of this site; did you mean {meant}?"]
 
 
-def test_one_that_begins_as_ours_and_is_like_none_is_warned_of_too(read_settings: SettingsReader) -> None:
+def test_an_unknown_variable_with_the_sites_prefix_is_warned_of_too(read_settings: SettingsReader) -> None:
     ended = read_settings({"CHAT_XYZZY_QQQ": "1"})
     assert ended.lines == [
         "Configuration warning: CHAT_XYZZY_QQQ is no setting of this site; docs/configuration.md has all settings"

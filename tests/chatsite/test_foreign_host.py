@@ -29,7 +29,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_it_is_refused_with_one_line(server: tuple[Server, str], host: str) -> None:
+def test_a_request_for_a_foreign_host_is_refused_with_one_log_line(server: tuple[Server, str], host: str) -> None:
     site, token = server
     with httpx2.Client(base_url=site.url, timeout=30) as client:
         for path in (*PAGES, *PROGRAMS):

@@ -115,5 +115,5 @@ def test_functions_are_verb_phrases() -> None:
 
 
 @pytest.mark.parametrize("name", ["asked", "later", "path_of", "_told", "further", "exchanger", "machine_text"])
-def test_a_riddle_is_none(name: str) -> None:
+def test_names_that_are_not_verb_phrases_are_found(name: str) -> None:
     assert not is_named_well(name, "")

@@ -79,7 +79,7 @@ def test_collected_files_stand_where_their_addresses_lead(tmp_path: Path, monkey
         ("admin/a.js", "// a licence", "// a licence"),
     ],
 )
-def test_comments_stay_at_home_and_lines_keep_their_numbers(name: str, content: str, sent: str) -> None:
+def test_comments_are_removed_and_lines_keep_their_numbers(name: str, content: str, sent: str) -> None:
     assert shorten(name, content.encode()).decode() == sent
 
 

@@ -221,7 +221,7 @@ async def test_another_models_thoughts_and_calls_are_left_out_or_taken(
 
 
 @MODELS
-async def test_over_twenty_turns_nine_tenths_are_read_from_the_cache_and_the_figures_are_the_invoice(
+async def test_twenty_turns_are_mostly_read_from_the_cache_and_the_figures_equal_the_invoice(
     claude: AnthropicProvider, server: ProviderServer, model: str
 ) -> None:
     turns = [Turn("system", "Be brief. " * 2_000)]

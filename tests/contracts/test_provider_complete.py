@@ -57,31 +57,31 @@ async def test_the_demos_whole_answer_is_in_one_piece(provider: Provider) -> Non
 
 
 @pytest.mark.parametrize("escape", [False, True])
-async def test_its_text_is_exact(provider: Provider, server: ProviderServer, escape: bool) -> None:
+async def test_a_whole_answer_keeps_its_text_exactly(provider: Provider, server: ProviderServer, escape: bool) -> None:
     server.script = Script(text=NASTY, reasoning=NASTY, escape=escape)
     heard = await complete(provider)
     assert (heard.text, heard.reasoning) == (NASTY, NASTY)
 
 
-async def test_what_no_database_can_store_is_replaced(provider: Provider, server: ProviderServer) -> None:
+async def test_characters_that_no_database_can_store_are_replaced(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="a\x00b\ud800c")
     assert (await complete(provider)).text == "a\ufffdb\ufffdc"
 
 
-async def test_its_usage_has_every_figure(provider: Provider, server: ProviderServer) -> None:
+async def test_the_usage_of_a_whole_answer_has_every_figure(provider: Provider, server: ProviderServer) -> None:
     usage = Usage(input_tokens=1200, output_tokens=340, cached_tokens=1000, reasoning_tokens=128)
     server.script = Script(usage=usage)
     assert (await complete(provider)).usage == usage
 
 
-async def test_without_usage_there_is_none(provider: Provider, server: ProviderServer) -> None:
+async def test_an_answer_without_a_usage_report_has_no_usage(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text=TEXT, no_usage=True)
     heard = await complete(provider)
     assert (heard.text, heard.usage) == (TEXT, None)
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "tool_calls"])
-async def test_its_finish_reason_is_the_providers(
+async def test_the_finish_reason_is_the_providers(
     name: str, provider: Provider, server: ProviderServer, reason: FinishReason
 ) -> None:
     is_of_calls = name == "responses" and reason == "tool_calls"  # its calls alone say that it waits for tools
@@ -200,7 +200,7 @@ async def test_no_failure_tells_the_key(provider: Provider, server: ProviderServ
 @pytest.mark.parametrize(
     "script", [Script(delay_headers=60), Script(gate_after=0)], ids=["before the headers", "while it is made"]
 )
-async def test_cancelling_it_closes_the_upstream_connection(
+async def test_cancelling_a_whole_answer_closes_the_upstream_connection(
     provider: Provider, server: ProviderServer, script: Script
 ) -> None:
     server.script = script

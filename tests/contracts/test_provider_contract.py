@@ -141,7 +141,7 @@ async def test_usage_is_told_and_the_last_one_is_the_total(provider: Provider, s
     assert len(after_finish) <= 1
 
 
-async def test_without_usage_there_is_none(provider: Provider, server: ProviderServer) -> None:
+async def test_an_answer_without_a_usage_report_has_no_usage(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text=TEXT, no_usage=True)
     heard = await hear(provider)
     assert (heard.text, heard.usage, heard.finishes) == (TEXT, None, ["stop"])
@@ -197,7 +197,7 @@ async def test_text_is_exact_however_it_is_sent(
     assert (heard.text, heard.reasoning, heard.finishes) == (NASTY, NASTY, ["stop"])
 
 
-async def test_what_no_database_can_store_is_replaced(provider: Provider, server: ProviderServer) -> None:
+async def test_characters_that_no_database_can_store_are_replaced(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(chunks=("a\x00b", "\ud800c", "d\udfff", "e\ud83d"))
     assert (await hear(provider)).text == "a\ufffdb\ufffdcd\ufffde\ufffd"
 

@@ -93,7 +93,9 @@ async def test_an_unknown_word_is_no_good_end_and_the_text_is_kept(
 
 
 @pytest.mark.parametrize("reason", [None, "", "null", "none", "FINISH_REASON_UNSPECIFIED"])
-async def test_no_word_is_no_end(name: str, provider: Provider, server: ProviderServer, reason: Any) -> None:
+async def test_an_answer_without_a_finish_reason_is_not_complete(
+    name: str, provider: Provider, server: ProviderServer, reason: Any
+) -> None:
     server.script = Script(raw=write_stream(name, "Hi.", reason))
     heard = await hear(provider)
     assert (failed(heard).code, heard.text) == ("upstream_error", "Hi.")

@@ -130,7 +130,9 @@ def conversations(draw: st.DrawFn) -> PortableConversation:
 @pytest.mark.django_db
 @given(conversations())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_taken_away_brought_and_taken_away_is_equal(transactional_db: None, portable: PortableConversation) -> None:
+def test_a_conversation_exported_imported_and_exported_again_is_equal(
+    transactional_db: None, portable: PortableConversation
+) -> None:
     bob, _ = User.objects.get_or_create(username="bob")
     eve, _ = User.objects.get_or_create(username="eve")
     first = json.loads(json.dumps(write_document(portable)))
@@ -229,6 +231,6 @@ def test_what_goes_to_providers_later_is_what_they_take() -> None:
     assert (found.effort, found.left_out) == ("", {"effort that this site does not know": 1})
 
 
-def test_a_time_to_come_is_now() -> None:
+def test_a_date_in_the_future_becomes_now() -> None:
     later = (datetime.now(UTC) + timedelta(days=400)).isoformat()
     assert read_document({**make_document(), "updated_at": later}).updated_at <= datetime.now(UTC)

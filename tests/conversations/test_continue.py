@@ -23,7 +23,7 @@ async def continued(site: Site, answer: str) -> Json:
     return await site.answer(answer)
 
 
-async def test_the_rest_is_in_the_same_message(site: Site, provider: ProviderServer, model: str) -> None:
+async def test_a_continued_answer_stays_one_message(site: Site, provider: ProviderServer, model: str) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask("Count", model=model)
     assert (failed["status"], failed["text"]) == ("interrupted", "One two ")
@@ -32,7 +32,7 @@ async def test_the_rest_is_in_the_same_message(site: Site, provider: ProviderSer
     assert await Message.objects.filter(parent=failed["parent"]).acount() == 1
 
 
-async def test_both_calls_are_on_the_ledger(site: Site, provider: ProviderServer) -> None:
+async def test_both_calls_of_a_continued_answer_are_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask()
     await continued(site, failed["id"])

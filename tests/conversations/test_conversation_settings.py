@@ -64,7 +64,7 @@ async def test_a_bad_value_is_refused_and_stands_in_its_field(site: Site, field:
     assert (await Conversation.objects.aget(pk=conversation)).title == ""
 
 
-async def test_deleting_is_real_and_the_ledger_stays(site: Site) -> None:
+async def test_deleting_removes_the_messages_and_keeps_the_ledger(site: Site) -> None:
     answer = await site.ask()
     response = await site.client.post(f"/c/{answer['conversation']}/delete/")
     assert response.status_code == 302

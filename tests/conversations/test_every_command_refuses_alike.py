@@ -16,7 +16,7 @@ from tests.support.services import find_free_port
 # A file that the site cannot use
 
 
-def test_without_a_key_and_a_place_to_keep_one_the_start_says_so(tmp_path: Path) -> None:
+def test_without_a_key_and_a_writable_checkout_the_start_names_secret_key(tmp_path: Path) -> None:
     """The checkout of a service belongs to somebody else. Root may write everywhere, so a file stands in its way."""
     copy = checkout(tmp_path)
     (copy / ".secret_key").mkdir()
@@ -34,7 +34,7 @@ def test_an_empty_file_for_the_key_is_no_key(tmp_path: Path) -> None:
     assert "it holds no key" in ended.stderr
 
 
-def test_without_a_database_url_and_a_place_for_the_default_the_start_says_so(tmp_path: Path) -> None:
+def test_without_a_database_url_and_a_writable_checkout_the_start_names_database_url(tmp_path: Path) -> None:
     copy = checkout(tmp_path)
     (copy / "db.sqlite3").mkdir()
     ended = manage(copy, "check", SECRET_KEY="key")
@@ -112,7 +112,7 @@ def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_command_warns(tmp_path: Path) -> None:
+def test_every_command_warns_of_misspelt_settings(tmp_path: Path) -> None:
     ended = run("check", CHAT_MODLES="x", DATABASE_URL=f"sqlite:///{tmp_path}/site.sqlite3")
     assert ended.returncode == 0
     assert ended.stderr.splitlines()[0].endswith("did you mean CHAT_MODELS?")

@@ -103,7 +103,7 @@ def test_an_answer_that_called_tools_is_one_message() -> None:
 
 
 @pytest.mark.parametrize("turns", range(1, 6))
-def test_halving_ends(turns: int) -> None:
+def test_halving_a_prompt_ends_at_the_last_question(turns: int) -> None:
     prompt = Prompt("m", make_conversation(turns))
     for _ in range(10):
         shorter, omitted = halve_prompt(prompt)
@@ -146,7 +146,7 @@ def test_at_a_full_window_the_next_turns_begin_with_the_same_message() -> None:
     assert 2 <= len(set(first)) <= 4
 
 
-async def test_all_is_told_in_its_order_where_the_window_is_not_known(site: Site, provider: ProviderServer) -> None:
+async def test_every_message_is_sent_in_order_where_the_window_is_unknown(site: Site, provider: ProviderServer) -> None:
     turns = READ_AT_ONCE + 1
     conversation = await sync_to_async(fill_conversation)(site, turns)
     await site.ask("And now?", conversation)

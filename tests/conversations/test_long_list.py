@@ -48,7 +48,7 @@ def render(shown: ShownList) -> str:
     return render_to_string("chat/_conversations.html", {"conversations": shown})
 
 
-def test_it_takes_two_statements_and_no_more_time(user: User) -> None:
+def test_a_list_of_5000_conversations_takes_two_statements_and_no_more_time_than_a_short_one(user: User) -> None:
     statements = []
     for count in (5, 5000):
         Conversation.objects.all().delete() if count == 5000 else None

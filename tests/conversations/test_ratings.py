@@ -64,7 +64,7 @@ async def test_fields_that_are_left_out_stay_as_they_were(site: Site, answer: st
     assert (withdrawn["comment"], withdrawn["consent"]) == ("", False)
 
 
-async def test_ten_at_once_are_one_rating(site: Site, answer: str) -> None:
+async def test_ten_simultaneous_ratings_leave_one(site: Site, answer: str) -> None:
     responses = await asyncio.gather(*(rate(site, answer, value=("up", "down")[n % 2]) for n in range(10)))
     assert {response.status_code for response in responses} == {200}
     assert await Rating.objects.acount() == 1

@@ -115,7 +115,7 @@ def test_text_that_is_no_object_gives_no_wrong_field(text: str) -> None:
     assert fed(*text) in ([], [("/a", 1)])
 
 
-def test_depth_is_bounded() -> None:
+def test_the_depth_of_nested_json_is_bounded() -> None:
     assert fed('{"a":' * 5000 + "1" + "}" * 5000) == []
     assert fed('{"a":[' + "[" * 100 + "1" + "]" * 100 + "]}") == []
     assert fed('{"a":[' + "[" * 5000 + "1" + "]" * 5000 + "]}") == []

@@ -68,7 +68,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("place", [place(name) for name in choose_length([MANY], [ALONE, MANY])], ids=str)
-async def test_none_is_billed_twice_and_none_is_skipped(
+async def test_a_killed_bulk_retry_bills_no_answer_twice_and_skips_none(
     place: Place, cluster: Cluster, provider: ProviderServer, chance: random.Random
 ) -> None:
     mark, victim = uuid4().hex[:8], chance.choice(cluster.servers)

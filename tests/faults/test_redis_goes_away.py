@@ -62,7 +62,7 @@ async def ask_for(load: Load, seconds: float) -> list[tuple[Asked, asyncio.Task[
 
 
 @pytest.mark.parametrize("place", places(MANY, redis=(True,)), ids=str)
-async def test_it_is_used_again_when_it_is_back(place: Place, load: Load, redis: Redis) -> None:
+async def test_redis_is_used_again_when_it_is_back(place: Place, load: Load, redis: Redis) -> None:
     """A Redis that has forgotten everything holds the live answers again, without a restart of any server."""
     await asyncio.to_thread(redis.restart)
     with closing(client.Redis(port=redis.port)) as connection:

@@ -39,7 +39,9 @@ def reader_that_does_not_read(server: Server, token: str, answer: str) -> Iterat
 
 
 @pytest.mark.parametrize("place", places("daphne-sqlite-1", "uvicorn-sqlite-1", sizes=(1,)), ids=str)
-async def test_twenty_of_them_take_no_more_than_20_megabytes(place: Place, load: Load, cluster: Cluster) -> None:
+async def test_twenty_readers_that_do_not_read_take_no_more_than_20_megabytes(
+    place: Place, load: Load, cluster: Cluster
+) -> None:
     """The same answer four times: the first two are the measure, the others have twenty readers who do not read. Of
     those the greater and of these the lesser counts: a sweep may index an earlier answer beside any of them.
     """

@@ -75,7 +75,7 @@ def says_afterwards(provider: ProviderServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("says_afterwards")
 @pytest.mark.parametrize("place", PLACES, ids=str)
-async def test_each_effect_is_there_once(load: Load, cluster: Cluster, counts: Path) -> None:
+async def test_tools_of_a_killed_server_have_their_effect_once(load: Load, cluster: Cluster, counts: Path) -> None:
     for _ in range(ROUNDS):
         await kill_one(load, cluster, counts)
     assert not load.failures

@@ -40,14 +40,14 @@ async def test_an_answer_that_nobody_watches_is_cut_off(
     assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "abandoned", "One ")
 
 
-async def test_a_reader_keeps_it_alive(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_a_reader_keeps_an_answer_alive(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_ABANDON_AFTER = 0.3
     provider.script = Script(text="a b c d e f g h ", chunk_size=2, delay_between=0.15)
     events = await site.events(await site.begin())
     assert events[-1].event["type"] == "done"
 
 
-async def test_a_reader_in_another_process_keeps_it_alive(
+async def test_a_reader_in_another_process_keeps_an_answer_alive(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_ABANDON_AFTER = 0.5
@@ -62,7 +62,9 @@ async def test_a_reader_in_another_process_keeps_it_alive(
     assert (await site.answer(answer))["status"] == "complete"
 
 
-async def test_zero_means_never(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_with_a_limit_of_zero_no_answer_is_abandoned(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_ABANDON_AFTER = 0
     provider.script = Script(text="a b c d ", chunk_size=2, delay_between=0.15)
     answer = await site.begin()

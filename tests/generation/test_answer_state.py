@@ -23,7 +23,7 @@ def live_answer() -> LiveAnswer:
 
 
 @pytest.mark.parametrize("state", [state for state in AnswerState if state != AnswerState.ENDED])
-def test_every_state_but_the_last_leads_to_the_end(state: AnswerState) -> None:
+def test_every_state_leads_to_the_ended_state(state: AnswerState) -> None:
     reached = {state}
     for _ in AnswerState:
         reached |= {after for before in reached for after in TRANSITIONS[before]}
@@ -33,7 +33,7 @@ def test_every_state_but_the_last_leads_to_the_end(state: AnswerState) -> None:
 
 @pytest.mark.parametrize("before", list(AnswerState))
 @pytest.mark.parametrize("after", list(AnswerState))
-async def test_a_way_that_is_not_written_down_is_refused(before: AnswerState, after: AnswerState) -> None:
+async def test_a_transition_that_is_not_in_the_table_is_refused(before: AnswerState, after: AnswerState) -> None:
     live = live_answer()
     live.state = before
     if after in TRANSITIONS[before]:

@@ -95,7 +95,7 @@ def bodies(provider: ProviderServer) -> list[Json]:
 
 
 @pytest.mark.parametrize("refusal", [NO_JINJA, NO_TOOLS], ids=["llama.cpp's 500", "Ollama's 400"])
-async def test_without_tools_once_they_are_refused_and_everybody_is_told(
+async def test_a_model_that_refuses_tools_is_asked_without_them_and_readers_are_told(
     site: Site, admin: Site, provider: ProviderServer, tools: None, refusal: Refuses, model: str
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[refusal])
@@ -180,7 +180,7 @@ async def test_a_server_that_falters_once_and_mentions_tools_loses_none(
     assert not await Refusal.objects.aexists()
 
 
-async def test_what_was_not_answered_either_is_not_remembered(
+async def test_a_refusal_whose_second_try_fails_too_is_not_remembered(
     site: Site, provider: ProviderServer, tools: None
 ) -> None:
     provider.enqueue(Script(status=400, error_message="tools are not supported"), Script(status=401))
@@ -189,7 +189,7 @@ async def test_what_was_not_answered_either_is_not_remembered(
     assert not await Refusal.objects.aexists()
 
 
-async def test_several_refusals_in_a_row_are_several_ways_to_ask(
+async def test_each_of_several_refusals_in_a_row_changes_how_the_model_is_asked(
     site: Site, provider: ProviderServer, tools: None
 ) -> None:
     refusals = [NO_STREAM_OPTIONS, NO_TOOLS, NO_TEMPERATURE, NO_SYSTEM, TOO_MANY]
@@ -213,7 +213,7 @@ async def test_several_refusals_in_a_row_are_several_ways_to_ask(
     assert len(provider.requests) == 1
 
 
-async def test_another_name_is_another_name_and_no_reader_needs_to_know(
+async def test_a_renamed_parameter_is_sent_under_its_new_name_without_a_notice(
     site: Site, admin: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NEW_NAME])
@@ -261,7 +261,9 @@ async def test_another_name_is_another_name_and_no_reader_needs_to_know(
     ],
     ids=["OpenAI's param", "FastAPI's loc", "vLLM's param", "xAI", "OpenRouter", "Google"],
 )
-async def test_a_parameter_is_named_in_many_places(site: Site, provider: ProviderServer, error: Any) -> None:
+async def test_a_refused_parameter_is_found_wherever_the_error_names_it(
+    site: Site, provider: ProviderServer, error: Any
+) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[Refuses(part="temperature", message="", body=error)])
     answer = await site.ask("Hi", await wishing(site, temperature=0.5))
     assert (answer["text"], len(provider.requests)) == ("Hello.", 2)
@@ -289,7 +291,9 @@ async def test_each_model_and_each_server_is_asked_in_its_own_way(
 
 
 @pytest.mark.parametrize("how", ["in time", "by a button", "by the setting"])
-async def test_it_is_forgotten(site: Site, admin: Site, provider: ProviderServer, settings: Settings, how: str) -> None:
+async def test_a_refusal_is_forgotten_in_time_or_by_an_admin(
+    site: Site, admin: Site, provider: ProviderServer, settings: Settings, how: str
+) -> None:
     settings.CHAT_MODELS = [OPENAI]
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
     conversation = await wishing(site, temperature=0.5)
@@ -335,7 +339,9 @@ async def test_the_providers_words_are_kept_without_the_key_and_the_conversation
 
 
 @pytest.mark.parametrize("refusals", [1, 2])
-async def test_a_schema_that_is_not_taken_is_told_in_words(site: Site, provider: ProviderServer, refusals: int) -> None:
+async def test_a_model_that_refuses_a_schema_is_given_it_in_the_prompt(
+    site: Site, provider: ProviderServer, refusals: int
+) -> None:
     no_schema = Refuses(part="response_format.type=json_schema", message="This response_format type is unavailable now")
     no_json = Refuses(part="response_format", message="'response_format' is not supported with this model.")
     provider.script = Script(text='{"sky": "blue"}', refuses_parts=[no_schema, no_json][:refusals])

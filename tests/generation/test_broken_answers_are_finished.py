@@ -34,7 +34,7 @@ async def read_calls(answer: Json) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("most", [1, 0])
-async def test_a_provider_that_breaks_off_at_a_hundred_places(
+async def test_an_answer_broken_off_anywhere_is_continued_once_or_interrupted(
     most: int, site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FINISH_BROKEN = most
@@ -54,7 +54,7 @@ async def test_a_provider_that_breaks_off_at_a_hundred_places(
             assert answer["error"]["code"] == "upstream_error"
 
 
-async def test_one_that_breaks_off_again_is_interrupted(
+async def test_an_answer_that_breaks_off_again_is_interrupted(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FINISH_BROKEN = 1

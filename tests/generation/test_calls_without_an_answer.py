@@ -49,7 +49,9 @@ STREAMED = pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "
 
 @STREAMED
 @pytest.mark.parametrize("model", [OPENAI, ANTHROPIC])
-async def test_it_ends_well(site: Site, provider: ProviderServer, model: str, is_streamed: bool) -> None:
+async def test_a_background_call_completes_with_its_row(
+    site: Site, provider: ProviderServer, model: str, is_streamed: bool
+) -> None:
     provider.script = Script(text="Yes.")
     ended = await make(request(model, is_streamed=is_streamed))
     assert (ended.verdict.status, ended.call.text, ended.error) == ("complete", "Yes.", None)
@@ -87,13 +89,13 @@ async def test_each_failure_has_its_code_and_its_row(
     assert await rows() == [("interrupted", code, tokens)]
 
 
-async def test_a_provider_that_there_is_none_of_costs_nothing(site: Site) -> None:
+async def test_a_call_to_an_unknown_provider_costs_nothing(site: Site) -> None:
     ended = await make(request("nobody:knows"))
     assert ended.verdict.error_code == "bad_request"
     assert await rows() == [("interrupted", "bad_request", 0)]
 
 
-async def test_a_failure_of_the_adapter_itself_ends_it(
+async def test_a_fault_in_the_adapter_ends_the_call(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(self: object, prompt: Prompt) -> None:
@@ -119,7 +121,7 @@ async def test_waiting_for_a_call_may_be_cancelled_at_any_moment(
     assert get_runner().background.calls == []
 
 
-async def test_a_drain_waits_for_it(site: Site, provider: ProviderServer) -> None:
+async def test_a_drain_waits_for_background_calls(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.", gate_after=0)
     making = asyncio.ensure_future(make(request()))
     await provider.wait_for_requests(1)
@@ -134,7 +136,7 @@ async def test_a_drain_waits_for_it(site: Site, provider: ProviderServer) -> Non
     assert order == ["call", "drain"]
 
 
-async def test_a_drain_ends_what_takes_too_long(site: Site, provider: ProviderServer) -> None:
+async def test_a_drain_ends_background_calls_that_take_too_long(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(delay_headers=60)
     making = asyncio.ensure_future(make(request()))
     await provider.wait_for_requests(1)
@@ -143,7 +145,7 @@ async def test_a_drain_ends_what_takes_too_long(site: Site, provider: ProviderSe
     assert await rows() == [("interrupted", "server_restart", 100)]
 
 
-async def test_after_a_drain_none_begins(site: Site) -> None:
+async def test_after_a_drain_no_background_call_begins(site: Site) -> None:
     background = BackgroundCalls(get_runner().pool)
     await background.drain(0)
     with pytest.raises(DrainingError):
@@ -151,7 +153,9 @@ async def test_after_a_drain_none_begins(site: Site) -> None:
     assert await rows() == []
 
 
-async def test_its_lease_is_renewed_while_it_lasts(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_the_lease_of_a_background_call_is_renewed_while_it_lasts(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_LEASE = 1
     provider.script = Script(text="Yes.", gate_after=0)
     making = asyncio.ensure_future(make(request(seconds=30)))
@@ -219,7 +223,7 @@ async def models_asked() -> list[tuple[str, str, str]]:
     ("script", "code"),
     [(Script(status=503), "upstream_error"), (Script(status=401), "auth_failed"), (Script(status=429), "rate_limited")],
 )
-async def test_the_next_model_of_its_chain_is_asked(
+async def test_after_a_failure_the_next_model_of_the_chain_is_asked(
     site: Site, provider: ProviderServer, is_streamed: bool, script: Script, code: str
 ) -> None:
     provider.enqueue(script, Script(text="Yes."))
@@ -234,7 +238,7 @@ async def test_the_next_model_of_its_chain_is_asked(
     [Script(finish_reason="content_filter"), Script(status=400), Script(text="Half", finish_reason="length")],
     ids=["a filter", "a wrong request", "a cut"],
 )
-async def test_no_other_is_asked_for_what_the_model_is_not_to_blame_for(
+async def test_no_other_model_is_asked_after_a_fault_of_the_request(
     site: Site, provider: ProviderServer, script: Script
 ) -> None:
     provider.script = script
@@ -242,7 +246,7 @@ async def test_no_other_is_asked_for_what_the_model_is_not_to_blame_for(
     assert [model for model, *_ in await models_asked()] == [OPENAI]
 
 
-async def test_all_of_a_chain_share_the_time_of_one_call(site: Site, provider: ProviderServer) -> None:
+async def test_all_models_of_a_chain_share_the_time_of_one_call(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(delay_headers=60)
     began = time.monotonic()
     ended = await make(request(seconds=0.5)._replace(chain=CHAIN))

@@ -54,7 +54,9 @@ async def is_settled() -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_call_ends_and_its_cost_is_kept(site: Site, provider: ProviderServer, way: str) -> None:
+async def test_deleting_a_conversation_ends_its_call_and_keeps_the_cost(
+    site: Site, provider: ProviderServer, way: str
+) -> None:
     provider.script = SCRIPT
     answer = await site.begin("1234")
     request = await provider.wait_for_requests(1)
@@ -71,7 +73,7 @@ async def has_text(answer: str) -> bool:
     return await Message.objects.filter(pk=UUID(answer), text="12345678").aexists()
 
 
-async def test_a_reader_is_told_that_it_is_gone(site: Site, provider: ProviderServer) -> None:
+async def test_a_reader_is_told_that_the_conversation_is_gone(site: Site, provider: ProviderServer) -> None:
     provider.script = SCRIPT
     answer = await site.begin()
     response = await site.stream(f"/answers/{answer}/stream/", accept="text/event-stream")
@@ -85,7 +87,7 @@ async def read(response: StreamingHttpResponse) -> bytes:
     return b"".join([chunk async for chunk in response])
 
 
-async def test_one_that_waits_for_its_place_costs_nothing(site: Site, provider: ProviderServer) -> None:
+async def test_an_answer_deleted_while_it_waits_for_a_slot_costs_nothing(site: Site, provider: ProviderServer) -> None:
     """Deleted on its page, between the question and the first word."""
     provider.script = Script(gate_after=0)
     conversation = await site.conversation()

@@ -11,7 +11,9 @@ from tests.support.site import Site
 from tests.support.waiting import wait_until
 
 
-async def test_its_lease_is_renewed_and_then_it_is_complete(site: Site, provider: ProviderServer) -> None:
+async def test_an_answer_whose_end_waits_renews_its_lease_until_it_is_complete(
+    site: Site, provider: ProviderServer
+) -> None:
     provider.script = Script(text="All of it.")
     settling = get_runner().resources.settling
     while not settling.locked():  # as if other ends were being written

@@ -198,7 +198,7 @@ async def test_the_chain_is_gone_through_in_its_order_and_the_last_error_counts(
     assert answer["notices"] == [said(OPENAI, "openai:gpt-second"), said("openai:gpt-second", ANTHROPIC)]
 
 
-async def test_the_last_of_a_chain_is_tried_again_as_ever(
+async def test_the_last_model_of_a_chain_is_retried_as_one_without_a_chain(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_MAX_RETRIES = 1
@@ -207,7 +207,9 @@ async def test_the_last_of_a_chain_is_tried_again_as_ever(
     assert (answer["status"], len(provider.requests)) == ("complete", 3)
 
 
-async def test_a_model_without_a_chain_fails_as_ever(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_a_model_without_a_chain_fails_with_its_own_error(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_FALLBACKS = {}
     provider.enqueue(Script(status=503))
     answer = await site.ask(model=OPENAI)
@@ -309,7 +311,9 @@ async def test_reservations_of_the_first_model_are_free_for_the_second(site: Sit
     assert (meter.used, meter.held) == (15, 0)
 
 
-async def test_many_that_fall_back_at_once_hold_and_spend_what_they_asked(site: Site, provider: ProviderServer) -> None:
+async def test_simultaneous_fallbacks_reserve_and_spend_for_the_model_that_answers(
+    site: Site, provider: ProviderServer
+) -> None:
     await budget(tokens=100_000)
     is_away = Refuses(part="model=gpt-test", message="Overloaded", status=503)
     provider.script = Script(text="x", usage=Usage(10, 5), refuses_parts=[is_away])
@@ -351,7 +355,7 @@ async def test_a_model_that_fails_again_and_again_is_not_asked_for_a_while(
     assert (first.input_tokens, first.cost or 0) == (0, 0)
 
 
-async def test_without_a_chain_it_is_asked_all_the_same(
+async def test_a_failing_model_without_a_chain_is_still_asked(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FALLBACKS = {}

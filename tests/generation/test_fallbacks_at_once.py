@@ -86,7 +86,7 @@ def running() -> list[str]:
 
 
 @pytest.mark.parametrize("room", [0, 1, 3])
-def test_as_many_fall_back_as_the_other_model_has_room_for(user: User, room: int) -> None:
+def test_simultaneous_fallbacks_are_admitted_as_far_as_the_budget_has_room(user: User, room: int) -> None:
     limit(FIRST, 1_000_000)
     limit(SECOND, max(1, room * ONE_CALL))
     calls = [ask(user, FIRST) for _ in range(THREADS)]
@@ -101,7 +101,7 @@ def test_as_many_fall_back_as_the_other_model_has_room_for(user: User, room: int
     assert Message.objects.filter(model=FIRST, asked_model="").exclude(role="user").count() == THREADS - room
 
 
-def test_in_opposite_directions_none_waits_for_the_other(user: User) -> None:
+def test_fallbacks_between_two_models_in_both_directions_do_not_deadlock(user: User) -> None:
     limit(FIRST, 1_000_000)
     limit(SECOND, 1_000_000)
     calls = [(ask(user, FIRST), SECOND) for _ in range(THREADS)] + [(ask(user, SECOND), FIRST) for _ in range(THREADS)]

@@ -70,7 +70,9 @@ async def test_a_line_without_end_is_not_swallowed(site: Site, provider: Provide
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
 
 
-async def test_nobody_listens_at_the_providers_address(site: Site, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+async def test_a_provider_that_cannot_be_reached_interrupts_the_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
     nowhere = {"api_key": "sk-test", "base_url": f"http://127.0.0.1:{find_free_port()}"}
     pool = Pool({"openai": nowhere, "anthropic": nowhere})
     monkeypatch.setattr(get_runner().resources, "pool", pool)

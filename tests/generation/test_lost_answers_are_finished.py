@@ -55,7 +55,7 @@ def asked(provider: ProviderServer) -> list[tuple[str, str]]:
     return [(turn["role"], str(turn.get("content"))) for turn in provider.requests[-1].body["messages"]]
 
 
-async def test_it_goes_on_where_it_was_cut_off(site: Site, provider: ProviderServer) -> None:
+async def test_a_lost_answer_goes_on_where_it_was_cut_off(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.text) == ("complete", "", "What was said and what was not.")
@@ -76,7 +76,7 @@ async def test_that_it_was_interrupted_stays_on_record(site: Site, provider: Pro
     assert "Finished after an interruption" in page
 
 
-async def test_each_call_is_on_the_ledger(site: Site, provider: ProviderServer) -> None:
+async def test_each_call_of_a_finished_lost_answer_is_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     answer = await ended(await sync_to_async(keep_lost_answer)(site.user, "12345678"))
     rows = ProviderCall.objects.filter(answer=answer).order_by("pk")
@@ -92,7 +92,7 @@ async def test_an_answer_without_a_word_is_asked_again(site: Site, provider: Pro
     assert asked(provider)[-1] == ("user", "Why?")
 
 
-async def test_its_readers_are_told_and_follow_on_the_same_line(site: Site, provider: ProviderServer) -> None:
+async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
     reading = asyncio.ensure_future(site.events(str(answer.pk)))
@@ -121,7 +121,7 @@ async def test_a_reader_who_comes_back_later_misses_nothing(site: Site, provider
         assert seen + join_text(events) == answer.text
 
 
-async def test_reasoning_alone_is_no_word(site: Site, provider: ProviderServer) -> None:
+async def test_a_lost_answer_with_reasoning_alone_is_asked_again(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     answer = await sync_to_async(keep_lost_answer)(site.user, "", ago=-60)
     said = {"reasoning": "Hm.", "outline": [["reasoning", 3]], "position": 3}
@@ -141,7 +141,7 @@ async def test_reasoning_alone_is_no_word(site: Site, provider: ProviderServer) 
     ],
     ids=["by a schema", "stopped", "gone on with before", "lost long ago", "its model is not offered any more"],
 )
-async def test_some_are_left_as_they_are(
+async def test_lost_answers_that_cannot_be_continued_are_left_as_they_are(
     site: Site, provider: ProviderServer, fields: dict[str, Any], status: str
 ) -> None:
     answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
@@ -151,7 +151,9 @@ async def test_some_are_left_as_they_are(
     assert [row.outcome async for row in ProviderCall.objects.all()] == [status]
 
 
-async def test_a_site_may_leave_all_of_them(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_a_site_may_leave_all_lost_answers_interrupted(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_FINISH_LOST = 0
     answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.losses) == ("interrupted", "server_lost", 0)
@@ -177,7 +179,7 @@ async def test_a_user_who_was_deactivated_gets_no_more(site: Site, provider: Pro
     assert not provider.requests
 
 
-async def test_of_many_sweeps_at_once_one_takes_each(site: Site, provider: ProviderServer) -> None:
+async def test_of_simultaneous_sweeps_one_takes_each_lost_answer(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     lost = [await sync_to_async(keep_lost_answer)(site.user) for _ in range(6)]
     await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(5)))

@@ -91,7 +91,7 @@ def test_a_paused_process_that_comes_back_settles_nothing_twice(user: User, sett
     assert (kept.outcome, kept.input_tokens, kept.output_tokens) == ("interrupted", 40, 0)
 
 
-def test_its_reservation_is_given_back(user: User, settings: Settings) -> None:
+def test_settling_a_lost_call_releases_its_reservation(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
     running_call(user)
     assert Meter.objects.get().held == 1_040

@@ -46,7 +46,7 @@ def line(number: int) -> str:
     return f"{number} {'word ' * (LINE // 5)}"[: LINE - 2] + "\n\n"
 
 
-def test_an_answer_is_in_memory_once() -> None:
+def test_the_text_of_an_answer_is_in_memory_once() -> None:
     with growth() as found:
         transcript = Transcript()
         call = UpstreamCall(ProviderCall(), Prompt("m", ()), transcript)
@@ -58,7 +58,7 @@ def test_an_answer_is_in_memory_once() -> None:
     assert len(call.text) == LINES / 2 * LINE
 
 
-def test_a_page_that_follows_keeps_no_copy() -> None:
+def test_a_page_that_follows_an_answer_keeps_no_copy_of_it() -> None:
     following, shown = ShownAnswer(uuid4(), 0), 0
     with growth() as found:
         for number in range(LINES):
@@ -68,7 +68,7 @@ def test_a_page_that_follows_keeps_no_copy() -> None:
     assert found[0] < 0.1
 
 
-async def test_a_request_is_forgotten_when_it_has_its_response() -> None:
+async def test_a_request_is_freed_when_it_has_its_response() -> None:
     async def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.headers["x-marked"])
 
@@ -105,7 +105,7 @@ def left_to_the_collector() -> Iterator[set[type]]:
     ("path", "kind"),
     [("/send/", MULTIPART_CONTENT), ("/api/conversations/{conversation}/messages/", "application/json")],
 )
-async def test_a_question_is_gone_when_it_has_been_asked(
+async def test_nothing_of_a_question_is_left_to_the_garbage_collector(
     site: Site, provider: ProviderServer, path: str, kind: str
 ) -> None:
     conversation = await site.conversation()

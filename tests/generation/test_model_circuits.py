@@ -25,12 +25,14 @@ def fail(circuits: ModelCircuits, times: int = MOST_FAILURES) -> None:
         circuits.note_failure(MODEL, "upstream_error")
 
 
-def test_fewer_failures_say_nothing(circuits: ModelCircuits) -> None:
+def test_fewer_failures_than_the_limit_keep_the_circuit_closed(circuits: ModelCircuits) -> None:
     fail(circuits, MOST_FAILURES - 1)
     assert not circuits.find_open(MODEL)
 
 
-def test_it_is_left_alone_and_says_of_what_it_failed(circuits: ModelCircuits, clock: StoppedClock) -> None:
+def test_the_limit_of_failures_opens_the_circuit_with_the_code_of_the_last(
+    circuits: ModelCircuits, clock: StoppedClock
+) -> None:
     fail(circuits)
     assert circuits.find_open(MODEL) == "upstream_error"
     clock.now += PAUSE - 1
@@ -38,21 +40,23 @@ def test_it_is_left_alone_and_says_of_what_it_failed(circuits: ModelCircuits, cl
     assert not circuits.find_open("openai:another")
 
 
-def test_failures_that_lie_far_apart_say_nothing(circuits: ModelCircuits, clock: StoppedClock) -> None:
+def test_failures_far_apart_keep_the_circuit_closed(circuits: ModelCircuits, clock: StoppedClock) -> None:
     for _ in range(2 * MOST_FAILURES):
         fail(circuits, 1)
         clock.now += WITHIN / (MOST_FAILURES - 1)
     assert not circuits.find_open(MODEL)
 
 
-def test_an_answer_between_them_forgets_them(circuits: ModelCircuits) -> None:
+def test_an_answer_between_failures_resets_their_count(circuits: ModelCircuits) -> None:
     fail(circuits, MOST_FAILURES - 1)
     circuits.note_answer(MODEL)
     fail(circuits, 1)
     assert not circuits.find_open(MODEL)
 
 
-def test_after_the_pause_one_tries_and_the_others_wait_for_it(circuits: ModelCircuits, clock: StoppedClock) -> None:
+def test_after_the_pause_one_question_tries_and_the_others_are_kept_away(
+    circuits: ModelCircuits, clock: StoppedClock
+) -> None:
     fail(circuits)
     clock.now += PAUSE
     assert not circuits.find_open(MODEL)
@@ -61,7 +65,7 @@ def test_after_the_pause_one_tries_and_the_others_wait_for_it(circuits: ModelCir
     assert not circuits.find_open(MODEL)
 
 
-def test_a_trial_that_fails_is_enough_to_leave_it_alone_again(circuits: ModelCircuits, clock: StoppedClock) -> None:
+def test_a_failed_trial_opens_the_circuit_again(circuits: ModelCircuits, clock: StoppedClock) -> None:
     fail(circuits)
     clock.now += PAUSE
     assert not circuits.find_open(MODEL)

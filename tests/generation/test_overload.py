@@ -80,7 +80,7 @@ def test_a_crowd_of_one_user_does_not_keep_others_waiting() -> None:
     assert served(places, holders[1:]) == "a"
 
 
-def test_among_equals_who_came_first_is_next() -> None:
+def test_among_users_with_equally_many_slots_the_first_to_come_is_next() -> None:
     places = SlotQueue(1, 9)
     entered(places, "z")
     entered(places, "abcabc")
@@ -96,7 +96,7 @@ def test_an_answer_that_leaves_the_queue_gets_no_slot() -> None:
     assert (places.given, places.waiting) == (1, 0)
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_a_slot_is_given_back_once() -> None:
     places = SlotQueue(1, 2)
     first, second, third = entered(places, "aaa")
     places.leave(first)
@@ -200,7 +200,7 @@ TWO_BEFORE = "The site is busy. 2 answers are before yours."
 SLOT_GIVEN = "The site is busy. It is your answer's turn now."
 
 
-async def test_a_place_is_told_and_counts_down(
+async def test_readers_are_told_their_place_in_the_queue_as_it_counts_down(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "TELL_QUEUE_EVERY", 0)
@@ -368,7 +368,7 @@ async def cost_nothing(answer: str) -> None:
     assert call.outcome != "running"
 
 
-async def test_stop_while_waiting(site: Site, provider: ProviderServer) -> None:
+async def test_stopping_a_waiting_answer_makes_no_call(site: Site, provider: ProviderServer) -> None:
     begun, waiting = await begun_and_waiting(site, provider)
     stopped = await site.stop(waiting)
     assert (stopped["status"], stopped["error"], stopped["text"]) == ("stopped", None, "")
@@ -525,7 +525,9 @@ async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, prov
     assert [(await ended(site, answer))["text"] for answer in (begun, waiting)] == ["One two"] * 2
 
 
-async def test_the_page_says_it_under_the_composer_and_keeps_the_text(site: Site, provider: ProviderServer) -> None:
+async def test_the_page_shows_an_overload_under_the_composer_and_keeps_the_text(
+    site: Site, provider: ProviderServer
+) -> None:
     await begun_and_waiting(site, provider)
     kept = await Message.objects.acount(), await Conversation.objects.acount()
     question = {"content": "My long question", "turn": str(uuid.uuid4())}
@@ -564,7 +566,7 @@ async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider
     assert 1 <= frame["retry_after"] <= 60
 
 
-async def test_of_many_at_once_as_many_get_in_as_there_is_room(site: Site, provider: ProviderServer) -> None:
+async def test_simultaneous_questions_get_in_as_far_as_there_is_room(site: Site, provider: ProviderServer) -> None:
     only(2, 3)
     provider.script = GATED
     conversations = [await site.conversation() for _ in range(12)]
@@ -573,7 +575,7 @@ async def test_of_many_at_once_as_many_get_in_as_there_is_room(site: Site, provi
     assert await Message.objects.answers().acount() == 5
 
 
-async def test_no_queue_at_all(site: Site, provider: ProviderServer) -> None:
+async def test_without_a_queue_a_question_beyond_the_slots_is_refused(site: Site, provider: ProviderServer) -> None:
     only(1, 0)
     provider.script = GATED
     answer = await site.begin()
@@ -584,7 +586,7 @@ async def test_no_queue_at_all(site: Site, provider: ProviderServer) -> None:
     assert (await send(site)).status_code == 202
 
 
-async def test_the_settings_say_how_many(settings: Settings, site: Site) -> None:
+async def test_the_settings_give_the_number_of_slots_and_of_places_in_the_queue(settings: Settings, site: Site) -> None:
     settings.CHAT_LIVE_ANSWERS, settings.CHAT_WAITING_ANSWERS = 2, 1
     places = make_process().runner.resources.slots
     entered(places, "abc")
@@ -593,7 +595,7 @@ async def test_the_settings_say_how_many(settings: Settings, site: Site) -> None
         places.enter(1)
 
 
-async def test_monitors_see_who_waits(site: Site, provider: ProviderServer) -> None:
+async def test_metrics_show_live_and_waiting_answers(site: Site, provider: ProviderServer) -> None:
     await begun_and_waiting(site, provider)
     now = await scrape()
     assert (now.of("chat_live_answers"), now.of("chat_waiting_answers")) == (1, 1)

@@ -11,15 +11,15 @@ from chat.generation.pacing import LONGEST, LONGEST_WHEN_LATE, Pace
 
 
 @pytest.mark.parametrize(("live", "pause"), [(1, 0.05), (50, 0.05), (200, 0.15), (300, 0.225), (500, LONGEST)])
-def test_it_grows_with_the_answers_that_are_written(live: int, pause: float) -> None:
+def test_the_pause_grows_with_the_number_of_live_answers(live: int, pause: float) -> None:
     assert Pace(0.05, lambda: live).pause == pytest.approx(pause)
 
 
-def test_an_operator_may_want_it_longer() -> None:
+def test_an_operator_may_set_a_longer_pause() -> None:
     assert Pace(0.1, lambda: 1).pause == pytest.approx(0.1)
 
 
-async def test_it_grows_while_the_event_loop_is_late_and_shrinks_again() -> None:
+async def test_the_pause_grows_while_the_event_loop_is_late_and_shrinks_again() -> None:
     pace = Pace(0.001, lambda: 1)
     rested = pace.pause
     for _ in range(40):
@@ -32,7 +32,7 @@ async def test_it_grows_while_the_event_loop_is_late_and_shrinks_again() -> None
     assert pace.pause < stretched / 4
 
 
-async def test_a_rest_is_as_long_as_the_pause() -> None:
+async def test_waiting_lasts_as_long_as_the_pause() -> None:
     pace = Pace(0.04, lambda: 1)
     began = time.monotonic()
     await pace.wait()

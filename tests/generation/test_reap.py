@@ -36,19 +36,19 @@ def test_answers_of_a_running_server_are_left_alone(user: User) -> None:
     assert live.is_live
 
 
-def test_twice_is_once(user: User) -> None:
+def test_reaping_again_finds_nothing_more(user: User) -> None:
     keep_lost_answer(user)
     assert [reap(), reap()] == ["1 answer interrupted.", "0 answers interrupted."]
 
 
-def test_it_can_wait_for_the_leases_of_what_died_just_now(user: User, settings: Settings) -> None:
+def test_reap_wait_waits_until_leases_end(user: User, settings: Settings) -> None:
     settings.CHAT_LEASE = 1.5
     keep_lost_answer(user, ago=-1)
     assert reap() == "0 answers interrupted."
     assert reap("--wait") == "1 answer interrupted."
 
 
-def test_its_help_says_when_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_reap_says_when_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         call_command("reap", "--help")
     told = " ".join(capsys.readouterr().out.split())

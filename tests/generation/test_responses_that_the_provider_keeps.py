@@ -70,7 +70,7 @@ async def test_a_connection_that_breaks_anywhere_costs_nothing(
     assert (row.outcome, row.output_tokens, row.estimated) == ("complete", 34, False)
 
 
-async def test_readers_see_one_text(site: Site, provider: ProviderServer) -> None:
+async def test_readers_see_one_text_across_broken_connections(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT, drop_each=range(50, 1500, 90))
     events = await site.events(await site.begin(model=MODEL))
     assert join_text(events) == TEXT
@@ -98,7 +98,7 @@ async def test_a_provider_that_is_away_for_a_while_is_waited_for(site: Site, pro
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
 
 
-async def test_one_that_stays_away_ends_the_answer_with_its_text_and_cancels_it(
+async def test_a_provider_that_stays_away_ends_the_answer_with_its_text_and_is_sent_a_cancellation(
     site: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text=TEXT, drop_each=[100], gate_after=150)
@@ -110,7 +110,7 @@ async def test_one_that_stays_away_ends_the_answer_with_its_text_and_cancels_it(
     assert (asked(provider), provider.background.all[0].status) == (1, "cancelled")
 
 
-async def test_before_a_word_it_is_cancelled_before_it_is_asked_again(
+async def test_a_response_lost_before_its_first_word_is_cancelled_before_the_retry(
     site: Site, provider: ProviderServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream_call, "BACKOFF", 0.001)
@@ -123,14 +123,18 @@ async def test_before_a_word_it_is_cancelled_before_it_is_asked_again(
     assert [row.outcome for row in await rows_of(answer)] == ["interrupted", "complete"]
 
 
-async def test_one_that_failed_at_the_provider_is_over(site: Site, provider: ProviderServer) -> None:
+async def test_a_response_that_failed_at_the_provider_interrupts_the_answer(
+    site: Site, provider: ProviderServer
+) -> None:
     provider.script = Script(text=TEXT, error_event_after=100)
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
     assert len(provider.requests) == 1
 
 
-async def test_one_that_the_provider_has_no_more_is_interrupted(site: Site, provider: ProviderServer) -> None:
+async def test_a_response_that_the_provider_no_longer_has_interrupts_the_answer(
+    site: Site, provider: ProviderServer
+) -> None:
     provider.script = Script(text=TEXT, drop_each=[100])
     provider.background.kept_for = 0
     answer = await site.ask(model=MODEL)
@@ -152,7 +156,7 @@ async def has_text(site: Site, answer: str) -> bool:
     return len((await site.answer(answer))["text"]) >= 40
 
 
-async def test_stop_cancels_it(site: Site, provider: ProviderServer) -> None:
+async def test_stop_cancels_the_response(site: Site, provider: ProviderServer) -> None:
     answer = await begun(site, provider)
     stopped = await site.stop(answer)
     assert (stopped["status"], stopped["text"]) == ("stopped", TEXT[:40])
@@ -162,7 +166,7 @@ async def test_stop_cancels_it(site: Site, provider: ProviderServer) -> None:
     await provider.wait_closed(provider.requests[0], 0.5)
 
 
-async def test_stop_before_the_first_word_cancels_it(site: Site, provider: ProviderServer) -> None:
+async def test_stop_before_the_first_word_cancels_the_response(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT, gate_after=0)
     answer = await site.begin(model=MODEL)
     await wait_until(lambda: is_kept(answer))
@@ -202,7 +206,9 @@ async def test_a_deleted_conversation_is_cancelled(site: Site, provider: Provide
     await wait_until(lambda: provider.background.all[0].status == "cancelled")
 
 
-async def test_one_that_grows_too_long_is_cancelled(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_a_response_that_grows_too_long_is_cancelled(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CHAT_MAX_ANSWER_CHARS = 30
     provider.script = Script(text=TEXT, gate_after=60)
     answer = await site.ask(model=MODEL)
@@ -213,7 +219,7 @@ async def test_one_that_grows_too_long_is_cancelled(site: Site, provider: Provid
 @pytest.mark.parametrize(
     "fields", [{"losses": 1}, {"stop_requested_at": timezone.now()}], ids=["lost twice", "stopped"]
 )
-async def test_one_that_is_lost_and_not_taken_up_is_cancelled(
+async def test_a_response_of_a_lost_answer_that_is_not_taken_up_is_cancelled(
     fields: dict[str, Any], site: Site, provider: ProviderServer
 ) -> None:
     answer = await begun(site, provider)
@@ -229,7 +235,9 @@ async def test_one_that_is_lost_and_not_taken_up_is_cancelled(
     assert asked(provider) == 1
 
 
-async def test_a_drain_leaves_it_to_the_next_process_which_follows_it(site: Site, provider: ProviderServer) -> None:
+async def test_a_drain_leaves_the_response_to_the_next_process_which_follows_it(
+    site: Site, provider: ProviderServer
+) -> None:
     answer = await begun(site, provider)
     reading = asyncio.ensure_future(site.events(answer))
     await get_runner().drain(0.1)

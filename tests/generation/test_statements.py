@@ -136,7 +136,7 @@ async def test_the_page_that_asked_follows_without_any_statement(
     assert statements == []
 
 
-async def test_tokens_cost_none(site: Site, provider: ProviderServer, statements: list[str]) -> None:
+async def test_tokens_cost_no_statement(site: Site, provider: ProviderServer, statements: list[str]) -> None:
     provider.script = Script(text="word " * 100, chunk_size=5, delay_between=0.002)
     answer = await site.begin()
     statements.clear()
@@ -151,7 +151,9 @@ async def test_tokens_cost_none(site: Site, provider: ProviderServer, statements
     assert at_last_word == at_first_word
 
 
-async def test_an_end_costs_three(site: Site, provider: ProviderServer, statements: list[str]) -> None:
+async def test_the_end_of_an_answer_costs_three_statements(
+    site: Site, provider: ProviderServer, statements: list[str]
+) -> None:
     provider.script = Script(text="Yes.", gate_after=2)
     answer = await site.begin()
     request = await provider.wait_for_requests(1)

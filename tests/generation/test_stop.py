@@ -19,7 +19,7 @@ AT_ONCE = 0.5
 FROM_ELSEWHERE = 2.0
 
 
-async def test_stop_before_the_first_word(site: Site, provider: ProviderServer, model: str) -> None:
+async def test_stop_before_the_first_word_ends_the_call(site: Site, provider: ProviderServer, model: str) -> None:
     provider.script = Script(gate_after=0)
     answer = await site.begin(model=model)
     request = await provider.wait_for_requests(1)
@@ -42,7 +42,7 @@ async def has_text(site: Site, answer: str, text: str) -> bool:
     return bool((await site.answer(answer))["text"] == text)
 
 
-async def test_stop_in_a_stall(site: Site, provider: ProviderServer, model: str) -> None:
+async def test_stop_during_a_stall_ends_the_call(site: Site, provider: ProviderServer, model: str) -> None:
     provider.script = Script(text="One two three.", stall_after=3, pings=0.05)
     answer = await site.begin(model=model)
     await wait_until(lambda: has_text(site, answer, "One"))
@@ -53,7 +53,7 @@ async def test_stop_in_a_stall(site: Site, provider: ProviderServer, model: str)
     assert time.monotonic() - began < 2 * AT_ONCE
 
 
-async def test_a_second_stop_is_the_same(site: Site, provider: ProviderServer) -> None:
+async def test_a_second_stop_answers_as_the_first(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(gate_after=0)
     answer = await site.begin()
     first = await site.stop(answer)

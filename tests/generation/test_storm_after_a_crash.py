@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 ANSWERS = 200
 
 
-async def test_two_processes_take_up_two_hundred_at_the_pace_of_their_provider(
+async def test_two_processes_take_up_two_hundred_lost_answers_without_flooding_the_provider(
     site: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text=" and what was not.", gate_after=0)

@@ -56,7 +56,7 @@ async def test_the_title_comes_after_the_first_answer(site: Site, provider: Prov
     ],
     ids=["thoughts in the text", "JSON", "thoughts alone in the text", "thoughts alone", "a refusal"],
 )
-async def test_it_is_the_title_without_its_dress_or_the_question(
+async def test_the_title_is_stripped_of_its_typography_and_falls_back_to_the_question(
     site: Site, provider: ProviderServer, said: Script, title: str
 ) -> None:
     provider.enqueue(ANSWER, said)
@@ -65,7 +65,7 @@ async def test_it_is_the_title_without_its_dress_or_the_question(
     await wait_until(lambda: has_title(answer, title))
 
 
-async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderServer) -> None:
+async def test_a_title_model_that_refuses_a_parameter_is_asked_without_it(site: Site, provider: ProviderServer) -> None:
     no_system = Refuses(part="messages.*.role=system", message="System role not supported")
     provider.enqueue(ANSWER)
     provider.script = Script(text="Blue skies", refuses_parts=[no_system])
@@ -75,7 +75,7 @@ async def test_its_model_is_asked_otherwise_too(site: Site, provider: ProviderSe
     assert "Write a title" in str(provider.requests[2].body["messages"])
 
 
-async def test_it_is_metered_apart_from_the_answer(site: Site, provider: ProviderServer) -> None:
+async def test_the_title_has_its_own_call_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text="A title"))
     answer = await site.ask("Why?")
     await wait_until(lambda: settled(answer))
@@ -101,7 +101,9 @@ async def test_a_title_of_the_users_own_is_left_alone(site: Site, provider: Prov
     await wait_until(lambda: has_title(answer, "Mine"))
 
 
-async def test_only_the_first_answer_asks_for_one(site: Site, provider: ProviderServer) -> None:
+async def test_only_the_first_answer_of_a_conversation_gets_a_title_written(
+    site: Site, provider: ProviderServer
+) -> None:
     provider.enqueue(ANSWER, Script(text="A title"), ANSWER)
     first = await site.ask("Why?")
     await wait_until(lambda: settled(first))
@@ -109,13 +111,13 @@ async def test_only_the_first_answer_asks_for_one(site: Site, provider: Provider
     assert len(provider.requests) == 3
 
 
-async def test_an_interrupted_answer_asks_for_none(site: Site, provider: ProviderServer) -> None:
+async def test_no_title_is_written_after_an_interrupted_answer(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(text="Half an ans", drop_after=4))
     await site.ask("Why?")
     assert len(provider.requests) == 1
 
 
-async def test_another_model_writes_it_where_its_own_is_not_available(
+async def test_another_model_writes_the_title_where_its_own_is_not_available(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FALLBACKS = {"openai:small": ["openai:gpt-test"]}

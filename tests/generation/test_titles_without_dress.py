@@ -123,7 +123,7 @@ KEPT = [
 
 
 @pytest.mark.parametrize("said", DRESSED)
-def test_the_title_is_found_in_its_dress(said: str) -> None:
+def test_a_title_is_found_among_labels_quotes_and_thoughts(said: str) -> None:
     assert extract_title(said) == TITLE
 
 
@@ -133,7 +133,7 @@ def test_a_reply_without_a_title_gives_none(said: str) -> None:
 
 
 @pytest.mark.parametrize("title", KEPT)
-def test_what_belongs_to_the_title_stays(title: str) -> None:
+def test_marks_that_belong_to_a_title_stay(title: str) -> None:
     assert extract_title(title) == title
 
 

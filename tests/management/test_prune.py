@@ -122,7 +122,7 @@ def test_a_running_call_is_not_pruned(ada: User) -> None:
     assert ProviderCall.objects.exists()
 
 
-def test_pruning_twice_is_pruning_once(ada: User) -> None:
+def test_pruning_again_deletes_nothing_more(ada: User) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(200, [ada], 60))
     run("--ledger", "30", "--yes")
     rows = ProviderCall.objects.count()

@@ -56,7 +56,7 @@ def message(user: User, **fields: Any) -> Message:
     return Message.objects.create(conversation=conversation, role=Role.ASSISTANT, fence=3, **fields)
 
 
-def test_it_finds_what_its_queryset_finds_now(ada: User) -> None:
+def test_a_prepared_query_finds_what_its_queryset_finds_now(ada: User) -> None:
     assert by_name("ada") == [ada]
     assert by_name("bob") == []
     User.objects.filter(pk=ada.pk).update(is_active=False)
@@ -72,7 +72,7 @@ def test_values_go_to_their_places_and_rows_come_in_order(ada: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["' OR 1=1 --", "%s", "%", "a'd\"a"])
-def test_a_value_is_nothing_but_a_value(name: str, ada: User) -> None:
+def test_a_value_is_never_read_as_sql(name: str, ada: User) -> None:
     assert by_name(name) == []
     odd = User.objects.create(username=name)
     assert by_name(name) == [odd]
@@ -94,7 +94,7 @@ def test_the_first_row_or_none(ada: User) -> None:
     assert by_name.get_first("bob") is None
 
 
-def test_a_row_that_there_must_be_is_missed(ada: User) -> None:
+def test_getting_a_missing_row_raises(ada: User) -> None:
     assert by_name.get("ada") == ada
     with pytest.raises(ObjectDoesNotExist):
         by_name.get("bob")

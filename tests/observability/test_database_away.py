@@ -62,7 +62,7 @@ def is_told(response: httpx2.Response) -> None:
     assert "cannot reach its database" in response.text
 
 
-def test_everything_says_so_and_comes_back(here: Here) -> None:
+def test_every_address_says_that_the_database_is_away_and_recovers(here: Here) -> None:
     token = here.browser.cookies["csrftoken"]
     before = here.server.log.read_text()
     address = here.server.url.replace("http", "ws") + "/ws/chat/"
@@ -122,7 +122,7 @@ REFUSALS = {
 }
 
 
-def test_a_database_that_refuses_is_told_of_by_its_reason(here: Here) -> None:
+def test_a_database_that_refuses_connections_is_reported_with_its_reason(here: Here) -> None:
     """PostgreSQL's own codes, as it raises them while it is there."""
     conversation = here.program.post("/api/conversations/").json()["id"]
     path = f"/api/conversations/{conversation}/messages/"

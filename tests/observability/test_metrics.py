@@ -227,7 +227,7 @@ async def test_the_loop_is_late_while_something_holds_it(site: Site) -> None:
     assert after.of("chat_event_loop_lag_mean_seconds") > before.of("chat_event_loop_lag_mean_seconds")
 
 
-def test_one_long_wait_is_forgotten_in_the_mean_of_many() -> None:
+def test_one_long_delay_of_the_loop_vanishes_in_the_mean_of_many() -> None:
     """Importing an SDK holds the loop for a second, once."""
     pulse = event_loop.Pulse()
     now = time.monotonic()
@@ -320,7 +320,7 @@ STRANGER = "203.0.113.9"
 
 
 @pytest.mark.parametrize("role", ["anonymous", "user", "admin"])
-async def test_from_elsewhere_it_does_not_exist_for_anybody(site: Site, role: str, settings: Settings) -> None:
+async def test_metrics_do_not_exist_for_anybody_from_another_network(site: Site, role: str, settings: Settings) -> None:
     settings.CHAT_METRICS_TOKEN = "a token of the monitor"
     client = From(STRANGER)
     if role == "admin":
@@ -335,7 +335,7 @@ async def test_from_elsewhere_it_does_not_exist_for_anybody(site: Site, role: st
     assert await answered(client, method="post") == await answered(client, "/metricz", method="post")
 
 
-async def test_from_elsewhere_with_a_name_that_is_not_ours_it_is_not_found_either(
+async def test_metrics_do_not_exist_from_another_network_under_a_foreign_host_either(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A scanner asks by the address; other paths of a foreign host are refused with 400."""
@@ -346,7 +346,7 @@ async def test_from_elsewhere_with_a_name_that_is_not_ours_it_is_not_found_eithe
     assert "DisallowedHost" not in caplog.text
 
 
-async def test_the_token_opens_it_from_anywhere(site: Site, settings: Settings) -> None:
+async def test_the_token_opens_metrics_from_anywhere(site: Site, settings: Settings) -> None:
     client = From(STRANGER)
     assert (await answered(client, authorization="Bearer "))[0] == 404
     settings.CHAT_METRICS_TOKEN = "a token of the monitor"

@@ -31,7 +31,7 @@ def choice(delta: bytes, finish_reason: bytes = b"null", rest: bytes = b"") -> b
     return OPENAI_HEAD + before + b',"logprobs":null,"finish_reason":' + finish_reason + b"}]" + rest + b"}\n\n"
 
 
-def test_openais_chunks() -> None:
+def test_an_answer_is_written_as_openais_chunks() -> None:
     assert encode_openai_frames(Script(chunks=("Hé", "llo"))) == [
         choice(b'{"role":"assistant","content":"","refusal":null}'),
         choice('{"content":"Hé"}'.encode()),
@@ -62,7 +62,7 @@ def test_openais_tool_call_begins_with_its_name_and_goes_on_with_arguments() -> 
     ]
 
 
-def test_anthropics_events() -> None:
+def test_an_answer_is_written_as_anthropics_events() -> None:
     assert anthropic_frames(Script(chunks=("Hé", "llo"), usage=USAGE)) == [
         b'event: message_start\ndata: {"type":"message_start","message":{"model":"m",'
         b'"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","content":[],"stop_reason":null,'

@@ -88,7 +88,7 @@ async def test_pings_go_on_during_a_stall(raw: Raw, provider: ProviderServer) ->
         await raw.until(b'event: ping\ndata: {"type": "ping"}\n\n')
 
 
-async def test_a_stall_may_end(raw: Raw, provider: ProviderServer) -> None:
+async def test_a_stall_with_a_duration_ends(raw: Raw, provider: ProviderServer) -> None:
     provider.script = Script(stall_after=5, stall_for=0.01)
     await raw.ask(STREAMED)
     await raw.until(b"[DONE]")

@@ -106,7 +106,7 @@ MANNERS: list[tuple[Any, list[list[dict[str, Any]]]]] = [
 
 
 @pytest.mark.parametrize(("manner", "deltas"), MANNERS, ids=[manner or "plain" for manner, _ in MANNERS])
-def test_each_manner_has_its_deltas(manner: Any, deltas: list[list[dict[str, Any]]]) -> None:
+def test_each_manner_of_tool_calls_sends_its_deltas(manner: Any, deltas: list[list[dict[str, Any]]]) -> None:
     assert list(split_tool_calls(Script(tool_calls=CALLS, tool_manner=manner, chunk_size=5))) == deltas
 
 

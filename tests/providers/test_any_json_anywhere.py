@@ -58,7 +58,7 @@ END_PLACES = (
 
 @in_every_format
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
-def test_the_answer_that_is_changed_below_is_whole(wire: WireFormat, named: bool) -> None:
+def test_the_unchanged_answer_is_read_whole(wire: WireFormat, named: bool) -> None:
     events = EVENTS[wire]
     found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events) if named else None)])
     assert failure is None
@@ -68,7 +68,7 @@ def test_the_answer_that_is_changed_below_is_whole(wire: WireFormat, named: bool
 @in_every_format
 @try_examples(700)
 @given(st.data())
-def test_any_json_in_any_place(wire: WireFormat, data: st.DataObject) -> None:
+def test_any_json_in_any_place_raises_no_foreign_error(wire: WireFormat, data: st.DataObject) -> None:
     events = EVENTS[wire]
     number, path = data.draw(st.sampled_from(PLACES[wire]))
     odd = data.draw(ODD)
@@ -131,7 +131,7 @@ def check_figures(path: Path, odd: Any, found: list[ProviderEvent]) -> None:
 @in_every_format
 @try_examples(300)
 @given(st.data())
-def test_any_json_in_any_place_of_a_whole_body(wire: WireFormat, data: st.DataObject) -> None:
+def test_any_json_in_any_place_of_a_whole_body_raises_no_foreign_error(wire: WireFormat, data: st.DataObject) -> None:
     """What a server sends that streams nothing."""
     path = data.draw(st.sampled_from(list(list_paths(BODIES[wire]))))
     odd = data.draw(ODD)
@@ -156,7 +156,7 @@ UNKNOWN_WORDS = st.text(st.characters(exclude_characters="eEoOiI"), min_size=1, 
 @in_every_format
 @try_examples(150)
 @given(UNKNOWN_WORDS | st.sampled_from(KNOWN_WORDS))
-def test_any_word_for_the_end(wire: WireFormat, word: str) -> None:
+def test_any_finish_reason_is_read_without_a_foreign_error(wire: WireFormat, word: str) -> None:
     events = json.loads(
         json.dumps(wire.record(Script(text=TEXT, finish_reason="the_word"))).replace('"the_word"', json.dumps(word))
     )
@@ -179,7 +179,7 @@ FIGURES = st.one_of(st.none(), st.integers(-5, 500), ODD)
 @in_every_format
 @try_examples(250)
 @given(st.data())
-def test_any_reports_in_any_order(wire: WireFormat, data: st.DataObject) -> None:
+def test_any_usage_reports_in_any_order_are_read(wire: WireFormat, data: st.DataObject) -> None:
     """No figure shrinks, an exact one was sent as it is or is the sum of some that were, and the text is whole."""
     figures = st.dictionaries(st.sampled_from(wire.figures), FIGURES, max_size=5)
     reports = data.draw(st.lists(figures, max_size=4))

@@ -125,7 +125,9 @@ def with_answer(prompt: Prompt, heard: Heard, *more: Turn) -> Prompt:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("api", ["auto", "chat"])
-async def test_a_model_goes_through_everything_by_its_contract(server: ProviderServer, api: Any, model: str) -> None:
+async def test_every_model_is_asked_by_its_contract_through_a_conversation_with_tools(
+    server: ProviderServer, api: Any, model: str
+) -> None:
     assert find_contract(model) is not None
     provider = OpenAIProvider(api_key=KEY, base_url=server.openai_url, api=api)
     for ask in (hear, complete):

@@ -94,11 +94,11 @@ def test_an_error_in_the_stream_has_a_code(body: object, code: str) -> None:
         ({"retry-after": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
     ],
 )
-def test_when_to_try_again(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_headers_are_read_as_seconds(headers: dict[str, str], seconds: float | None) -> None:
     assert errors.retry_after(headers) == seconds
 
 
-def test_when_to_try_again_as_a_date() -> None:
+def test_retry_after_headers_are_read_as_a_date() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert errors.retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
 

@@ -53,7 +53,7 @@ def split(reads: Iterable[bytes], limit: int = 1000) -> Outcome:
         (b"", []),
     ],
 )
-def test_events_of_a_stream_whole_and_byte_by_byte(stream: bytes, events: list[sse.SSE]) -> None:
+def test_events_of_a_stream_are_the_same_whole_and_byte_by_byte(stream: bytes, events: list[sse.SSE]) -> None:
     assert split([stream]) == (events, False)
     assert split(stream[at : at + 1] for at in range(len(stream))) == (events, False)
 
@@ -84,7 +84,7 @@ def _cut_streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(_cut_streams(), st.integers(1, 60))
-def test_cuts_decide_nothing(cut: tuple[bytes, list[bytes]], limit: int) -> None:
+def test_events_do_not_depend_on_where_the_bytes_are_cut(cut: tuple[bytes, list[bytes]], limit: int) -> None:
     stream, reads = cut
     assert split(reads, limit) == split([stream], limit)
 

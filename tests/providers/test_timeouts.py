@@ -9,7 +9,9 @@ from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site, join_text
 
 
-async def test_no_sign_of_life_in_time(site: Site, provider: ProviderServer, settings: Settings, model: str) -> None:
+async def test_a_provider_without_a_sign_of_life_times_out(
+    site: Site, provider: ProviderServer, settings: Settings, model: str
+) -> None:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = 0.2
     provider.script = Script(delay_headers=60)
     answer = await site.ask(model=model)
@@ -46,7 +48,7 @@ async def test_a_text_that_stops_in_the_middle_is_not_kept_by_pings(
     assert answer["error"]["retryable"]
 
 
-async def test_an_answer_that_goes_on_and_on(
+async def test_an_answer_that_never_ends_is_cut_off(
     site: Site, provider: ProviderServer, settings: Settings, model: str
 ) -> None:
     settings.CHAT_TOTAL_TIMEOUT = 0.5

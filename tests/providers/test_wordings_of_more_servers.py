@@ -711,14 +711,14 @@ NO_ERRORS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("message", TOO_LONG)
-def test_a_conversation_that_is_too_long(message: str) -> None:
+def test_a_conversation_that_is_too_long_is_recognised(message: str) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(400), body).code == "context_length"
     assert errors.stream_failure(body).code == "context_length"
 
 
 @pytest.mark.parametrize("message", NOT_TOO_LONG)
-def test_what_is_too_much_of_something_else(message: str) -> None:
+def test_other_limits_are_not_taken_for_the_context_length(message: str) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(400), body).code == "bad_request"
 

@@ -137,7 +137,7 @@ WAITS_HELP = [
 
 @pytest.mark.parametrize("message", TOO_LONG)
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_conversation_that_is_too_long(message: str, status: int) -> None:
+def test_a_conversation_that_is_too_long_is_recognised(message: str, status: int) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(status), body).code == "context_length"
     assert errors.describe_status(httpx2.Response(status), {"detail": message}).code == "context_length"
@@ -177,12 +177,12 @@ def test_too_much_of_something_else_is_no_context_length(message: str) -> None:
         {"message": '{"error": {"message": "prompt is too long"}}'},
     ],
 )
-def test_it_is_found_wherever_a_server_says_it(body: object) -> None:
+def test_the_code_is_found_wherever_a_server_puts_it(body: object) -> None:
     assert errors.describe_status(httpx2.Response(400), body).code == "context_length"
 
 
 @pytest.mark.parametrize(("status", "body"), NO_BUDGET_LEFT)
-def test_a_budget_that_is_used_up(status: int, body: object) -> None:
+def test_a_used_up_budget_is_recognised(status: int, body: object) -> None:
     assert errors.describe_status(httpx2.Response(status), body).code == "provider_budget"
 
 

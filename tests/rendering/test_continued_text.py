@@ -98,7 +98,7 @@ def test_the_mark_is_behind_a_block_of_code() -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_every_cut_of_the_corpus(name: str) -> None:
+def test_a_continued_corpus_reads_the_same_at_every_cut(name: str) -> None:
     for part in split_into_parts(CORPUS[name], 150):
         whole = render(part)
         for cut in range(1, len(part)):
@@ -109,7 +109,7 @@ def test_every_cut_of_the_corpus(name: str) -> None:
 
 @given(markdown, st.integers(0, 200), st.integers(0, 200))
 @settings(deadline=None, max_examples=300)
-def test_every_cut_of_any_text(text: str, first: int, second: int) -> None:
+def test_any_continued_text_reads_the_same_at_every_cut(text: str, first: int, second: int) -> None:
     first, second = sorted((min(first, len(text)), min(second, len(text))))
     pieces = [text[:first], JOINT, text[first:second], JOINT, text[second:]]
     *_, shown = stream_pieces(pieces)

@@ -49,7 +49,7 @@ def test_a_closing_tag_in_code_does_not_close_details() -> None:
     )
 
 
-def test_details_in_details() -> None:
+def test_details_may_contain_details() -> None:
     text = f"one\n{FOLDED[1]}\ntwo"
     assert render_inside(f"<details>\n<summary>More</summary>\n{text}\n</details>") == make_details(
         f"<p>one</p>{make_details('<p>text</p>')}<p>two</p>"

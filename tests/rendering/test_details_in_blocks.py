@@ -62,7 +62,7 @@ def test_what_follows_them_in_their_item_is_not_folded_away() -> None:
     assert html.index("</details>") < html.index("<p>c</p>") < html.index("<p>d</p>") < html.index("<li>e")
 
 
-def test_code_lists_and_details_in_them() -> None:
+def test_details_in_blocks_may_contain_code_lists_and_details() -> None:
     code = "```py\nx = 1\n</details>\n\ny\n```"
     inside = f"{code}\n\n- a\n- b\n\n<details>\n<summary>Deep</summary>\n\n`</details>`\n</details>"
     text = f"<details>\n<summary>**M** `c`</summary>\n\n{inside}\n\n</details>"
@@ -74,7 +74,7 @@ def test_code_lists_and_details_in_them() -> None:
     assert "<code>&lt;/details&gt;</code>" in html
 
 
-def test_open_ones_are_open_and_grow() -> None:
+def test_open_details_in_blocks_are_open_and_grow() -> None:
     *growing, shown = stream_pieces("- a\n  <details open>\n  <summary>More</summary>\n\n  one\n\n  two\n  </details>")
     assert "<details open><summary>More</summary>" in shown
     assert any("one</p>" in each and "two" not in each for each in growing)

@@ -69,7 +69,7 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_formulas(text: str) -> None:
+def test_a_formula_is_shown_as_one_and_stays_one(text: str) -> None:
     *growing, shown = stream_pieces(text)
     assert shown.count("<math") == 1
     assert "$" not in read_words(shown).replace("\\$", "").replace("<mi>$</mi>", "") or "\\$" in text
@@ -154,7 +154,7 @@ def test_unknown_tex_shows_its_source_as_code(formula: str) -> None:
         (r"x \nonumber \label{a}", "x"),
     ],
 )
-def test_tex_that_the_converter_gets_wrong(formula: str, said: str) -> None:
+def test_tex_that_the_converter_gets_wrong_is_corrected(formula: str, said: str) -> None:
     shown = render_inside(f"${formula}$")
     assert "<math" in shown
     assert read_words(shown).replace(" ", "") == said

@@ -13,14 +13,14 @@ PAIRS = ("sub", "sup", "kbd", "mark", "u", "small")
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_pair_is_an_element(name: str) -> None:
+def test_a_pair_of_a_harmless_tag_becomes_an_element(name: str) -> None:
     *growing, shown = stream_pieces(f"Press <{name}>Ctrl</{name}> now")
     assert f"<p>Press <{name}>Ctrl</{name}> now</p>" in shown
     assert not any("&lt;" in each for each in growing)
 
 
 @pytest.mark.parametrize("tag", ["<br>", "<br/>", "<br />", "<BR>"])
-def test_a_line_break(tag: str) -> None:
+def test_a_line_break_tag_breaks_the_line(tag: str) -> None:
     *growing, shown = stream_pieces(f"one{tag}two")
     assert "<p>one<br>two</p>" in shown
     assert not any("&lt;" in each for each in growing)
@@ -31,11 +31,11 @@ def test_a_line_break_at_the_end_of_a_line_is_one(end: str) -> None:
     assert render_inside(f"one{end}two") == "<p>one<br>\ntwo</p>"
 
 
-def test_two_line_breaks_are_two() -> None:
+def test_two_line_break_tags_make_two_breaks() -> None:
     assert render_inside("- one<br><br>\n  two<br>three") == "<ul><li>one<br><br>\ntwo<br>three</li></ul>"
 
 
-def test_a_line_break_in_a_cell() -> None:
+def test_a_line_break_tag_breaks_the_line_in_a_cell() -> None:
     assert "<td>1<br>2</td>" in render_inside("| a |\n|---|\n| 1<br>2 |")
 
 
@@ -48,7 +48,7 @@ def test_a_line_break_in_a_cell() -> None:
         ("<sup><sub>x</sub></sup>", "<sup><sub>x</sub></sup>"),
     ],
 )
-def test_pairs_in_text(text: str, html: str) -> None:
+def test_pairs_in_text_become_elements(text: str, html: str) -> None:
     assert render_inside(text) == f"<p>{html}</p>"
 
 

@@ -41,14 +41,14 @@ def list_stretches(text: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", CORPUS)
 @pytest.mark.parametrize("size", [7, 1000])
 @pytest.mark.usefixtures("short")
-def test_the_corpus_in_pieces(name: str, size: int) -> None:
+def test_the_corpus_streams_in_pieces_as_it_loads(name: str, size: int) -> None:
     text = CORPUS[name]
     stream(text[start : start + size] for start in range(0, len(text), size))
 
 
 @given(st.lists(markdown, max_size=6))
 @settings(deadline=None, max_examples=200)
-def test_any_text_however_it_is_cut(pieces: list[str]) -> None:
+def test_any_text_streams_as_it_loads_however_it_is_cut(pieces: list[str]) -> None:
     with shorten_stretches():
         stream(pieces)
 
@@ -118,7 +118,7 @@ def cut_blocks() -> Iterator[None]:
 
 @given(st.lists(markdown, max_size=6))
 @settings(deadline=None, max_examples=300)
-def test_any_text_whose_blocks_are_cut(pieces: list[str]) -> None:
+def test_any_text_streams_as_it_loads_when_its_blocks_are_cut(pieces: list[str]) -> None:
     with cut_blocks():
         stream(pieces)
 
@@ -175,7 +175,7 @@ def test_a_long_head_is_a_head_or_text(words: int) -> None:
     stream([text])
 
 
-def test_nested_blocks_that_are_cut() -> None:
+def test_nested_blocks_that_are_cut_stream_as_they_load() -> None:
     with cut_blocks():
         for number, text in enumerate(write_markdown_texts(25, seed=3)):
             size = number % 7 + 1

@@ -14,27 +14,27 @@ from tests.support.streamed import apply_swaps
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_every_prefix_of_the_corpus(name: str) -> None:
+def test_every_prefix_of_the_corpus_streams_as_it_loads(name: str) -> None:
     for part in split_into_parts(CORPUS[name], 400):
         stream(part)
 
 
 @pytest.mark.parametrize("name", CORPUS)
 @pytest.mark.parametrize("size", [7, 1000])
-def test_the_corpus_in_pieces(name: str, size: int) -> None:
+def test_the_corpus_streams_in_pieces_as_it_loads(name: str, size: int) -> None:
     text = CORPUS[name]
     stream(text[start : start + size] for start in range(0, len(text), size))
 
 
 @given(markdown)
 @settings(deadline=None, max_examples=300)
-def test_every_prefix_of_any_text(text: str) -> None:
+def test_every_prefix_of_any_text_streams_as_it_loads(text: str) -> None:
     stream(text)
 
 
 @given(st.lists(markdown, max_size=6))
 @settings(deadline=None, max_examples=200)
-def test_any_text_however_it_is_cut(pieces: list[str]) -> None:
+def test_any_text_streams_as_it_loads_however_it_is_cut(pieces: list[str]) -> None:
     stream(pieces)
 
 

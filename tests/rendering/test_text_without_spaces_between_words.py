@@ -26,7 +26,7 @@ def test_emphasis_ends_at_full_width_punctuation(text: str) -> None:
         assert "*" not in shown
 
 
-def test_emphasis_in_an_item() -> None:
+def test_emphasis_ends_at_full_width_punctuation_in_an_item() -> None:
     assert render_inside("- **注意：**正文") == "<ul><li><strong>注意：</strong>正文</li></ul>"
 
 

@@ -150,7 +150,7 @@ def test_a_rebuild_removes_what_is_left_of_deleted_conversations(user: User) -> 
     assert read_index() == {}
 
 
-def test_filters_leave_out(user: User) -> None:
+def test_filters_exclude_what_does_not_match(user: User) -> None:
     keep_turn(user, "needle title", "needle question", "needle answer", model="demo:two")
     for is_indexed in (False, True):
         if is_indexed:
@@ -167,7 +167,7 @@ def test_filters_leave_out(user: User) -> None:
 
 
 @pytest.mark.parametrize("is_indexed", [True, False])
-def test_nobody_elses_words_are_found(user: User, is_indexed: bool) -> None:
+def test_nobody_finds_the_words_of_another_user(user: User, is_indexed: bool) -> None:
     other = User.objects.create_user("grace")
     keep_turn(other, "needle", "needle", "needle")
     if is_indexed:

@@ -198,7 +198,9 @@ async def test_answers_that_a_retry_is_unlikely_to_help_are_listed_apart_with_th
     assert len(provider.requests) == 2
 
 
-async def test_they_are_retried_where_staff_ask_for_it(desk: Site, provider: ProviderServer) -> None:
+async def test_answers_that_a_retry_is_unlikely_to_help_are_retried_when_staff_ask_for_it(
+    desk: Site, provider: ProviderServer
+) -> None:
     provider.script = Script(text="Yes.")
     await sync_to_async(outage)(2, code="context_length")
     batch = await retry(desk, is_lasting="on")
@@ -339,7 +341,7 @@ async def test_its_end_is_announced_to_whoever_began_it_until_they_have_seen_it(
     assert sentence not in (await desk.get("/staff/")).content.decode()
 
 
-async def test_failures_are_failures_in_the_bar(desk: Site, provider: ProviderServer) -> None:
+async def test_the_progress_bar_shows_failures_as_failures(desk: Site, provider: ProviderServer) -> None:
     batch = await RetryBatch.objects.acreate(reason="Outage", scope="All")
     for status, number in (("complete", 5), ("failed", 2), ("skipped", 1), ("running", 1), ("waiting", 1)):
         for _ in range(number):

@@ -89,7 +89,7 @@ def test_a_later_attempt_takes_the_place_of_a_failed_one(db: None, status: str, 
     assert list(select_open_failures()) == ([later] if status == "interrupted" else [])
 
 
-def test_an_earlier_attempt_does_not(db: None) -> None:
+def test_an_earlier_attempt_does_not_take_the_place_of_a_failed_one(db: None) -> None:
     answer = failed()
     attempt(question_of(answer), "complete", ago=10)
     assert list(select_open_failures()) == [answer]

@@ -138,7 +138,7 @@ async def body_of(response: Any) -> str:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("asked", STAFF, ids=lambda asked: f"{asked.method} {asked.path}")
-async def test_a_page_of_the_staff(
+async def test_staff_pages_open_for_the_roles_that_may_and_no_others(
     site: Site, provider: ProviderServer, failed: dict[str, str], asked: Route, role: str
 ) -> None:
     response = await call(role, asked, failed)
@@ -161,7 +161,7 @@ async def test_a_page_of_the_staff(
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("asked", ADMIN, ids=lambda asked: f"{asked.method} {asked.path}")
-async def test_a_page_of_the_admin(
+async def test_admin_pages_open_for_the_roles_that_may_and_no_others(
     site: Site, provider: ProviderServer, failed: dict[str, str], asked: Route, role: str
 ) -> None:
     response = await call(role, asked, failed)

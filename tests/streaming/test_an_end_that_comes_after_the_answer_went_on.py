@@ -75,7 +75,7 @@ async def read_into(read: bytearray, response: StreamingHttpResponse) -> None:
 
 
 @pytest.mark.parametrize("way", [SSE, NDJSON, "page", "page without a script", "shared page"])
-async def test_whoever_comes_for_the_rest_has_it(
+async def test_a_reader_who_comes_before_a_late_end_gets_the_rest(
     way: str, site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.CHAT_SHARING = "link"

@@ -61,7 +61,7 @@ def test_streamed_and_loaded_are_equal_wherever_a_reader_begins(
     assert as_read(page.html) == as_read(render_parts(build_parts(ANSWER, whole.read_since(0), is_live=False)))
 
 
-def test_the_two_halves_are_one_line_end() -> None:
+def test_a_line_end_cut_in_two_is_one_line_end() -> None:
     page = Parted(render_parts(build_parts(ANSWER, [], is_live=True)))
     following = ShownAnswer(ANSWER, 0)
     for position, event in add_positions([Reasoning("one\r"), Reasoning("\ntwo")], 0):

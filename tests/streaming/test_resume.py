@@ -17,7 +17,9 @@ def media_type(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_every_cut_of_a_finished_answer(site: Site, provider: ProviderServer, media_type: str) -> None:
+async def test_a_finished_answer_is_resumed_exactly_from_every_position(
+    site: Site, provider: ProviderServer, media_type: str
+) -> None:
     provider.script = Script(text=TEXT, chunk_size=3)
     answer = (await site.ask())["id"]
     whole = await site.events(answer, media_type=media_type)
@@ -28,7 +30,9 @@ async def test_every_cut_of_a_finished_answer(site: Site, provider: ProviderServ
         assert after[-1] == whole[-1]
 
 
-async def test_every_cut_of_a_live_answer(site: Site, provider: ProviderServer, media_type: str) -> None:
+async def test_a_live_answer_is_resumed_exactly_from_every_position(
+    site: Site, provider: ProviderServer, media_type: str
+) -> None:
     """Readers come at every position while half of the answer is said, and all of them read on to its end."""
     provider.script = Script(text=TEXT, chunk_size=1, gate_after=len(TEXT) // 2)
     answer = await site.begin()

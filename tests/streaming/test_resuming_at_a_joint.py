@@ -59,7 +59,9 @@ async def until_beyond_the_joint(live: AsyncIterator[Positioned]) -> AsyncIterat
 
 
 @pytest.mark.parametrize("media_type", [SSE, NDJSON])
-async def test_programs(site: Site, provider: ProviderServer, answer: str, media_type: str) -> None:
+async def test_a_program_that_resumes_at_a_joint_has_each_character_once(
+    site: Site, provider: ProviderServer, answer: str, media_type: str
+) -> None:
     for after in PLACES:
         async with aclosing(site.follow(answer, after, media_type)) as live:
             beyond = [each async for each in until_beyond_the_joint(live)]
@@ -70,7 +72,9 @@ async def test_programs(site: Site, provider: ProviderServer, answer: str, media
         is_the_rest(await site.events(answer, after, media_type), after)
 
 
-async def test_sockets(site: Site, provider: ProviderServer, answer: str) -> None:
+async def test_a_socket_that_resumes_at_a_joint_has_each_character_once(
+    site: Site, provider: ProviderServer, answer: str
+) -> None:
     token = await sync_to_async(ApiToken.issue)(site.user, "program")
     provider.release()
     await site.events(answer)
@@ -81,7 +85,9 @@ async def test_sockets(site: Site, provider: ProviderServer, answer: str) -> Non
         is_the_rest([Positioned(frame["position"], frame) for frame in frames], after)
 
 
-async def test_pages(site: Site, provider: ProviderServer, answer: str) -> None:
+async def test_a_page_that_resumes_at_a_joint_has_each_character_once(
+    site: Site, provider: ProviderServer, answer: str
+) -> None:
     """A page that has the text up to a place is shown what follows, once."""
     provider.release()
     await site.events(answer)

@@ -67,14 +67,14 @@ def test_what_is_missing_and_cannot_be_brought_is_one_sentence(bare: Path) -> No
     assert consequence == "The tests that need it are left out, and listed at the end."
 
 
-def test_in_ci_it_is_a_failure(bare: Path) -> None:
+def test_in_ci_a_missing_program_is_a_failure(bare: Path) -> None:
     ended = needs(bare, CI="true")
     assert ended.returncode == 1
     assert ended.stderr.startswith("Missing for the tests: ")
 
 
 @pytest.mark.parametrize("may", ["root", "sudo"])
-def test_it_is_installed_by_who_may(bare: Path, may: str) -> None:
+def test_missing_programs_are_installed_by_root_or_sudo(bare: Path, may: str) -> None:
     everything = "chromium nginx openssl postgresql prometheus redis"
     stand_in(bare, "apt-get", APT.format(directory=bare, shelf=everything))
     if may == "root":
@@ -89,14 +89,14 @@ def test_it_is_installed_by_who_may(bare: Path, may: str) -> None:
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_a_sudo_that_wants_a_password_is_not_asked_for_one(bare: Path) -> None:
+def test_sudo_that_wants_a_password_is_not_used(bare: Path) -> None:
     stand_in(bare, "apt-get", APT.format(directory=bare, shelf="chromium"))
     stand_in(bare, "sudo", FAILS)
     assert needs(bare).returncode == 0
     assert not (bare / "apt.log").exists()
 
 
-def test_a_package_that_is_not_there_keeps_no_other_away(bare: Path) -> None:
+def test_an_unavailable_package_does_not_stop_the_others(bare: Path) -> None:
     stand_in(bare, "apt-get", APT.format(directory=bare, shelf="nginx openssl postgresql prometheus redis"))
     stand_in(bare, "id", ID.format(uid=0))
     ended = needs(bare)

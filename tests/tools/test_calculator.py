@@ -48,7 +48,7 @@ CONTEXT = Context(1, "")
         ("  1 + 1  ", 2),
     ],
 )
-def test_it_calculates(expression: str, value: float) -> None:
+def test_the_calculator_calculates(expression: str, value: float) -> None:
     assert calculate(expression) == pytest.approx(value, rel=1e-12)
 
 

@@ -36,7 +36,7 @@ def titles(user: User, query: str, current: object = None) -> list[str]:
     return [each["title"] for each in search(user, query, current)]
 
 
-def test_it_finds_words_in_messages_and_in_titles(user: User) -> None:
+def test_the_tool_finds_words_in_messages_and_in_titles(user: User) -> None:
     conversation(user, "About the sky", "Why is it blue?")
     conversation(user, "Numbers", "The sky is no limit")
     conversation(user, "Bread", "How long does dough rest?")

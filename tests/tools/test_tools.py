@@ -369,7 +369,7 @@ async def test_a_tools_refusal_is_told_in_its_own_words_and_not_logged(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_bad_path_is_an_error_of_the_call_too() -> None:
+async def test_a_call_with_a_bad_path_configured_has_an_error_for_the_model() -> None:
     outcome = await Toolbox(["no.such.module"]).run("module", "{}", ADA, PATIENCE)
     assert not outcome.ok
     assert "no.such.module" in outcome.content

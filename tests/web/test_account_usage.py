@@ -61,12 +61,12 @@ def used(user: User, measure: str, amount: int, at: datetime | None = None) -> N
     Meter.objects.create(key=key, begins=window.begins, until=until, used=amount, is_seeded=True)
 
 
-def test_strangers_log_in_first(user: User) -> None:
+def test_the_usage_page_sends_strangers_to_the_login(user: User) -> None:
     response = Client().get("/account/usage/")
     assert (response.status_code, response.headers["Location"].split("?")[0]) == (302, "/accounts/login/")
 
 
-def test_the_sidebar_leads_there(user: User) -> None:
+def test_the_sidebar_links_the_usage_page(user: User) -> None:
     client = Client()
     client.force_login(user)
     assert 'href="/account/usage/"' in client.get("/").content.decode()
@@ -181,7 +181,7 @@ def test_nothing_on_the_page_is_refused_by_its_own_policy(user: User, settings: 
     assert "<script>" not in page, "scripts are files of this site"
 
 
-def test_it_can_only_be_read(user: User) -> None:
+def test_the_usage_page_can_only_be_read(user: User) -> None:
     client = Client()
     client.force_login(user)
     assert client.post("/account/usage/").status_code == 405

@@ -49,7 +49,9 @@ async def test_an_answer_says_what_its_ledger_rows_say(site: Site, provider: Pro
     assert facts_of(await page_of(site, answer["conversation"])).endswith("· 2,300 tokens · $0.0500")
 
 
-async def test_failed_tries_are_part_of_it(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_the_cost_of_an_answer_includes_failed_tries(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     """A call that broke before its first word, and the one after it, are one answer."""
     settings.CHAT_MAX_RETRIES = 1
     provider.enqueue(Script(eof_after=0), Script(text="Yes.", usage=Usage(2_000, 300)))

@@ -74,7 +74,7 @@ async def test_a_late_event_loop_is_not_ready(site: Site, settings: Settings) ->
     assert (await asked("/healthz"))[0] == 200
 
 
-async def test_a_draining_process_is_neither(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_draining_process_is_neither_alive_nor_ready(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     get_runner().draining = True
     status, told = await asked("/readyz")
     assert (status, told["checks"]["draining"]) == (503, True)

@@ -221,7 +221,9 @@ async def test_the_database_alone_opens_no_link(site: Site, provider: ProviderSe
     assert find_secret(share) == secret
 
 
-async def test_guesses_are_refused_after_some(site: Site, provider: ProviderServer, settings: Settings) -> None:
+async def test_after_too_many_wrong_links_every_link_is_refused(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "guesses"}}
     world = await World(site).fill(provider, audience="link")
     anonymous = AsyncClient()
