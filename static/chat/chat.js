@@ -13,6 +13,5 @@ import "./tabs.js";
 import "./news.js";
 import "./sidebar.js";
 import "./queue.js";
-import "./menus.js";
 import "./rarely_used.js";
 import "./wake.js";

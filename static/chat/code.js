@@ -1,13 +1,12 @@
 // Blocks that are wide or long: code gets a name, buttons and a fold; what scrolls gets a stop for the keyboard and a name.
 
-import { on, scroller, thread, wire } from "./page.js";
+import { scroller, thread, wire } from "./page.js";
 import { codeOf } from "./clipboard.js";
+import { onUse } from "./on_demand.js";
 
 const FOLDED = 40; // lines
 
-const EXTENSIONS = { python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", markdown: "md", rust: "rs" };
-
-const languageOf = (block) => block.querySelector(".code-lang")?.textContent ?? "";
+export const languageOf = (block) => block.querySelector(".code-lang")?.textContent ?? "";
 
 const makeButton = (kind, words) => {
   const button = document.createElement("button");
@@ -31,7 +30,7 @@ const name = (head) => {
 };
 
 // The block itself and those that go on with it in the stretches that follow.
-const wholeOf = (block) => {
+export const wholeOf = (block) => {
   const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
   return next?.matches(".on") ? [block, ...wholeOf(next.firstElementChild)] : [block];
 };
@@ -48,35 +47,7 @@ const fold = (block) => {
   block.append(button);
 };
 
-const toggleFold = (button) => {
-  const block = button.closest(".code");
-  const isOpen = !block.classList.toggle("folded");
-  button.textContent = isOpen ? "Fold" : button.dataset.words;
-  wholeOf(block).slice(1).forEach((rest) => rest.classList.toggle("after-fold", !isOpen));
-  button.setAttribute("aria-expanded", isOpen);
-  if (!isOpen) block.scrollIntoView({ block: "nearest" });
-};
-
-const download = (block) => {
-  const language = languageOf(block).toLowerCase();
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([codeOf(block)], { type: "text/plain" }));
-  link.download = `code.${EXTENSIONS[language] ?? (/^[a-z0-9]{1,8}$/.test(language) ? language : "txt")}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-};
-
-on("click", ({ target }) => {
-  const button = target.closest(".code button");
-  if (!button) return;
-  if (button.matches(".unfold")) toggleFold(button);
-  if (button.matches(".download")) download(button.closest(".code"));
-  if (button.matches(".wrap")) {
-    const isWrapped = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", isWrapped);
-    wholeOf(button.closest(".code")).forEach((block) => block.classList.toggle("wrapped", isWrapped));
-  }
-});
+onUse("click", ".code :is(.wrap, .download, .unfold)", () => import("./code_buttons.js"), "press");
 
 const NAMES = { PRE: "Code", TABLE: "Table", math: "Formula" };
 

@@ -1,4 +1,4 @@
-// Menus and small panels: beside the button that opens them, and by the arrow keys.
+// Menus and small panels: beside the button that opens them, and by the arrow keys. rarely_used.js hears of both.
 
 import { on } from "./page.js";
 
@@ -15,15 +15,15 @@ export const place = (menu, opener) => {
   Object.assign(menu.style, { left: `${x}px`, top: `${Math.max(MARGIN, isBelow ? bottom + 4 : top - height - 4)}px` });
 };
 
-on("toggle", ({ target, newState }) => {
-  const opener = target.matches?.(".pop") && openerOf(target);
-  if (!opener) return;
-  opener.setAttribute("aria-expanded", newState === "open");
-  if (newState === "open") {
-    place(target, opener);
-    target.querySelector("a, button, select, input")?.focus();
-  }
-}, true);
+// The menu may have been closed again before this module came.
+export const toggle = (menu) => {
+  const opener = openerOf(menu);
+  const isOpen = menu.matches(":popover-open");
+  opener?.setAttribute("aria-expanded", isOpen);
+  if (!opener || !isOpen) return;
+  place(menu, opener);
+  menu.querySelector("a, button, select, input")?.focus();
+};
 
 // A menu stays with its button no longer than that stays where it is.
 on("scroll", ({ target }) => {
@@ -33,12 +33,9 @@ on("scroll", ({ target }) => {
 
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
-on("keydown", (event) => {
-  const menu = event.target.closest?.(".pop.menu-list:popover-open");
-  if (!menu || !(event.key in STEPS || event.key === "Home" || event.key === "End")) return;
+export const press = (menu, key) => {
   const items = [...menu.querySelectorAll("a, button:enabled")];
-  const next = items.indexOf(document.activeElement) + (STEPS[event.key] ?? 0);
-  event.preventDefault();
-  const index = event.key === "Home" ? 0 : event.key === "End" ? items.length - 1 : (next + items.length) % items.length;
-  items[index].focus();
-});
+  const at = items.indexOf(document.activeElement);
+  const next = key === "Home" || key === "End" ? 0 : Math.max(at, STEPS[key] < 0 ? 0 : -1) + STEPS[key];
+  items.at(key === "End" ? -1 : next % items.length)?.focus();
+};

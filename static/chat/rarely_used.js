@@ -6,6 +6,7 @@ import { onUse, run } from "./on_demand.js";
 
 const shortcuts = () => import("./shortcuts.js");
 const search = () => import("./search.js");
+const menus = () => import("./menus.js");
 
 onUse("click", "a.edit", () => import("./edit.js"), "open");
 onUse("click", ".otherwise", () => import("./otherwise.js"), "open");
@@ -27,6 +28,19 @@ const turns = new MutationObserver(loadTurns);
 turns.observe(thread, { childList: true });
 on("reconnected", loadTurns);
 loadTurns();
+
+// --- Menus. The browser opens them; their module puts them beside their button, and comes when that is pointed at.
+
+const MENU_KEY = /^(Arrow(Up|Down)|Home|End)$/;
+
+on("pointerover focusin", ({ target }) => target.closest?.("[popovertarget]") && menus().catch(() => {}));
+on("toggle", ({ target }) => target.matches?.(".pop") && run(menus, "toggle", target), true);
+on("keydown", (event) => {
+  const menu = document.querySelector(".pop.menu-list:popover-open");
+  if (!menu || !MENU_KEY.test(event.key) || !event.target.closest?.(".menu-list, [popovertarget]")) return;
+  event.preventDefault();
+  run(menus, "press", menu, event.key);
+});
 
 // --- Keys. Alt+Shift and a letter is what neither browsers nor screen readers use, in any field; `?` alone is for outside
 // of fields.
