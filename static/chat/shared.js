@@ -1,6 +1,7 @@
 // The reader's side of a shared link: htmx streams what is written, and this asks for what comes after it.
 
 import "./clipboard.js";
+import "./code.js";
 
 const thread = document.getElementById("thread");
 const announcer = document.getElementById("announcer");
