@@ -1,4 +1,4 @@
-// Effort: each model has levels of its own, or none.
+// Effort: each model has levels of its own, or none. Comes when another model is chosen.
 
 import { byId } from "./page.js";
 
@@ -6,10 +6,13 @@ const LEVELS = { fast: "Fast", balanced: "Balanced", thorough: "Thorough" };
 
 const picker = byId("id_model");
 const effort = byId("id_effort");
-// What the user wants, also while a model is chosen that does not have it.
+// What the user wants, also while a model is chosen that does not have it. Until this module came only they changed it.
 let level = effort?.disabled ? "balanced" : effort?.value;
 
-const offerLevels = () => {
+effort?.addEventListener("change", () => (level = effort.value));
+
+export const offerLevels = () => {
+  if (!effort) return;
   const words = JSON.parse(picker.selectedOptions[0].dataset.levels);
   const options = Object.entries(words).map(([name, word]) => new Option(`${LEVELS[name]} (${word})`, name));
   effort.disabled = !options.length;
@@ -17,6 +20,3 @@ const offerLevels = () => {
   effort.value = level in words ? level : options.length ? "balanced" : effort.value;
   if (options.length && !effort.value) effort.value = options.at(-1).value;
 };
-
-effort?.addEventListener("change", () => (level = effort.value));
-if (effort) picker?.addEventListener("change", offerLevels);

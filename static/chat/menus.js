@@ -1,41 +1,22 @@
-// Menus and small panels: beside the button that opens them, and by the arrow keys. rarely_used.js hears of both.
+// Menus and small panels, on each page: the browser opens them, and what is to be done with an open one comes as soon as
+// its button is pointed at.
 
-import { on } from "./page.js";
+import { run } from "./on_demand.js";
 
-const MARGIN = 8; // px
+const KEY = /^(Arrow(Up|Down)|Home|End)$/;
 
-const openerOf = (menu) => document.querySelector(`[popovertarget="${menu.id}"], [aria-controls="${menu.id}"][aria-expanded="true"]`);
+const load = () => import("./open_menu.js");
 
-export const place = (menu, opener) => {
-  const { left, right, top, bottom } = opener.getBoundingClientRect();
-  const isRtl = getComputedStyle(opener).direction === "rtl";
-  const { offsetWidth: width, offsetHeight: height } = menu;
-  const x = Math.max(MARGIN, Math.min(isRtl ? right - width : left, innerWidth - width - MARGIN));
-  const isBelow = bottom + height + MARGIN <= innerHeight || top < height;
-  Object.assign(menu.style, { left: `${x}px`, top: `${Math.max(MARGIN, isBelow ? bottom + 4 : top - height - 4)}px` });
-};
+["pointerover", "focusin"].forEach((name) =>
+  document.addEventListener(name, ({ target }) => target.closest?.("[popovertarget]") && load().catch(() => {})),
+);
 
-// The menu may have been closed again before this module came.
-export const toggle = (menu) => {
-  const opener = openerOf(menu);
-  const isOpen = menu.matches(":popover-open");
-  opener?.setAttribute("aria-expanded", isOpen);
-  if (!opener || !isOpen) return;
-  place(menu, opener);
-  menu.querySelector("a, button, select, input")?.focus();
-};
+// These do not bubble.
+document.addEventListener("toggle", ({ target }) => target.matches?.(".pop") && run(load, "toggle", target), true);
 
-// A menu stays with its button no longer than that stays where it is.
-on("scroll", ({ target }) => {
-  const menu = document.querySelector(".pop:popover-open");
-  if (menu && !menu.contains(target)) menu.hidePopover();
-}, { capture: true, passive: true });
-
-const STEPS = { ArrowDown: 1, ArrowUp: -1 };
-
-export const press = (menu, key) => {
-  const items = [...menu.querySelectorAll("a, button:enabled")];
-  const at = items.indexOf(document.activeElement);
-  const next = key === "Home" || key === "End" ? 0 : Math.max(at, STEPS[key] < 0 ? 0 : -1) + STEPS[key];
-  items.at(key === "End" ? -1 : next % items.length)?.focus();
-};
+document.addEventListener("keydown", (event) => {
+  const menu = document.querySelector(".pop.menu-list:popover-open");
+  if (!menu || !KEY.test(event.key) || !event.target.closest?.(".menu-list, [popovertarget]")) return;
+  event.preventDefault();
+  run(load, "press", menu, event.key);
+});

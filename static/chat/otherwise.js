@@ -1,15 +1,18 @@
 // Retry otherwise: with the same model, with another one, or with more thought. One menu for all answers of the page.
 
+import { offerLevels } from "./effort.js";
 import { byId } from "./page.js";
-import { place } from "./menus.js";
+import { place } from "./open_menu.js";
 
 const picker = byId("id_model");
 const effort = byId("id_effort");
 const menu = byId("otherwise");
 
+// The levels are those of the model before the question is sent.
 const choose = (select, value) => {
   select.value = value;
   select.dispatchEvent(new Event("change"));
+  if (select === picker) offerLevels();
 };
 
 const offer = (words, act) => {

@@ -6,7 +6,6 @@ import { onUse, run } from "./on_demand.js";
 
 const shortcuts = () => import("./shortcuts.js");
 const search = () => import("./search.js");
-const menus = () => import("./menus.js");
 
 onUse("click", "a.edit", () => import("./edit.js"), "open");
 onUse("click", ".otherwise", () => import("./otherwise.js"), "open");
@@ -17,6 +16,7 @@ onUse("click", "a[data-share]", () => import("./share.js"), "open");
 onUse("click", "[data-shortcuts]", shortcuts, "show");
 
 document.querySelector(".models")?.removeAttribute("hidden");
+byId("id_model")?.addEventListener("change", () => run(() => import("./effort.js"), "offerLevels"));
 
 // A module that cannot be fetched while the server is away is asked for again at the next occasion.
 const loadCost = () => import("./cost.js").catch(() => box.addEventListener("input", loadCost, { once: true }));
@@ -28,19 +28,6 @@ const turns = new MutationObserver(loadTurns);
 turns.observe(thread, { childList: true });
 on("reconnected", loadTurns);
 loadTurns();
-
-// --- Menus. The browser opens them; their module puts them beside their button, and comes when that is pointed at.
-
-const MENU_KEY = /^(Arrow(Up|Down)|Home|End)$/;
-
-on("pointerover focusin", ({ target }) => target.closest?.("[popovertarget]") && menus().catch(() => {}));
-on("toggle", ({ target }) => target.matches?.(".pop") && run(menus, "toggle", target), true);
-on("keydown", (event) => {
-  const menu = document.querySelector(".pop.menu-list:popover-open");
-  if (!menu || !MENU_KEY.test(event.key) || !event.target.closest?.(".menu-list, [popovertarget]")) return;
-  event.preventDefault();
-  run(menus, "press", menu, event.key);
-});
 
 // --- Keys. Alt+Shift and a letter is what neither browsers nor screen readers use, in any field; `?` alone is for outside
 // of fields.

@@ -2,6 +2,7 @@
 
 import { onUse, run } from "./on_demand.js";
 import { current, watch } from "./sidebar_list.js";
+import "./menus.js";
 import "./sidebar_hidden.js";
 
 // Milliseconds.

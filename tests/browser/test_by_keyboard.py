@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ask, expect_foot, measure_distance
@@ -78,3 +79,20 @@ def test_earlier_turns_come_while_the_place_is_kept(
         "[...document.querySelectorAll('.question > p')].find(p => p.getBoundingClientRect().bottom > 0).textContent"
     )
     assert shown in {"Question 24", "Question 25"}
+
+
+@pytest.mark.parametrize("path", ["/", "/account/usage/"])
+def test_a_menu_opens_beside_its_button_on_each_page(page: Page, path: str) -> None:
+    page.goto(path)
+    button = page.locator(".account button").first
+    button.press("Enter")
+    menu = page.locator("#account-menu")
+    expect(menu.locator("a").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(menu.locator("a").nth(1)).to_be_focused()
+    above, below = menu.bounding_box(), button.bounding_box()
+    assert above
+    assert below
+    assert abs(above["x"] - below["x"]) <= 8
+    assert 0 <= below["y"] - (above["y"] + above["height"]) <= 8
+    expect(menu.get_by_text("Keyboard shortcuts")).to_have_count(1 if path == "/" else 0)

@@ -72,7 +72,7 @@ def test_keys_and_clicks_wait_for_the_script_that_they_need(page: Page, provider
         time.sleep(0.5)
         route.continue_()
 
-    page.route(re.compile(r"/(menus|code_buttons)\.js$"), delay)
+    page.route(re.compile(r"/(open_menu|code_buttons)\.js$"), delay)
     page.reload()
     page.locator("#heading").focus()
     page.keyboard.press("Enter")
