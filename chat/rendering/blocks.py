@@ -81,12 +81,19 @@ MAX_DEPTH = 20
 
 
 # Marks cost more to render than letters. A block that grows is rendered again and again until it costs LEAF_COST; a
-# line is cut into pieces of at most LINE_COST.
+# line is cut into pieces of at most LINE_COST. The costs are such that a mark that is repeated streams in at most 1.5
+# times the time of words: see docs/performance-log.md.
 LINE_COST = 4_000
 LEAF_COST = 8_000
 _LINE_END_COST = 12
-_LINE_BREAK_COST = 30
-_MARK_COSTS = {**dict.fromkeys("[]()|>#-`&:!\\", 8), **dict.fromkeys("*_~", 20), "/": 12, "<": 40, "@": 40, "$": 80}
+_LINE_BREAK_COST = 45
+_MARK_COSTS = {
+    **dict.fromkeys(">#-&:!\\", 8),
+    **dict.fromkeys("]()|", 10),
+    **dict.fromkeys("[`", 16),
+    **dict.fromkeys("*_~", 30),
+    **{"/": 12, "<": 40, "@": 40, "$": 80},
+}
 _MARK = re.compile(f"[{re.escape(''.join(_MARK_COSTS))}]")
 PIECE_CHARS = 100
 

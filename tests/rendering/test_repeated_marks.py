@@ -10,14 +10,15 @@ import pytest
 from chat.rendering.document import StreamingMarkdown, render_snapshot
 
 MARKS = "[]()*_~$\\|><#-`"
-CHARS = 4_000
+CHARS = 2_000
 LIMIT = 400_000  # of an answer
 
-# Measured on two cores: words take 2 us a character in pieces of 100, since what begins a mark is looked for first, and
-# took 5 to 9 before. Marks take up to 3.2 times as long (`<a` in lines), words in lines of two characters 2.3 times: a
-# line costs 3 to 6 us, whatever is in it. Quadratic is ten to a thousand times as much: see the tests of ten times the
-# length.
-TIMES_WORDS = 6
+# Measured on two cores, 12,000 characters in tokens of 4, shown every 20: words take 12 us a character, the 135 texts
+# below 0.7 to 1.3 times that (400,000 characters, shown every 40: see docs/performance.md). Quadratic is ten to a
+# thousand times as much: see the tests of ten times the length.
+TIMES_WORDS = 2.5
+TOKEN_CHARS = 4
+SHOWN_CHARS = 20
 BOUND_SECONDS = 0.05
 TRIES = 10
 
@@ -28,12 +29,13 @@ def repeat(unit: str, chars: int = CHARS) -> str:
     return (unit * (chars // len(unit) + 1))[:chars]
 
 
-def stream(text: str, size: int = 100) -> tuple[float, float]:
+def stream(text: str, size: int = SHOWN_CHARS, token_chars: int = TOKEN_CHARS) -> tuple[float, float]:
     """Return the CPU seconds that a text takes in all, and that the longest of its changes takes."""
     markdown, started, longest = StreamingMarkdown(), time.process_time(), 0.0
     for start in range(0, len(text), size):
         before = time.process_time()
-        markdown.feed(text[start : start + size])
+        for token in range(start, min(start + size, len(text)), token_chars):
+            markdown.feed(text[token : min(token + token_chars, start + size)])
         markdown.take_changes()
         longest = max(longest, time.process_time() - before)
     markdown.finish()
@@ -70,8 +72,8 @@ def test_short_elements_take_a_few_times_the_time_of_words(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", ["[", "$a ", "*a ", "_a\n", "- a\n", "\n", "> ", "```\n", "[a](http://b.c) ", "<b>\n"])
 def test_ten_times_the_length_takes_ten_times_as_long(unit: str) -> None:
-    short = min(stream(repeat(unit, 6_000), 500)[0] for _ in range(3))
-    long = stream(repeat(unit, 60_000), 500)[0]
+    short = min(stream(repeat(unit, 6_000), 500, 500)[0] for _ in range(3))
+    long = stream(repeat(unit, 60_000), 500, 500)[0]
     assert long < 20 * short
 
 
@@ -111,4 +113,4 @@ def test_the_longest_answer_opens(unit: str) -> None:
     ],
 )
 def test_no_change_of_a_long_block_takes_long(text: str) -> None:
-    assert min(stream(text, 2_000)[1] for _ in range(2)) < BOUND_SECONDS
+    assert min(stream(text, 2_000, 2_000)[1] for _ in range(2)) < BOUND_SECONDS
