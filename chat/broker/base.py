@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ class Batch:
         """Return the batch for a reader who has been told that already."""
         return Batch(self.start, [event for event in self.events if event != notice])
 
+
+# The fence for which a log of an answer that has ended is forgotten: no owner's is higher.
+ENDED = sys.maxsize
 
 # No batch holds more positions than this: a reader who comes late to a long answer gets it in pieces, as it reads them.
 LONGEST_BATCH = 64 * 1024
@@ -96,8 +100,11 @@ class Broker(Protocol):
         """
         ...
 
-    async def forget(self, answer: str) -> None:
-        """Delete what other owners have left of a log, because the database has it, and send readers here there."""
+    async def forget(self, answer: str, fence: int = ENDED) -> None:
+        """Delete what other owners have left of a log, because the database has it, and send readers here there.
+
+        What an owner with a higher fence has is left to it; of an answer that has ended all goes.
+        """
         ...
 
     async def find_left(self) -> set[str]:

@@ -8,8 +8,9 @@ A file holds lines: first the boot of the machine and the position at which the 
 position that follows it. A last line without its end was never shown. A file without a line is one that could not be
 written: what was shown of its answer is not known, and neither is it after a crash of the machine.
 
-The processes of a site share one directory. Each log has a file with a name of its own. To seize it is to rename it:
-an owner that was only paused does not find it any more.
+The processes of a site share one directory. Each log has a file with a name of its own, in which its owner's fence
+stands. To seize it is to rename it: an owner that was only paused does not find it any more. Who was paused in the
+middle of taking over leaves the files of later owners alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from chat.broker.base import ENDED
 from chat.broker.entries import decode, encode, extend
 from chat.core.events import Lasting
 from chat.core.transcript import Transcript
@@ -36,8 +38,9 @@ FAILURE_LOGGED_EVERY = 60.0
 
 SEIZED = ".seized"
 
-# <answer>.<random>, the answer's id being a UUID. Whatever else is in the directory is left alone.
-_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[0-9a-f]{16}(?:\.seized)?")
+# <answer>.<fence>.<random>, the answer's id being a UUID; the version before wrote no fence. Whatever else is in the
+# directory is left alone.
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.([0-9]{1,19}))?\.[0-9a-f]{16}(?:\.seized)?")
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -46,6 +49,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class _Log:
     """An answer that this process writes: it has a file, unless that could not be written."""
 
+    fence: int
     transcript: Transcript
     written: int
     path: str
@@ -67,9 +71,9 @@ class Journal:
 
     # The owner's side
 
-    def begin(self, answer: str, transcript: Transcript, start: int) -> None:
-        """Begin a log, which has the transcript from `start` on."""
-        self._logs[answer] = begun = _Log(transcript, start, "")
+    def begin(self, answer: str, fence: int, transcript: Transcript, start: int) -> None:
+        """Begin the log of an owner, which has the transcript from `start` on."""
+        self._logs[answer] = begun = _Log(fence, transcript, start, "")
         self._create(answer, begun, start)
 
     def write(self, answer: str) -> None:
@@ -95,7 +99,7 @@ class Journal:
         self._logs.pop(answer)
 
     def _create(self, answer: str, begun: _Log, start: int) -> None:
-        begun.path = f"{self._directory}/{answer}.{token_hex(8)}"
+        begun.path = f"{self._directory}/{answer}.{begun.fence}.{token_hex(8)}"
         begun.written, begun.is_broken = start, False
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -128,22 +132,24 @@ class Journal:
 
     # Taking over
 
-    def seize(self, answer: str, after: int) -> Sequence[Lasting] | None:
+    def seize(self, answer: str, fence: int, after: int) -> Sequence[Lasting] | None:
         """See `chat.broker.base.Broker.seize`. Without a file nothing was shown."""
-        found = [_seize(path) for path in self._find(answer, self._list())]
+        paths = self._list()
+        found = [_seize(path) for path in self._find(answer, fence, paths)]
         if not found:
-            return () if self._is_usable() else None
+            is_later = bool(self._find(answer, ENDED, paths))
+            return () if self._is_usable() and not is_later else None
         left = [whole for path in found if (whole := self._read(path, after)) is not None]
         return max(left, key=lambda taken: taken.position).read_since(after) if left else None
 
-    def remove_left(self, answer: str) -> None:
-        """Delete what other owners have left of an answer."""
-        for path in self._find(answer, self._list_left()):
+    def remove_left(self, answer: str, fence: int) -> None:
+        """Delete what other owners have left of an answer, but for those with a higher fence."""
+        for path in self._find(answer, fence, self._list_left()):
             _remove(path)
 
     def find_left(self) -> set[str]:
         """Return the answers of which there are files by other owners."""
-        return {found[1] for path in self._list_left() if (found := _NAME.fullmatch(os.path.basename(path)))}
+        return {found[1] for path in self._list_left() if (found := _match_name(path))}
 
     def _list(self) -> list[str]:
         """Return the paths of all files, those of this process too: a pause makes it find its own."""
@@ -158,8 +164,10 @@ class Journal:
         own = {written.path for written in list(self._logs.values())}
         return [path for path in listed if path not in own]
 
-    def _find(self, answer: str, paths: Sequence[str]) -> list[str]:
-        return [path for path in paths if os.path.basename(path).startswith(f"{answer}.")]
+    def _find(self, answer: str, fence: int, paths: Sequence[str]) -> list[str]:
+        """Return those of the paths that are files of an answer by owners whose fence is not higher."""
+        names = [(path, name) for path in paths if (name := _match_name(path))]
+        return [path for path, name in names if name[1] == answer and int(name[2] or 0) <= fence]
 
     def _is_usable(self) -> bool:
         """Return whether a log could be written here; a directory that is not there yet was not needed yet."""
@@ -180,6 +188,10 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return taken if boot == self._boot else None
+
+
+def _match_name(path: str) -> re.Match[str] | None:
+    return _NAME.fullmatch(os.path.basename(path))
 
 
 def _make_entry(written: _Log) -> bytes:

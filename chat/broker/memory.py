@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from chat.broker.base import LONGEST_BATCH, Batch, NotLiveError
+from chat.broker.base import ENDED, LONGEST_BATCH, Batch, NotLiveError
 from chat.broker.journal import Journal
 from chat.core.events import Event, Notice, Terminal, Usage
 from chat.core.transcript import Transcript
@@ -28,7 +28,7 @@ class MemoryBroker:
                 return
             earlier.lose()
         if self._journal is not None:
-            self._journal.begin(answer, transcript, transcript.position if joint is None else joint)
+            self._journal.begin(answer, fence, transcript, transcript.position if joint is None else joint)
         self._channels[answer] = Channel(transcript, fence)
 
     def _find(self, answer: str, fence: int) -> Channel | None:
@@ -78,11 +78,11 @@ class MemoryBroker:
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         if self._journal is None:
             return None  # an owner in another process leaves nothing here
-        return await asyncio.to_thread(self._journal.seize, answer, after)
+        return await asyncio.to_thread(self._journal.seize, answer, fence, after)
 
-    async def forget(self, answer: str) -> None:
+    async def forget(self, answer: str, fence: int = ENDED) -> None:
         if self._journal is not None:
-            await asyncio.to_thread(self._journal.remove_left, answer)
+            await asyncio.to_thread(self._journal.remove_left, answer, fence)
 
     async def find_left(self) -> set[str]:
         return set() if self._journal is None else await asyncio.to_thread(self._journal.find_left)

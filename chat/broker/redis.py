@@ -29,11 +29,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from chat.broker.base import NotLiveError
+from chat.broker.base import ENDED, NotLiveError
 from chat.broker.entries import decode, encode, extend
 from chat.broker.failures import describe_failure
 from chat.broker.memory import Channel, ChannelFollowing, MemoryBroker
-from chat.broker.scripts import SEIZE, WRITE
+from chat.broker.scripts import FORGET, SEIZE, WRITE
 from chat.core.events import Done, Error, Event, Notice, Terminal, Usage, count_positions
 from chat.core.transcript import Transcript
 
@@ -324,12 +324,14 @@ class RedisBroker:
                 is_whole = all(extend(taken, _parse_position(id_), _decode_fields(fields)) for id_, fields in entries)
         return taken.read_since(after) if is_whole else None
 
-    async def forget(self, answer: str) -> None:
+    async def forget(self, answer: str, fence: int = ENDED) -> None:
         if (mirror := self._mirrors.pop(answer, None)) is not None:
             mirror.lose()
         if not self._is_away:
             with self._note_absence():
-                await self._redis.delete(self._make_key(answer, "seized"))
+                keys = [self._make_key(answer, state) for state in ("fence", "seized")]
+                deleting: Any = self._redis.eval(FORGET, len(keys), *keys, fence)
+                await deleting
 
     async def find_left(self) -> set[str]:
         """Return none: Redis lets the logs expire."""

@@ -64,3 +64,10 @@ redis.pcall('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('RENAME', KEYS[1], KEYS[3]) end
 return 1
 """
+
+# Deletes a log that was seized. Keys: its fence, where it lies. Argument: the fence of the owner that does not need it
+# any more; what a later one has seized is left to that one, which may not have read it yet.
+FORGET = """\
+if tonumber(redis.call('GET', KEYS[1]) or 0) > tonumber(ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[2])
+"""

@@ -184,7 +184,7 @@ class Runner:
         await broker.open(live.key, live.fence, live.transcript, taken.joint)
         await broker.notify(live.key, live.fence, RESUMED)
         # Only now: should this process die before it has a log of its own, the old one says what readers have had.
-        await broker.forget(live.key)
+        await broker.forget(live.key, live.fence)
         live.run_in(start_detached(self._run(live), tracing.make_answer_context(live.key)))
         await self.notices.tell_runners({"type": "ended", "answer": live.key})
 

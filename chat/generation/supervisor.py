@@ -253,7 +253,7 @@ class Supervisor:
                 if (kept := whole.snapshot.bookmark) is not None:  # which would go on, and be paid for
                     prompt = Prompt(lost.model.partition(":")[2], ())
                     start_detached(cancel_response(self._resources.pool, lost.model, prompt, kept.bookmark))
-            await self._resources.broker.forget(str(lost.id))
+            await self._resources.broker.forget(str(lost.id), lost.snapshot.fence)
             await self._notices.tell_runners({"type": "ended", "answer": str(lost.id)})
         return ended
 

@@ -92,7 +92,10 @@ _MARK_COSTS = {
     **dict.fromkeys("]()|", 10),
     **dict.fromkeys("[`", 16),
     **dict.fromkeys("*_~", 30),
-    **{"/": 12, "<": 40, "@": 40, "$": 80},
+    "/": 12,
+    "<": 40,
+    "@": 40,
+    "$": 80,
 }
 _MARK = re.compile(f"[{re.escape(''.join(_MARK_COSTS))}]")
 PIECE_CHARS = 100

@@ -35,20 +35,23 @@ def directory(tmp_path: Path) -> Path:
 class Owner:
     """One process, and the answer that it writes."""
 
-    def __init__(self, directory: Path, transcript: Transcript | None = None, joint: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, transcript: Transcript | None = None, joint: int | None = None, fence: int = 1
+    ) -> None:
         self.broker = MemoryBroker(Journal(directory))
+        self.fence = fence
         self.transcript = transcript or Transcript()
         self.joint = joint
 
     async def begin(self, answer: str = ANSWER) -> None:
-        await self.broker.open(answer, 1, self.transcript, self.joint)
+        await self.broker.open(answer, self.fence, self.transcript, self.joint)
 
     async def say(self, *events: Event) -> None:
         self.transcript.append(events)
-        await self.broker.publish(ANSWER, 1)
+        await self.broker.publish(ANSWER, self.fence)
 
     async def end(self) -> None:
-        await self.broker.close(ANSWER, 1, Usage(1, 1), Done("complete", "stop"))
+        await self.broker.close(ANSWER, self.fence, Usage(1, 1), Done("complete", "stop"))
 
 
 @pytest.fixture
@@ -192,6 +195,28 @@ async def test_logs_left_by_others_are_found_and_forgotten(owner: Owner, directo
     await owner.broker.forget(ANSWER)
     assert len(files(directory)) == 2
     assert await seize(directory) == [Token("One ")]
+
+
+async def test_who_was_paused_in_a_sweep_leaves_the_file_of_a_later_owner_alone(owner: Owner, directory: Path) -> None:
+    await owner.say(Token("One "))
+    paused = MemoryBroker(Journal(directory))
+    later = Owner(directory, Transcript.restore("One ", "", [("token", 4)]), fence=3)
+    await later.begin()
+    await later.broker.forget(ANSWER, 3)
+    await later.say(Token("two "))
+    assert await paused.seize(ANSWER, 2, 0) is None
+    await paused.forget(ANSWER, 2)
+    await later.say(Token("three"))
+    assert await MemoryBroker(Journal(directory)).seize(ANSWER, 4, 4) == [Token("two three")]
+
+
+async def test_a_file_of_the_version_before_is_seized_too(owner: Owner, directory: Path) -> None:
+    await owner.say(Token("One "))
+    [path] = files(directory)
+    path.rename(directory / path.name.replace(f"{ANSWER}.1.", f"{ANSWER}."))
+    assert await seize(directory) == [Token("One ")]
+    await MemoryBroker(Journal(directory)).forget(ANSWER)
+    assert files(directory) == []
 
 
 async def test_a_log_that_was_given_up_stays_until_it_is_forgotten(owner: Owner, directory: Path) -> None:

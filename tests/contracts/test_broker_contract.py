@@ -480,6 +480,24 @@ async def test_what_a_later_owner_writes_is_not_seized_for_an_earlier_one(redis:
         await broker.aclose()
 
 
+async def test_what_a_later_owner_has_seized_is_not_forgotten_for_an_earlier_one(redis: Redis) -> None:
+    """A process was paused after it had seized, and another one has seized meanwhile and not read yet."""
+    owners, paused, reaper = (RedisBroker(redis.url, "kept:") for _ in range(3))
+    owner = Owner(owners)
+    await owner.open()
+    async with owners.follow(ANSWER, 0) as following:
+        await owner.say("One ")
+        await heard(following, "One ")
+    assert await paused.seize(ANSWER, 2, 0) == [Token("One ")]
+    assert await reaper.seize(ANSWER, 3, 0) == [Token("One ")]
+    await paused.forget(ANSWER, 2)
+    assert await reaper.seize(ANSWER, 3, 0) == [Token("One ")]
+    await reaper.forget(ANSWER, 3)
+    assert await reaper.seize(ANSWER, 3, 0) == []
+    for broker in (owners, paused, reaper):
+        await broker.aclose()
+
+
 async def test_all_answers_of_a_process_are_written_to_a_redis_that_was_started_anew() -> None:
     with Redis() as server:
         owners, readers = RedisBroker(server.url), RedisBroker(server.url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from chat.broker.base import ENDED
 from chat.broker.memory import MemoryBroker
 from chat.core.events import Event, Lasting, Notice, Terminal, TextEvent, Usage, count_positions, get_text, replace_text
 from chat.core.transcript import Transcript
@@ -88,9 +89,10 @@ class LastingBroker(MemoryBroker):
             left = self._logs.seized.get(answer)
             return left.read_since(after) if left is not None and self._outlives else ()
 
-    async def forget(self, answer: str) -> None:
+    async def forget(self, answer: str, fence: int = ENDED) -> None:
         with self._seam.step("forget the log"):
-            self._logs.seized.pop(answer, None)
+            if self._logs.fences[answer] <= fence:
+                self._logs.seized.pop(answer, None)
 
     def _write(self, answer: str, fence: int) -> None:
         log, transcript = self._logs.current.get(answer), self._growing[answer]
