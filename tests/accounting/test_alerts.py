@@ -41,7 +41,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(receiver: Receiver) -> Iterator[str]:
+def serve_receiver(receiver: Receiver) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -68,7 +68,7 @@ def receiving(receiver: Receiver) -> Iterator[str]:
 @pytest.fixture
 def receiver(settings: Settings) -> Iterator[Receiver]:
     found = Receiver(204)
-    with receiving(found) as url:
+    with serve_receiver(found) as url:
         settings.CHAT_ALERT_WEBHOOK, settings.CHAT_ALERT_SECRET, settings.CHAT_ALERT_PRIVATE = url, SECRET, True
         yield found
 
@@ -83,7 +83,7 @@ def use(user: User, tokens: int) -> None:
     settle_call(CallResult(call, Usage(tokens, 0), None, 1), make_interruption("timeout"))
 
 
-def given() -> list[int]:
+def list_thresholds() -> list[int]:
     return sorted(Alert.objects.values_list("threshold", flat=True))
 
 
@@ -91,16 +91,16 @@ def test_an_alert_is_sent_once_for_each_threshold(user: User, budget: Budget) ->
     told = []
     for tokens in (4_999, 1, 1, 2_998, 1, 500):
         use(user, tokens)
-        told.append(given())
+        told.append(list_thresholds())
     assert told == [[], [50], [50], [50], [50, 80], [50, 80]]
     use(user, 1_500)
-    assert given() == [50, 80, 100]
+    assert list_thresholds() == [50, 80, 100]
     assert find_alerts(user)[0].sentence.startswith("The budget Ada (10,000 tokens a month) is used up. It resets")
 
 
 def test_one_call_may_reach_several_thresholds(user: User, budget: Budget) -> None:
     use(user, 9_000)
-    assert given() == [50, 80]
+    assert list_thresholds() == [50, 80]
 
 
 def test_a_budget_that_refuses_a_call_alerts_as_used_up(user: User, budget: Budget) -> None:
@@ -109,13 +109,13 @@ def test_a_budget_that_refuses_a_call_alerts_as_used_up(user: User, budget: Budg
     for _ in range(2):
         with pytest.raises(BudgetError):
             admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=1))
-    assert given() == [50, 80, 100]
+    assert list_thresholds() == [50, 80, 100]
 
 
 def test_a_soft_budget_warns(user: User, budget: Budget) -> None:
     Budget.objects.update(is_hard=False)
     use(user, 20_000)
-    assert given() == [50, 80, 100]
+    assert list_thresholds() == [50, 80, 100]
     assert "questions are still answered" in find_alerts(user)[0].sentence
 
 
@@ -131,7 +131,7 @@ def test_an_alert_is_rolled_back_with_the_call_that_caused_it(
         broken.setattr("chat.generation.store.transaction.on_commit", fail)
         with pytest.raises(RuntimeError):
             use(user, 6_000)
-    assert given() == []
+    assert list_thresholds() == []
 
 
 def test_users_of_a_budget_see_its_alert_until_they_dismiss_it(user: User, budget: Budget) -> None:
@@ -169,7 +169,7 @@ def test_a_webhook_is_signed_and_has_an_id(user: User, budget: Budget, receiver:
     assert (told["id"], told["data"]["budget"], told["data"]["threshold"]) == (headers["webhook-id"], "Ada", 50)
 
 
-def due_again() -> None:
+def make_due_again() -> None:
     Delivery.objects.filter(state="waiting").update(due_at=timezone.now())
 
 
@@ -188,7 +188,7 @@ def test_an_alert_that_was_not_received_is_sent_again_with_the_same_id(
         f"UndeliverableError: the receiver answered {status}",
     )
     assert waiting.due_at > timezone.now() + timedelta(seconds=100)
-    due_again()
+    make_due_again()
     assert deliver() == 1
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
     assert len(receiver.got) == 2
@@ -201,7 +201,7 @@ def test_a_receiver_that_never_accepts_is_given_up_until_an_admin_tries_again(
     use(user, 6_000)
     for _ in range(20):
         deliver()
-        due_again()
+        make_due_again()
     waiting = Delivery.objects.get()
     assert (waiting.state, waiting.tries, len(receiver.got)) == ("given up", 14, 14)
     client = Client()
@@ -255,6 +255,6 @@ def test_a_sender_that_died_is_taken_over_with_the_same_id(
         with pytest.raises(KilledError):
             deliver()
     assert deliver() == 0  # it is claimed still
-    due_again()
+    make_due_again()
     assert deliver() == 1
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1

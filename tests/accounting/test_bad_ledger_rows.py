@@ -24,7 +24,7 @@ from chat.models import USAGE_FIELDS, ProviderCall, UsageDay, User
 from chat.web import account
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
-from tests.support.usage_ledger import choose_everything, page
+from tests.support.usage_ledger import choose_everything, load_page
 
 # Each column with what it may hold for some reason; SQLite takes anything, PostgreSQL what its types can.
 BAD: list[tuple[str, str]] = [
@@ -51,7 +51,7 @@ ANYTHING: list[tuple[str, str]] = [
 ]
 
 
-def good() -> ProviderCall:
+def add_sound_row() -> ProviderCall:
     return ProviderCall.objects.create(
         user=User.objects.first(), model="openai:gpt-4o", outcome="complete", input_tokens=5, cost=Decimal("0.5")
     )
@@ -65,9 +65,9 @@ ROWS = [*BAD, *(pytest.param(row, marks=pytest.mark.sqlite) for row in ANYTHING)
 def bad(request: pytest.FixtureRequest, user: User) -> Iterator[ProviderCall]:
     """A bad row between two good ones."""
     column, value = request.param
-    good()
-    call = good()
-    good()
+    add_sound_row()
+    call = add_sound_row()
+    add_sound_row()
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE chat_providercall SET {column} = {value} WHERE id = {call.pk}")
     yield call
@@ -76,13 +76,13 @@ def bad(request: pytest.FixtureRequest, user: User) -> Iterator[ProviderCall]:
         cursor.execute(f"UPDATE chat_providercall SET {column} = 0 WHERE id = {call.pk}")
 
 
-async def rows_as_csv() -> list[str]:
+async def write_rows_as_csv() -> list[str]:
     selection = await sync_to_async(choose_everything)()
     written = "".join([lines async for lines in usage_csv.write_calls(selection)])
     return written.splitlines()[1:]
 
 
-def sums() -> tuple[int, int, int]:
+def read_sums() -> tuple[int, int, int]:
     row = UsageDay.objects.get()
     return row.calls, row.input_tokens, row.cost_units
 
@@ -90,23 +90,23 @@ def sums() -> tuple[int, int, int]:
 def test_a_bad_row_is_left_out_of_the_sums_and_named(bad: ProviderCall, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "chat.accounting.rollups"):
         assert rollups.catch_up() == 3
-    assert sums() == (2, 10, 100_000_000)
+    assert read_sums() == (2, 10, 100_000_000)
     assert f"call {bad.pk} (openai:gpt-4o" in caplog.text
     assert rollups.catch_up() == 0
     assert rollups.rebuild() == 3
-    assert sums() == (2, 10, 100_000_000)
+    assert read_sums() == (2, 10, 100_000_000)
     [named] = rollups.find_rows_left_out()
     assert named.call == bad.pk
 
 
 def test_every_report_works_and_names_the_bad_row(bad: ProviderCall, client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
-    shown = page(client)
+    shown = load_page(client)
     assert f"call {bad.pk} (openai:gpt-4o" in shown
     for path in ("calls/", "calls/csv/", "csv/user/"):
         response: Any = client.get(f"/admin/usage/{path}")
         assert response.status_code == 200, path
-    rows = async_to_sync(rows_as_csv)()
+    rows = async_to_sync(write_rows_as_csv)()
     assert len(rows) == 2
     assert not any(row.startswith(f"{bad.pk},") for row in rows)
     assert client.get("/admin/chat/providercall/").status_code == 200

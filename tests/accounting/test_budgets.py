@@ -32,7 +32,7 @@ def team(user: User) -> Group:
     return group
 
 
-def budget(name: str = "Research", scope: str = "site", **fields: Any) -> Budget:
+def add_budget(name: str = "Research", scope: str = "site", **fields: Any) -> Budget:
     row = Budget(name=name, scope=scope, **fields)
     row.full_clean()
     row.save()
@@ -58,7 +58,7 @@ def is_refused(user: User | None, model: str = "openai:gpt-test", **fields: Any)
 def test_the_members_of_a_group_share_its_budget(user: User, team: Group) -> None:
     grace, stranger = User.objects.create_user("grace"), User.objects.create_user("alan")
     grace.groups.add(team)
-    budget(scope="group", group=team, tokens=10_000)
+    add_budget(scope="group", group=team, tokens=10_000)
     use(user, 6_000)
     use(grace, 3_500)
     assert is_refused(user)
@@ -67,15 +67,15 @@ def test_the_members_of_a_group_share_its_budget(user: User, team: Group) -> Non
 
 
 def test_the_budget_of_a_user_does_not_limit_other_users(user: User) -> None:
-    budget(scope="user", user=user, tokens=5_000)
+    add_budget(scope="user", user=user, tokens=5_000)
     use(user, 5_000)
     assert is_refused(user)
     assert not is_refused(User.objects.create_user("grace"))
 
 
 def test_the_sites_budget_counts_calls_billed_to_the_site_too(user: User, team: Group) -> None:
-    budget(tokens=5_000)
-    mine = budget("Team", "group", group=team, tokens=100_000)
+    add_budget(tokens=5_000)
+    mine = add_budget("Team", "group", group=team, tokens=100_000)
     use(user, 3_000, billed_to="site")
     use(None, 2_000, billed_to="site")
     assert is_refused(user)
@@ -88,7 +88,7 @@ def test_the_sites_budget_counts_calls_billed_to_the_site_too(user: User, team: 
     [("", True), ("openai", True), ("openai:gpt-test", True), ("openai:gpt", False), ("anthropic", False)],
 )
 def test_a_budget_may_be_of_a_provider_or_a_model(user: User, model: str, *, counted: bool) -> None:
-    budget(tokens=2_000, model=model)
+    add_budget(tokens=2_000, model=model)
     use(user, 2_000)
     assert is_refused(user) == counted
     assert not is_refused(user, "demo:tour") or not model
@@ -96,7 +96,7 @@ def test_a_budget_may_be_of_a_provider_or_a_model(user: User, model: str, *, cou
 
 def test_a_budget_in_dollars_reserves_by_the_price_of_the_model(user: User, settings: Settings) -> None:
     settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}
-    budget(cost=Decimal("0.20"))
+    add_budget(cost=Decimal("0.20"))
     use(user, 15_000)
     with pytest.raises(
         BudgetError, match=r"\$0\.0500 is left of the budget Research \(\$0\.20 a month\), and this nee"
@@ -107,7 +107,7 @@ def test_a_budget_in_dollars_reserves_by_the_price_of_the_model(user: User, sett
 
 @pytest.mark.parametrize("period", ["day", "week", "month"])
 def test_a_refusal_says_what_is_left_and_when_it_resets(user: User, period: str) -> None:
-    budget(tokens=10_000, period=period)
+    add_budget(tokens=10_000, period=period)
     use(user, 9_500)
     with pytest.raises(BudgetError) as refusal:
         begin(user)
@@ -124,7 +124,7 @@ def test_a_refusal_says_what_is_left_and_when_it_resets(user: User, period: str)
 
 
 def test_live_answers_reserve_their_part_of_the_budget(user: User) -> None:
-    budget(tokens=2_000)
+    add_budget(tokens=2_000)
     begin(user)
     with pytest.raises(BudgetError, match=r"^Answers under way may take the rest of the budget Research") as refusal:
         begin(user)
@@ -132,7 +132,7 @@ def test_live_answers_reserve_their_part_of_the_budget(user: User) -> None:
 
 
 def test_a_soft_budget_refuses_nothing(user: User) -> None:
-    budget(tokens=1_000, is_hard=False)
+    add_budget(tokens=1_000, is_hard=False)
     use(user, 5_000)
     assert not is_refused(user)
     assert Meter.objects.get().used == 5_000
@@ -141,20 +141,20 @@ def test_a_soft_budget_refuses_nothing(user: User) -> None:
 def test_usage_from_before_the_budget_counts(user: User, team: Group) -> None:
     use(user, 9_500)
     use(User.objects.create_user("grace"), 9_500)
-    budget(scope="group", group=team, tokens=10_000)
+    add_budget(scope="group", group=team, tokens=10_000)
     assert is_refused(user)
 
 
 def test_a_budget_that_is_switched_off_counts_nothing(user: User) -> None:
-    budget(tokens=1, is_active=False)
+    add_budget(tokens=1, is_active=False)
     assert not is_refused(user)
     assert not Meter.objects.exists()
 
 
 def test_every_budget_that_applies_must_have_room(user: User, team: Group) -> None:
-    budget("Site", tokens=100_000)
-    budget("Team", "group", group=team, tokens=2_000)
-    budget("Ada", "user", user=user, tokens=100_000)
+    add_budget("Site", tokens=100_000)
+    add_budget("Team", "group", group=team, tokens=2_000)
+    add_budget("Ada", "user", user=user, tokens=100_000)
     begin(user)
     with pytest.raises(BudgetError, match="Team"):
         begin(user)
@@ -175,14 +175,14 @@ def test_every_budget_that_applies_must_have_room(user: User, team: Group) -> No
 )
 def test_a_budget_that_makes_no_sense_is_not_kept(db: None, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        budget(**fields)
+        add_budget(**fields)
 
 
 # From a question
 
 
 async def test_a_question_is_refused_before_it_costs_anything(site: Site, provider: ProviderServer) -> None:
-    await sync_to_async(budget)(tokens=1_100)
+    await sync_to_async(add_budget)(tokens=1_100)
     provider.script = Script(text="x", usage=Usage(1_000, 100))
     await site.ask()
     response = await send(site)
@@ -194,7 +194,7 @@ async def test_a_question_is_refused_before_it_costs_anything(site: Site, provid
 
 
 async def test_an_exhausted_budget_falls_back_to_the_model_that_it_names(site: Site, provider: ProviderServer) -> None:
-    await sync_to_async(budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
+    await sync_to_async(add_budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
     provider.script = Script(text="x", usage=Usage(1_000, 100))
     await site.ask(model="openai:gpt-test")
     answer = await site.ask(model="openai:gpt-test")
@@ -210,7 +210,7 @@ async def test_an_exhausted_budget_falls_back_to_the_model_that_it_names(site: S
 
 async def test_a_budget_does_not_fall_back_to_a_model_that_the_user_may_not_use(site: Site, settings: Settings) -> None:
     settings.CHAT_MODELS = ["openai:gpt-test"]
-    await sync_to_async(budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
+    await sync_to_async(add_budget)(tokens=1_100, model="openai", fallback_model="anthropic:messages-test")
     await sync_to_async(use)(site.user, 1_100)
     assert (await send(site)).status_code == 429
 
@@ -219,8 +219,8 @@ async def test_a_budget_does_not_fall_back_to_a_model_that_the_user_may_not_use(
 
 
 def test_the_usage_page_and_the_api_show_budgets(user: User, team: Group, settings: Settings) -> None:
-    budget("Team", "group", group=team, tokens=10_000)
-    budget("Everybody", tokens=50_000)
+    add_budget("Team", "group", group=team, tokens=10_000)
+    add_budget("Everybody", tokens=50_000)
     use(user, 2_500)
     [shown] = find_standings(user.pk)
     assert (shown.name, *map(int, (shown.most, shown.used, shown.left))) == ("Team", 10_000, 2_500, 7_500)

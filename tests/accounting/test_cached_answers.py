@@ -29,7 +29,7 @@ def site_cache(settings: Settings) -> Any:
     cache.clear()
 
 
-def cost() -> Decimal | None:
+def find_cost() -> Decimal | None:
     return ledger.find_call_price(ProviderCall(model="openai:house", started_at=timezone.now()), MILLION)
 
 
@@ -38,11 +38,11 @@ def test_a_price_is_read_once_until_the_cache_forgets_it(
 ) -> None:
     ModelPrice.objects.create(model="openai:house", since=date(2020, 1, 1), input=4, output=8)
     with django_assert_num_queries(1):
-        assert [cost(), cost()] == [4, 4]
+        assert [find_cost(), find_cost()] == [4, 4]
     ModelPrice.objects.update(input=5)
-    assert cost() == 4
+    assert find_cost() == 4
     cache.clear()
-    assert cost() == 5
+    assert find_cost() == 5
 
 
 def test_limits_and_restricted_models_are_cached(db: None, django_assert_num_queries: DjangoAssertNumQueries) -> None:

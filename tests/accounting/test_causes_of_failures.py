@@ -24,7 +24,7 @@ from tests.support.site import Json, Site
 MODEL = "openai:gpt-test"
 
 
-async def last_call(answer: Json) -> ProviderCall:
+async def find_last_call(answer: Json) -> ProviderCall:
     return await ProviderCall.objects.filter(answer=answer["id"]).alatest("pk")
 
 
@@ -45,7 +45,7 @@ async def test_a_failed_call_of_an_answer_keeps_its_cause(
     site: Site, provider: ProviderServer, model: str, script: Script, cause: Cause, status: int | None
 ) -> None:
     provider.script = script
-    call = await last_call(await site.ask(model=model))
+    call = await find_last_call(await site.ask(model=model))
     assert (call.error_cause, call.error_status) == (cause, status)
     assert call.request_id == REQUEST_ID
 
@@ -53,7 +53,7 @@ async def test_a_failed_call_of_an_answer_keeps_its_cause(
 async def test_a_silence_is_a_timeout(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 0.3
     provider.script = Script(text="Never", stall_after=0)
-    call = await last_call(await site.ask())
+    call = await find_last_call(await site.ask())
     assert (call.error_cause, call.error_status) == (Cause.TIMEOUT, None)
     assert "nothing came" in call.error_message
 
@@ -61,7 +61,7 @@ async def test_a_silence_is_a_timeout(site: Site, provider: ProviderServer, sett
 async def test_nothing_of_the_conversation_is_kept_with_a_failure(site: Site, provider: ProviderServer) -> None:
     question = "My neighbour's name is Rumpelstiltskin"
     provider.script = Script(status=400, error_message=f"Cannot process: {question}")
-    call = await last_call(await site.ask(question))
+    call = await find_last_call(await site.ask(question))
     assert call.error_message == "Cannot process: …"
 
 
@@ -71,11 +71,11 @@ async def test_half_characters_and_nul_in_a_providers_words_are_no_reason_to_los
     provider.script = Script(status=500, error_message="No\x00such \ud83d thing", error_type="a\x00type")
     answer = await site.ask()
     assert answer["status"] == "interrupted"
-    assert (await last_call(answer)).error_message == "No\ufffdsuch \ufffd thing"
+    assert (await find_last_call(answer)).error_message == "No\ufffdsuch \ufffd thing"
 
 
 async def test_a_call_that_succeeds_has_no_cause(site: Site) -> None:
-    call = await last_call(await site.ask())
+    call = await find_last_call(await site.ask())
     assert (call.error_cause, call.error_status, call.request_id, call.failure) == ("", None, "", None)
 
 
@@ -108,7 +108,7 @@ def write(ago: timedelta, code: str = "", cause: str = "", model: str = MODEL) -
 NOON = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
-def hours() -> Counter[tuple[Any, ...]]:
+def count_hours() -> Counter[tuple[Any, ...]]:
     return Counter(OutcomeHour.objects.values_list("hour", "model", "cause", "calls"))
 
 
@@ -121,7 +121,7 @@ def test_each_hour_counts_how_its_calls_ended(db: None) -> None:
     write(timedelta(0), "rate_limited", "rate_limit", "demo:tour")
     rollups.catch_up()
     before = NOON - timedelta(hours=1)
-    assert hours() == Counter(
+    assert count_hours() == Counter(
         [
             (NOON, MODEL, "", 1),
             (NOON, MODEL, "status", 2),
@@ -132,10 +132,10 @@ def test_each_hour_counts_how_its_calls_ended(db: None) -> None:
     )
     write(timedelta(0))
     rollups.catch_up()
-    assert (NOON, MODEL, "", 2) in hours()
-    counted = hours()
+    assert (NOON, MODEL, "", 2) in count_hours()
+    counted = count_hours()
     rollups.rebuild()
-    assert hours() == counted
+    assert count_hours() == counted
     assert all(hour.tzinfo is not None and hour.astimezone(UTC).minute == 0 for hour, *_ in counted)
 
 
@@ -143,11 +143,11 @@ def test_each_hour_counts_how_its_calls_ended(db: None) -> None:
 def test_a_row_of_the_version_before_counts_by_its_code(db: None, code: str) -> None:
     write(timedelta(0), code)
     rollups.catch_up()
-    assert hours() == Counter([(NOON, MODEL, str(find_cause(code)), 1)])
+    assert count_hours() == Counter([(NOON, MODEL, str(find_cause(code)), 1)])
 
 
 def test_the_time_zone_of_a_reader_moves_no_hour(db: None) -> None:
     with timezone.override("Asia/Kolkata"):  # half an hour beside
         write(timedelta(minutes=20))
         rollups.catch_up()
-        assert [hour for hour, *_ in hours()] == [NOON - timedelta(hours=1)]
+        assert [hour for hour, *_ in count_hours()] == [NOON - timedelta(hours=1)]

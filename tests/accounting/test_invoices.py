@@ -23,7 +23,7 @@ DAY = datetime(2026, 6, 1, tzinfo=UTC)
 CALL = Usage(20_000, 500, cached_tokens=12_000, written_tokens=3_000, written_hour_tokens=1_000, searches=2)
 
 
-def price_call(model: str, usage: Usage) -> Decimal | None:
+def calculate_cost(model: str, usage: Usage) -> Decimal | None:
     return ledger.find_call_price(ProviderCall(model=model, started_at=DAY), usage)
 
 
@@ -83,7 +83,7 @@ def test_calls_cost_what_the_published_prices_give_by_hand(db: None, model: str,
 
 @pytest.mark.parametrize(("model", "usage", "dollars"), INVOICES)
 def test_a_call_is_priced_by_the_published_list(db: None, model: str, usage: Usage, dollars: str) -> None:
-    assert price_call(model, usage) == Decimal(dollars)
+    assert calculate_cost(model, usage) == Decimal(dollars)
 
 
 # What 4,000 + 12,000 + 3,000 + 1,000 tokens of input, 500 of output and 2 searches cost by a table of the admin's.
@@ -100,12 +100,12 @@ TABLE = [
 def test_a_call_is_priced_by_the_table_in_the_admin(db: None, prices: dict[str, int], dollars: str) -> None:
     """Without prices of their own, writing costs 1.25 times as much as input, and for an hour twice as much."""
     ModelPrice.objects.create(model="openai:house", since=date(2020, 1, 1), **prices)
-    assert price_call("openai:house", CALL) == Decimal(dollars)
+    assert calculate_cost("openai:house", CALL) == Decimal(dollars)
 
 
 def test_a_call_is_priced_by_the_setting(db: None, settings: Settings) -> None:
     settings.CHAT_PRICES = {"openai:house": Price(Decimal(4), Decimal(8), Decimal(1))}
-    assert price_call("openai:house", CALL) == Decimal("0.055")
+    assert calculate_cost("openai:house", CALL) == Decimal("0.055")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_parts_that_are_more_than_the_whole_cost_no_more_than_the_whole(
     settings.CHAT_PRICES = {"openai:house": Price(Decimal(3), Decimal(15), Decimal("0.3"))}
     assert sum(split_input(usage)) == usage.input_tokens
     assert min(split_input(usage)) >= 0
-    dollars = price_call(model, usage)
+    dollars = calculate_cost(model, usage)
     assert dollars is not None
     assert 0 <= dollars <= Decimal("0.00006")
 

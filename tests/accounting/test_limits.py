@@ -39,11 +39,11 @@ def find_today() -> date:
     return datetime.now(UTC).date()
 
 
-async def standing(site: Site) -> Standing:
+async def read_standing(site: Site) -> Standing:
     return await sync_to_async(find_standing)(site.user)
 
 
-def figures(quota: Quota) -> tuple[Any, ...]:
+def read_figures(quota: Quota) -> tuple[Any, ...]:
     """The limit, what is used, what is reserved."""
     return quota.limit, quota.used, quota.reserved
 
@@ -131,7 +131,7 @@ async def test_the_same_turn_again_is_neither_counted_nor_refused(site: Site, se
     conversation, turn = await site.conversation(), str(uuid.uuid4())
     answers = [await site.ask(conversation=conversation, turn=turn) for _ in range(4)]
     assert len({answer["id"] for answer in answers}) == 1
-    assert (await standing(site)).requests.used == 1
+    assert (await read_standing(site)).requests.used == 1
     await site.ask()
     assert (await send(site)).status_code == 429
     assert (await site.ask(conversation=conversation, turn=turn))["id"] == answers[0]["id"]
@@ -142,7 +142,7 @@ async def test_the_same_turn_at_once_is_one_request(site: Site, settings: Settin
     conversation, turn = await site.conversation(), str(uuid.uuid4())
     responses = await asyncio.gather(*(send(site, conversation, turn=turn) for _ in range(8)))
     assert {response.status_code for response in responses} == {202}
-    assert (await standing(site)).requests.used == 1
+    assert (await read_standing(site)).requests.used == 1
 
 
 async def test_a_refused_question_is_not_counted(site: Site, settings: Settings, provider: ProviderServer) -> None:
@@ -152,7 +152,7 @@ async def test_a_refused_question_is_not_counted(site: Site, settings: Settings,
     assert (await send(site, conversation)).status_code == 202
     for _ in range(5):
         assert (await send(site, conversation)).status_code == 409
-    assert (await standing(site)).requests.used == 1
+    assert (await read_standing(site)).requests.used == 1
 
 
 async def test_requests_are_allowed_again_after_the_minute_ends(site: Site, settings: Settings) -> None:
@@ -203,14 +203,14 @@ async def test_another_users_answers_do_not_count(site: Site, settings: Settings
 
 
 def test_an_answer_that_is_billed_to_the_site_does_not_count(user: User) -> None:
-    answer = lost_answer(user, "Because")
+    answer = make_lost_answer(user, "Because")
     assert find_standing(user).live_answers.used == 1
     answer.calls.update(user=None)
     assert find_standing(user).live_answers.used == 0
 
 
 def test_an_answer_with_two_running_calls_counts_as_one_live_answer(user: User) -> None:
-    answer = lost_answer(user, "Because")
+    answer = make_lost_answer(user, "Because")
     ProviderCall.objects.create(user=user, answer=answer, model="openai:gpt-test")
     assert find_standing(user).live_answers.used == 1
 
@@ -224,7 +224,7 @@ async def test_tokens_of_a_day_are_those_that_the_provider_reported(
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
     provider.script = Script(text="x", usage=Usage(9_000, 1_000))
     await site.ask()
-    assert figures((await standing(site)).tokens) == (10_000, 10_000, 0)
+    assert read_figures((await read_standing(site)).tokens) == (10_000, 10_000, 0)
     response = await send(site)
     assert read_error(response)[2] == "You have used today's 10,000 tokens. You can go on at 00:00 UTC."
     assert 0 < int(response.headers["Retry-After"]) <= 86_400
@@ -236,7 +236,7 @@ async def test_a_call_holds_its_estimate_until_it_ends(
     settings.CHAT_USER_TOKENS_PER_DAY, settings.CHAT_RESERVE_OUTPUT = 150, 100
     provider.script = Script(text="x", gate_after=0, usage=Usage(2, 1))
     answer = await site.begin("12345678")
-    assert figures((await standing(site)).tokens) == (150, 0, 102)
+    assert read_figures((await read_standing(site)).tokens) == (150, 0, 102)
     response = await send(site)
     assert read_error(response)[2] == (
         "Your answers under way may take the rest of today's 150 tokens. Wait for one of them to end."
@@ -244,7 +244,7 @@ async def test_a_call_holds_its_estimate_until_it_ends(
     assert int(response.headers["Retry-After"]) < 60
     provider.release()
     await site.events(answer)
-    assert figures((await standing(site)).tokens) == (150, 3, 0)
+    assert read_figures((await read_standing(site)).tokens) == (150, 3, 0)
     assert (await send(site)).status_code == 202
 
 
@@ -282,17 +282,17 @@ async def test_a_stopped_call_settles_what_was_used(site: Site, settings: Settin
         if event["type"] == "token":
             break
     await site.stop(answer)
-    assert figures((await standing(site)).tokens) == (5_000, 3, 0)
+    assert read_figures((await read_standing(site)).tokens) == (5_000, 3, 0)
 
 
 async def test_a_failed_call_settles_what_was_used(site: Site, settings: Settings, provider: ProviderServer) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 5_000
     provider.script = Script(text="12345678 and more", drop_after=8)
     await site.ask("1234")
-    assert figures((await standing(site)).tokens) == (5_000, 3, 0)
+    assert read_figures((await read_standing(site)).tokens) == (5_000, 3, 0)
 
 
-def lost_answer(user: User, text: str) -> Message:
+def make_lost_answer(user: User, text: str) -> Message:
     """An answer whose server has gone, with its call."""
     conversation = Conversation.objects.create(user=user)
     question = Message.objects.create(conversation=conversation, role="user", text="Why?")
@@ -317,25 +317,25 @@ def wide_limit(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("wide_limit")
 def test_a_call_of_a_lost_server_settles_what_was_used(user: User) -> None:
-    lost_answer(user, "12345678")
-    assert figures(find_standing(user).tokens) == (10_000, 0, 1005)
+    make_lost_answer(user, "12345678")
+    assert read_figures(find_standing(user).tokens) == (10_000, 0, 1005)
     assert [settle_lost(row) for row in seize_expired()] == [True]
-    assert figures(find_standing(user).tokens) == (10_000, 7, 0)
+    assert read_figures(find_standing(user).tokens) == (10_000, 7, 0)
 
 
 @pytest.mark.usefixtures("wide_limit")
 def test_settling_twice_counts_once(user: User) -> None:
-    call = begun_call(user)
+    call = begin_call(user)
     for _ in range(2):
         settle_call(CallResult(call, Usage(10, 5), None, 1), make_interruption("timeout"))
     assert find_standing(user).tokens.used == 15
 
 
-def begun_call(user: User, model: str = "openai:gpt-test", **fields: Any) -> ProviderCall:
+def begin_call(user: User, model: str = "openai:gpt-test", **fields: Any) -> ProviderCall:
     return admit(ProviderCall(user=user, model=model, input_tokens=100), **fields)
 
 
-def used_before(user: User, measure: str, amount: int, ago: timedelta = timedelta()) -> None:
+def add_earlier_usage(user: User, measure: str, amount: int, ago: timedelta = timedelta()) -> None:
     """A meter of the user's, in the window of so long ago."""
     window = find_window("day" if measure == "tokens" else "month", datetime.now(UTC) - ago)
     key = f"user/{user.pk}/{measure}/{window.name}"
@@ -344,7 +344,7 @@ def used_before(user: User, measure: str, amount: int, ago: timedelta = timedelt
 
 def test_old_meters_are_pruned_with_the_ledger_rows_of_their_days(user: User) -> None:
     for days in (0, 40):
-        used_before(user, "tokens", 10, ago=timedelta(days=days))
+        add_earlier_usage(user, "tokens", 10, ago=timedelta(days=days))
     call_command("prune", "--ledger", "30", stdout=StringIO())
     assert Meter.objects.count() == 2
     call_command("prune", "--ledger", "30", "--yes", stdout=StringIO())
@@ -353,10 +353,10 @@ def test_old_meters_are_pruned_with_the_ledger_rows_of_their_days(user: User) ->
 
 def test_tokens_of_yesterday_do_not_count_against_today(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 10
-    used_before(user, "tokens", 10, ago=timedelta(days=1))
+    add_earlier_usage(user, "tokens", 10, ago=timedelta(days=1))
     assert find_standing(user).tokens.used == 0
     settings.CHAT_USER_TOKENS_PER_DAY = 1_100
-    begun_call(user)
+    begin_call(user)
     assert Meter.objects.count() == 2
 
 
@@ -365,18 +365,18 @@ def test_a_call_that_began_yesterday_counts_for_yesterday(user: User, monkeypatc
     now = datetime.now(UTC)
     with monkeypatch.context() as yesterday:
         yesterday.setattr("chat.accounting.quotas.timezone.now", lambda: now - timedelta(days=1))
-        call = begun_call(user)
-    assert figures(find_standing(user).tokens) == (10_000, 0, 0)
+        call = begin_call(user)
+    assert read_figures(find_standing(user).tokens) == (10_000, 0, 0)
     settle_call(CallResult(call, Usage(10, 5), None, 1), make_interruption("timeout"))
     assert Meter.objects.get(key__contains="tokens").used == 15
-    assert figures(find_standing(user).tokens)[2] == 0
+    assert read_figures(find_standing(user).tokens)[2] == 0
 
 
 @pytest.mark.usefixtures("wide_limit")
 def test_reservations_of_calls_that_are_gone_are_released(user: User) -> None:
     """Its row was deleted behind the site's back: no settlement will ever come."""
-    begun_call(user)
-    call = begun_call(user)
+    begin_call(user)
+    call = begin_call(user)
     assert recount() == 0
     assert find_standing(user).tokens.reserved == 2_200
     ProviderCall.objects.filter(pk=call.pk).delete()
@@ -386,22 +386,22 @@ def test_reservations_of_calls_that_are_gone_are_released(user: User) -> None:
 
 def test_a_lost_answer_gives_its_place_among_the_live_ones_back(user: User, settings: Settings) -> None:
     settings.CHAT_USER_STREAMS = 1
-    answer = lost_answer(user, "Because")
+    answer = make_lost_answer(user, "Because")
     with pytest.raises(QuotaError):
-        lost_answer(user, "Because")
+        make_lost_answer(user, "Because")
     assert recount() == 0
     answer.conversation.delete()
     assert recount() == 1
-    lost_answer(user, "Because")
+    make_lost_answer(user, "Because")
 
 
 def test_further_calls_of_an_answer_do_not_count_as_requests(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_TOKENS_PER_DAY = 1, 2_500
-    begun_call(user)
-    begun_call(user, is_request=False)
+    begin_call(user)
+    begin_call(user, is_request=False)
     assert find_standing(user)[0].used == 1
     with pytest.raises(QuotaError, match="rest of today's 2,500 tokens"):
-        begun_call(user, is_request=False)
+        begin_call(user, is_request=False)
 
 
 def test_a_call_of_nobody_is_not_limited(user: User, settings: Settings) -> None:
@@ -422,13 +422,13 @@ def test_earlier_usage_on_the_ledger_counts(user: User, settings: Settings) -> N
     today = ProviderCall.objects.create(**settled, cost=Decimal("0.25"))
     before = ProviderCall.objects.create(**settled, cost=Decimal("0.50"))
     ProviderCall.objects.filter(pk=before.pk).update(started_at=today.started_at - timedelta(days=40))
-    assert figures(find_standing(user).tokens) == (None, 90, 0)
-    assert figures(find_standing(user).cost) == (None, Decimal("0.25"), 0)
+    assert read_figures(find_standing(user).tokens) == (None, 90, 0)
+    assert read_figures(find_standing(user).cost) == (None, Decimal("0.25"), 0)
     settings.CHAT_USER_TOKENS_PER_DAY = 1_189
     with pytest.raises(QuotaError):
-        begun_call(user)
+        begin_call(user)
     settings.CHAT_USER_TOKENS_PER_DAY = 1_190
-    begun_call(user)
+    begin_call(user)
 
 
 # Cost
@@ -438,14 +438,14 @@ PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}
 
 def test_a_months_cost_is_reserved_and_settled_by_price(user: User, settings: Settings) -> None:
     settings.CHAT_PRICES, settings.CHAT_USER_COST_PER_MONTH = PRICES, Decimal("0.20")
-    call = begun_call(user)
-    assert figures(find_standing(user).cost) == (Decimal("0.20"), 0, Decimal("0.101"))
+    call = begin_call(user)
+    assert read_figures(find_standing(user).cost) == (Decimal("0.20"), 0, Decimal("0.101"))
     with pytest.raises(QuotaError, match=r"rest of this month's \$0\.20\."):
-        begun_call(user)
+        begin_call(user)
     settle_call(CallResult(call, Usage(1_000, 1_000), None, 1), make_interruption("timeout"))
-    assert figures(find_standing(user).cost) == (Decimal("0.20"), Decimal("0.11"), 0)
+    assert read_figures(find_standing(user).cost) == (Decimal("0.20"), Decimal("0.11"), 0)
     with pytest.raises(QuotaError) as refusal:
-        begun_call(user)
+        begin_call(user)
     assert refusal.value.sentence.startswith(
         "You have $0.0900 left of this month's $0.20, and this needs about $0.10. You can go on "
     )
@@ -453,11 +453,11 @@ def test_a_months_cost_is_reserved_and_settled_by_price(user: User, settings: Se
 
 def test_a_used_up_month_is_refused_until_the_first_of_the_next(user: User, settings: Settings) -> None:
     settings.CHAT_PRICES, settings.CHAT_USER_COST_PER_MONTH = PRICES, Decimal(5)
-    used_before(user, "cost", 501_000_000)
+    add_earlier_usage(user, "cost", 501_000_000)
     with pytest.raises(
         QuotaError, match=r"You have used this month's \$5\.00\. You can go on .*at 00:00 UTC\."
     ) as refusal:
-        begun_call(user)
+        begin_call(user)
     first = (find_today().replace(day=1) + timedelta(days=31)).replace(day=1)
     seconds = (datetime(first.year, first.month, 1, tzinfo=UTC) - datetime.now(UTC)).total_seconds()
     assert refusal.value.retry_after == pytest.approx(seconds, abs=60)
@@ -467,21 +467,21 @@ def test_a_used_up_month_is_refused_until_the_first_of_the_next(user: User, sett
 
 def test_cost_of_last_month_does_not_count_against_this_month(user: User, settings: Settings) -> None:
     settings.CHAT_USER_COST_PER_MONTH = Decimal(1)
-    used_before(user, "cost", 500_000_000, ago=timedelta(days=32))
+    add_earlier_usage(user, "cost", 500_000_000, ago=timedelta(days=32))
     assert find_standing(user).cost.used == 0
 
 
 def test_a_model_without_a_price_is_not_held_up_by_a_cost_limit(user: User, settings: Settings) -> None:
     settings.CHAT_USER_COST_PER_MONTH = Decimal(1)
-    used_before(user, "cost", 100_000_000)
-    begun_call(user, "openai:gpt-test")
-    begun_call(user, "demo:tour")
+    add_earlier_usage(user, "cost", 100_000_000)
+    begin_call(user, "openai:gpt-test")
+    begin_call(user, "demo:tour")
 
 
 # Whose limit it is
 
 
-def limited(user: User | None = None, group: str = "", **figures: Any) -> None:
+def set_limit(user: User | None = None, group: str = "", **figures: Any) -> None:
     """A limit of the user, or of a group that the user is put into."""
     if user is not None and group:
         user.groups.add(Group.objects.create(name=group))
@@ -497,44 +497,44 @@ def test_without_a_limit_of_their_own_a_user_has_the_sites(user: User, settings:
 
 def test_a_figure_that_is_not_given_is_inherited(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_STREAMS = 60, 4
-    limited(user, "Students", tokens_per_day=1_000, live_answers=2)
-    limited(user, requests_per_minute=5)
+    set_limit(user, "Students", tokens_per_day=1_000, live_answers=2)
+    set_limit(user, requests_per_minute=5)
     assert find_limits(user.pk) == (5, 2, 1_000, None)
 
 
 def test_a_users_own_limit_wins_over_a_more_generous_group(user: User) -> None:
-    limited(user, "Research", tokens_per_day=1_000_000, cost_per_month=0)
-    limited(user, tokens_per_day=10, cost_per_month=Decimal("1.50"))
+    set_limit(user, "Research", tokens_per_day=1_000_000, cost_per_month=0)
+    set_limit(user, tokens_per_day=10, cost_per_month=Decimal("1.50"))
     assert find_limits(user.pk) == (None, None, 10, Decimal("1.50"))
 
 
 def test_of_several_groups_the_most_generous_counts(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 5_000
-    limited(user, "A", tokens_per_day=10, requests_per_minute=7)
-    limited(user, "B", tokens_per_day=20, requests_per_minute=None)
+    set_limit(user, "A", tokens_per_day=10, requests_per_minute=7)
+    set_limit(user, "B", tokens_per_day=20, requests_per_minute=None)
     assert find_limits(user.pk)[:3] == (7, None, 20)
-    limited(user, "C", tokens_per_day=0)
+    set_limit(user, "C", tokens_per_day=0)
     assert find_limits(user.pk).tokens_per_day is None
 
 
 def test_a_group_may_be_less_generous_than_the_site(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 0
-    limited(user, "Guests", tokens_per_day=10)
+    set_limit(user, "Guests", tokens_per_day=10)
     assert find_limits(user.pk).tokens_per_day == 10
 
 
 def test_staff_are_not_exempt_from_limits(user: User, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
     root = User.objects.create_superuser("root")
-    begun_call(root)
+    begin_call(root)
     with pytest.raises(QuotaError):
-        begun_call(root)
-    limited(root, "Operators", requests_per_minute=0)
-    begun_call(root)
+        begin_call(root)
+    set_limit(root, "Operators", requests_per_minute=0)
+    begin_call(root)
 
 
 def test_a_limit_of_a_group_does_not_affect_users_outside_it(user: User) -> None:
-    limited(User.objects.create_user("grace"), "Others", tokens_per_day=1)
+    set_limit(User.objects.create_user("grace"), "Others", tokens_per_day=1)
     assert find_limits(user.pk).tokens_per_day is None
 
 
@@ -548,7 +548,7 @@ def test_a_limit_belongs_to_either_a_user_or_a_group(user: User, *, both: bool) 
 async def test_a_limit_in_the_admin_counts_for_the_next_question(site: Site) -> None:
     await User.objects.acreate_superuser("root", password="root")
     await site.ask()
-    page = await sync_to_async(admin_adds)({"user": str(site.user.pk), "requests_per_minute": "1"})
+    page = await sync_to_async(add_limit_in_admin)({"user": str(site.user.pk), "requests_per_minute": "1"})
     assert page.status_code == 302
     assert [(await send(site)).status_code for _ in range(2)] == [202, 429]
 
@@ -556,10 +556,10 @@ async def test_a_limit_in_the_admin_counts_for_the_next_question(site: Site) -> 
 async def test_without_any_limit_nothing_is_reserved(site: Site) -> None:
     await site.ask()
     assert not await Meter.objects.aexists()
-    assert (await standing(site)).tokens.used > 0
+    assert (await read_standing(site)).tokens.used > 0
 
 
-def admin_adds(fields: dict[str, str]) -> Any:
+def add_limit_in_admin(fields: dict[str, str]) -> Any:
     client = Client()
     client.login(username="root", password="root")
     return client.post("/admin/chat/limit/add/", fields)
@@ -567,7 +567,7 @@ def admin_adds(fields: dict[str, str]) -> Any:
 
 async def test_the_admin_refuses_a_limit_without_a_user_or_a_group(site: Site) -> None:
     await User.objects.acreate_superuser("root", password="root")
-    page = await sync_to_async(admin_adds)({"requests_per_minute": "1"})
+    page = await sync_to_async(add_limit_in_admin)({"requests_per_minute": "1"})
     assert page.status_code == 200
     assert "Choose a user or a group." in page.content.decode()
 

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from chat.accounting.periods import find_window, write_moment
 
 
-def moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
@@ -40,17 +40,17 @@ def test_a_window_begins_and_ends_at_local_midnight(
     settings: Settings, zone: str, period: str, at: str, name: str, begins: str, until: str
 ) -> None:
     settings.CHAT_TIME_ZONE = zone
-    window = find_window(period, moment(at))
-    assert (window.name, window.begins, window.until) == (name, moment(begins), moment(until))
+    window = find_window(period, parse_moment(at))
+    assert (window.name, window.begins, window.until) == (name, parse_moment(begins), parse_moment(until))
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Africa/Cairo", "America/Sao_Paulo", "Pacific/Apia"])
 @pytest.mark.parametrize("period", ["day", "week", "month"])
 def test_windows_follow_each_other_without_a_gap(settings: Settings, zone: str, period: str) -> None:
     settings.CHAT_TIME_ZONE = zone
-    window = find_window(period, moment("2026-01-01T12:00"))
+    window = find_window(period, parse_moment("2026-01-01T12:00"))
     names = {window.name}
-    while window.until < moment("2027-01-01T00:00"):
+    while window.until < parse_moment("2027-01-01T00:00"):
         following = find_window(period, window.until)
         assert following.begins == window.until
         assert following.name not in names
@@ -68,4 +68,4 @@ def test_windows_follow_each_other_without_a_gap(settings: Settings, zone: str, 
 )
 def test_a_moment_is_written_in_the_sites_time(settings: Settings, zone: str, words: str) -> None:
     settings.CHAT_TIME_ZONE = zone
-    assert write_moment(moment("2026-12-01T00:00"), moment("2026-11-28T05:00")) == words
+    assert write_moment(parse_moment("2026-12-01T00:00"), parse_moment("2026-11-28T05:00")) == words

@@ -28,22 +28,25 @@ MOMENT = datetime(2026, 1, 15, tzinfo=UTC)
 MILLION = Usage(1_000_000, 1_000_000, cached_tokens=400_000)
 
 
-def published(model: str, usage: Usage = MILLION, base_url: str | None = None) -> Decimal | None:
+def calculate_published_cost(model: str, usage: Usage = MILLION, base_url: str | None = None) -> Decimal | None:
     return compute_cost(usage, find_price(model, {}, base_url=base_url, at=MOMENT))
 
 
 def test_a_published_price_counts_fresh_cached_and_written_tokens_apart() -> None:
     # $2.50 for fresh input, $1.25 for cached, $10 for output: what OpenAI has asked since October 2024.
-    assert published("openai:gpt-4o") == Decimal("0.6") * Decimal("2.5") + Decimal("0.4") * Decimal("1.25") + 10
+    assert (
+        calculate_published_cost("openai:gpt-4o")
+        == Decimal("0.6") * Decimal("2.5") + Decimal("0.4") * Decimal("1.25") + 10
+    )
 
 
 def test_a_dated_name_has_the_price_of_its_model() -> None:
-    assert published("openai:gpt-4o-2024-08-06") == published("openai:gpt-4o")
+    assert calculate_published_cost("openai:gpt-4o-2024-08-06") == calculate_published_cost("openai:gpt-4o")
 
 
 def test_a_long_prompt_has_the_price_of_its_step() -> None:
-    short = published("anthropic:claude-sonnet-4-5", Usage(100_000, 0))
-    long = published("anthropic:claude-sonnet-4-5", Usage(1_000_000, 0))
+    short = calculate_published_cost("anthropic:claude-sonnet-4-5", Usage(100_000, 0))
+    long = calculate_published_cost("anthropic:claude-sonnet-4-5", Usage(1_000_000, 0))
     assert short == Decimal("0.3")
     assert long is not None
     assert long > 10 * short
@@ -51,23 +54,23 @@ def test_a_long_prompt_has_the_price_of_its_step() -> None:
 
 @pytest.mark.parametrize("model", ["openai:gpt-test", "openai:llama3", "nobody:gpt-4o", "anthropic:gpt-4o", "gpt-4o"])
 def test_a_model_that_its_provider_does_not_list_has_no_price(model: str) -> None:
-    assert published(model) is None
+    assert calculate_published_cost(model) is None
 
 
 def test_a_compatible_server_that_is_known_has_its_own_prices() -> None:
     groq = "https://api.groq.com/openai/v1"
-    assert published("openai:llama-3.3-70b-versatile", base_url=groq) == Decimal("1.38")
-    assert published("openai:gpt-4o", base_url=groq) is None
+    assert calculate_published_cost("openai:llama-3.3-70b-versatile", base_url=groq) == Decimal("1.38")
+    assert calculate_published_cost("openai:gpt-4o", base_url=groq) is None
 
 
 def test_a_compatible_server_that_is_unknown_has_prices_for_the_names_of_its_provider_alone() -> None:
     local = "http://127.0.0.1:11434/v1"
-    assert published("openai:llama3", base_url=local) is None
-    assert published("openai:gpt-4o", base_url=local) == published("openai:gpt-4o")
+    assert calculate_published_cost("openai:llama3", base_url=local) is None
+    assert calculate_published_cost("openai:gpt-4o", base_url=local) == calculate_published_cost("openai:gpt-4o")
 
 
 def test_the_demo_provider_is_free_until_someone_prices_it() -> None:
-    assert published("demo:tour") == 0
+    assert calculate_published_cost("demo:tour") == 0
     price = Price(Decimal(1), Decimal(1), Decimal(1))
     assert compute_cost(Usage(1_000_000, 0), find_price("demo:tour", {"demo:tour": price})) == 1
 

@@ -25,7 +25,7 @@ PROCESSES, THREADS = 3, 17
 FORK = multiprocessing.get_context("fork")
 
 
-def live_answer(user: User) -> Message:
+def make_live_answer(user: User) -> Message:
     conversation = Conversation.objects.create(user=user)
     owned = {"owner": "me", "fence": 1, "lease_until": timezone.now() + timedelta(minutes=5)}
     return Message.objects.create(conversation=conversation, role="assistant", status="queued", **owned)
@@ -58,7 +58,7 @@ def leave_connections() -> None:
 
 def count_admitted(user: User) -> tuple[int, int]:
     """How many of all the calls are admitted, and how many there were."""
-    answers = [live_answer(user).pk for _ in range(PROCESSES * THREADS)]
+    answers = [make_live_answer(user).pk for _ in range(PROCESSES * THREADS)]
     leave_connections()
     gate, verdicts = FORK.Barrier(PROCESSES * THREADS), FORK.Queue()
     processes = [

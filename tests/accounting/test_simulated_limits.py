@@ -20,7 +20,7 @@ if (NOON + timedelta(days=1)).month != NOON.month:  # all of the calls are of on
     NOON -= timedelta(days=2)
 
 
-def called(user: User | None, tokens: int, hours: int = 0, cost: str | None = None, **fields: Any) -> None:
+def add_call(user: User | None, tokens: int, hours: int = 0, cost: str | None = None, **fields: Any) -> None:
     call = ProviderCall.objects.create(
         user=user,
         model="openai:gpt-test",
@@ -37,9 +37,9 @@ def ledger(user: User, settings: Any) -> User:
     settings.CHAT_RESERVE_OUTPUT = 0
     grace = User.objects.create_user("grace")
     for hours, tokens in ((0, 600), (1, 600), (2, 300), (3, 600), (24, 600)):
-        called(user, tokens, hours, cost="0.50")
-    called(grace, 400, cost="3")
-    called(None, 9_000, billed_to="site")
+        add_call(user, tokens, hours, cost="0.50")
+    add_call(grace, 400, cost="3")
+    add_call(None, 9_000, billed_to="site")
     return grace
 
 

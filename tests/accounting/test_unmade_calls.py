@@ -28,7 +28,7 @@ async def tools(site: Site) -> None:
     get_runner().resources.toolbox = Toolbox(["chat.tools.calculator.calculate"])
 
 
-async def rows() -> list[tuple[str, str, int, int]]:
+async def list_rows() -> list[tuple[str, str, int, int]]:
     fields = ("outcome", "error_code", "input_tokens", "output_tokens")
     return [row async for row in ProviderCall.objects.order_by("pk").values_list(*fields)]
 
@@ -38,7 +38,7 @@ async def test_a_step_too_many_has_no_row(site: Site, provider: ProviderServer, 
     provider.script = TOOL
     answer = await site.ask("1+1?")
     assert answer["error"]["code"] == "tool_limit"
-    assert len(provider.requests) == len(await rows()) == 2
+    assert len(provider.requests) == len(await list_rows()) == 2
 
 
 async def test_a_stop_while_a_row_is_being_written_leaves_none_running(
@@ -50,14 +50,14 @@ async def test_a_stop_while_a_row_is_being_written_leaves_none_running(
     loop = asyncio.get_running_loop()
     admit = quotas.admit
 
-    def slowly(call: ProviderCall, **how: Any) -> ProviderCall:
+    def admit_slowly(call: ProviderCall, **how: Any) -> ProviderCall:
         admitted = admit(call, **how)
         if not how.get("is_request", True):
             loop.call_soon_threadsafe(inserting.set)
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(10)
         return admitted
 
-    monkeypatch.setattr(quotas, "admit", slowly)
+    monkeypatch.setattr(quotas, "admit", admit_slowly)
     answer = await site.begin("1+1?")
     await asyncio.wait_for(inserting.wait(), 10)
     stopping = asyncio.ensure_future(get_runner().interrupt_all("server_restart"))
@@ -66,13 +66,13 @@ async def test_a_stop_while_a_row_is_being_written_leaves_none_running(
     go_on.set()
     await stopping
     await wait_until(lambda: is_over(2))
-    assert (await rows())[1] == ("interrupted", "server_restart", 0, 0)
+    assert (await list_rows())[1] == ("interrupted", "server_restart", 0, 0)
     assert len(provider.requests) == 1
     assert (await site.answer(answer))["status"] == "interrupted"
 
 
 async def is_over(count: int) -> bool:
-    found = await rows()
+    found = await list_rows()
     return len(found) == count and all(outcome != "running" for outcome, *_ in found)
 
 
@@ -83,16 +83,16 @@ async def test_while_an_answer_waits_for_its_slot_its_row_costs_nothing(site: Si
     await site.begin("x" * 400)
     await provider.wait_for_requests(1)
     await site.begin("y" * 400)
-    await wait_until(lambda: inputs([100, 0]))
+    await wait_until(lambda: has_inputs([100, 0]))
     provider.release()
     await provider.wait_for_requests(2)
-    assert await inputs([12, 100])
+    assert await has_inputs([12, 100])
     provider.release()
     await wait_until(lambda: is_over(2))
 
 
-async def inputs(wanted: list[int]) -> bool:
-    return [row[2] for row in await rows()] == wanted
+async def has_inputs(wanted: list[int]) -> bool:
+    return [row[2] for row in await list_rows()] == wanted
 
 
 @pytest.mark.parametrize("fault", [{"drop_after": 0}, {"eof_after": 0}], ids=["reset", "clean end"])
@@ -103,7 +103,7 @@ async def test_a_call_that_was_accepted_and_then_cut_costs_its_input(
     provider.script = Script(text="Never said.", **fault)
     answer = await site.ask("x" * 400, model=model)
     assert answer["status"] == "interrupted"
-    assert [row[2:] for row in await rows()] == [(100, 0)]
+    assert [row[2:] for row in await list_rows()] == [(100, 0)]
     assert answer["usage"]["estimated"]
 
 
@@ -113,7 +113,7 @@ async def test_a_refusal_costs_nothing(site: Site, provider: ProviderServer, sta
     provider.script = Script(status=status)
     answer = await site.ask("x" * 400, model=model)
     assert answer["status"] == "interrupted"
-    assert {row[2:] for row in await rows()} == {(0, 0)}
+    assert {row[2:] for row in await list_rows()} == {(0, 0)}
 
 
 async def test_a_failure_that_the_stream_tells_of_before_a_word_is_a_refusal(
@@ -121,14 +121,14 @@ async def test_a_failure_that_the_stream_tells_of_before_a_word_is_a_refusal(
 ) -> None:
     provider.script = Script(text="Never said.", error_event_after=0)
     await site.ask("x" * 400)
-    assert [row[2:] for row in await rows()] == [(0, 0)]
+    assert [row[2:] for row in await list_rows()] == [(0, 0)]
 
 
 async def test_a_model_of_a_provider_that_there_is_none_costs_nothing(site: Site, settings: Settings) -> None:
     settings.CHAT_MODELS = ["nobody:knows"]
     answer = await site.ask("x" * 400, model="nobody:knows")
     assert answer["error"]["code"] == "bad_request"
-    assert [row[2:] for row in await rows()] == [(0, 0)]
+    assert [row[2:] for row in await list_rows()] == [(0, 0)]
 
 
 async def test_the_input_includes_the_schemas_of_tools(
@@ -145,12 +145,12 @@ async def test_the_input_includes_the_schemas_of_tools(
     await site.events(answer)
     told = len(str(provider.requests[0].body.get("tools", [])))
     assert schemas > 0
-    assert 0.5 * told / 4 < (await rows())[0][2] < 1.5 * told / 4 + 10
-    assert reserved == (await rows())[0][2] + 1
+    assert 0.5 * told / 4 < (await list_rows())[0][2] < 1.5 * told / 4 + 10
+    assert reserved == (await list_rows())[0][2] + 1
 
 
 async def test_the_input_includes_the_schema_of_the_answer(site: Site, provider: ProviderServer) -> None:
     schema = {"type": "object", "properties": {f"name{number}": {"type": "string"} for number in range(20)}}
     provider.script = Script(text="{}", no_usage=True)
     await site.ask("1234", response_schema=schema)  # type: ignore[arg-type]
-    assert (await rows())[0][2] > 100
+    assert (await list_rows())[0][2] > 100

@@ -18,21 +18,21 @@ from tests.support.site import Json, Site
 from tests.support.waiting import wait_until
 
 
-def figures(usage: Json) -> tuple[int, int, bool]:
+def read_figures(usage: Json) -> tuple[int, int, bool]:
     return usage["input_tokens"], usage["output_tokens"], usage["estimated"]
 
 
-async def streamed(site: Site, answer: str) -> tuple[int, int, bool]:
+async def read_streamed_usage(site: Site, answer: str) -> tuple[int, int, bool]:
     """The usage event, by a reader who was there."""
     [usage] = [event for _, event in await site.events(answer) if event["type"] == "usage"]
-    return figures(usage)
+    return read_figures(usage)
 
 
-async def kept(site: Site, answer: Json) -> tuple[tuple[int, int, bool], tuple[int, int, bool]]:
+async def read_kept_usage(site: Site, answer: Json) -> tuple[tuple[int, int, bool], tuple[int, int, bool]]:
     """The answer's own JSON, and that of its conversation."""
     conversation = json.loads((await site.get(f"/api/conversations/{answer['conversation']}/")).content)
     [of_conversation] = [each["usage"] for each in conversation["messages"] if each["id"] == answer["id"]]
-    return figures((await site.answer(answer["id"]))["usage"]), figures(of_conversation)
+    return read_figures((await site.answer(answer["id"]))["usage"]), read_figures(of_conversation)
 
 
 async def test_the_usage_of_an_answer_does_not_include_its_title(
@@ -43,8 +43,8 @@ async def test_the_usage_of_an_answer_does_not_include_its_title(
     answer = await site.ask("Why?")
     titled = ProviderCall.objects.filter(purpose="title", outcome="complete")
     await wait_until(titled.aexists)
-    assert await streamed(site, answer["id"]) == (10, 3, False)
-    assert await kept(site, answer) == ((10, 3, False), (10, 3, False))
+    assert await read_streamed_usage(site, answer["id"]) == (10, 3, False)
+    assert await read_kept_usage(site, answer) == ((10, 3, False), (10, 3, False))
 
 
 async def test_the_usage_of_a_continued_answer_includes_every_run(site: Site, provider: ProviderServer) -> None:
@@ -57,10 +57,10 @@ async def test_the_usage_of_a_continued_answer_includes_every_run(site: Site, pr
     assert response.status_code == 202
     await provider.wait_for_requests(2)
     provider.release()
-    live = await streamed(site, answer["id"])
+    live = await read_streamed_usage(site, answer["id"])
     assert live == (35, 7, False)
-    assert await kept(site, answer) == (live, live)
-    assert await streamed(site, answer["id"]) == live
+    assert await read_kept_usage(site, answer) == (live, live)
+    assert await read_streamed_usage(site, answer["id"]) == live
 
 
 async def test_the_usage_of_an_answer_includes_every_step_of_its_tool_loop(
@@ -74,8 +74,8 @@ async def test_the_usage_of_an_answer_includes_every_step_of_its_tool_loop(
     answer = await site.begin("1+1?")
     await provider.wait_for_requests(1)
     provider.release()
-    assert await streamed(site, answer) == (35, 7, False)
-    assert figures((await site.answer(answer))["usage"]) == (35, 7, False)
+    assert await read_streamed_usage(site, answer) == (35, 7, False)
+    assert read_figures((await site.answer(answer))["usage"]) == (35, 7, False)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -85,6 +85,6 @@ async def test_a_refused_try_adds_nothing_to_the_tokens(
     settings.CHAT_MAX_RETRIES = 1
     provider.enqueue(Script(status=status, retry_after=0), Script(text="Yes.", usage=Usage(10, 3)))
     answer = await site.ask("Why?")
-    live = figures(answer["usage"])
+    live = read_figures(answer["usage"])
     assert live[:2] == (10, 3)
-    assert await streamed(site, answer["id"]) == live
+    assert await read_streamed_usage(site, answer["id"]) == live

@@ -32,13 +32,13 @@ def run(*arguments: str) -> tuple[str, str]:
     return out.getvalue(), beside.getvalue()
 
 
-def long_ago() -> str:
+def format_old_day() -> str:
     return (timezone.now().date() - timedelta(200)).isoformat()
 
 
 @pytest.mark.parametrize("by", ["day", "user", "model", "provider"])
 def test_the_csv_adds_up_to_the_plain_sql_sum(rows: None, by: str) -> None:
-    lines = list(csv.DictReader(StringIO(run("--from", long_ago(), "--by", by, "--format", "csv")[0])))
+    lines = list(csv.DictReader(StringIO(run("--from", format_old_day(), "--by", by, "--format", "csv")[0])))
     wanted = add_up_in_sql()
     for name in ("calls", "interrupted", "estimated", "unpriced", "input_tokens", "output_tokens"):
         assert sum(int(line[name]) for line in lines) == getattr(wanted, name)
@@ -47,7 +47,7 @@ def test_the_csv_adds_up_to_the_plain_sql_sum(rows: None, by: str) -> None:
 
 @pytest.mark.parametrize("by", ["day", "user", "group", "model", "provider", "error"])
 def test_the_total_of_the_table_is_the_plain_sql_sum(rows: None, by: str) -> None:
-    printed, _ = run("--from", long_ago(), "--by", by)
+    printed, _ = run("--from", format_old_day(), "--by", by)
     total = next(line for line in printed.splitlines() if line.startswith("total"))
     wanted = add_up_in_sql()
     figures = total.replace(" %", "%").split()
@@ -81,19 +81,19 @@ def test_a_model_without_a_price_is_reported_without_a_cost(db: None) -> None:
 
 
 def test_a_rebuild_repairs_the_sums_and_says_how_many_it_counted(rows: None) -> None:
-    right, beside = run("--from", long_ago())
+    right, beside = run("--from", format_old_day())
     assert re.search(r"1,[45]\d\d calls counted", beside)
     UsageDay.objects.update(calls=7)
-    assert run("--from", long_ago())[0] != right
-    repaired, beside = run("--from", long_ago(), "--rebuild")
+    assert run("--from", format_old_day())[0] != right
+    repaired, beside = run("--from", format_old_day(), "--rebuild")
     assert repaired == right
     assert "calls counted" in beside
-    assert run("--from", long_ago()) == (right, "")
+    assert run("--from", format_old_day()) == (right, "")
 
 
 def test_the_report_says_up_to_when_rows_were_pruned(rows: None) -> None:
     Pruning.objects.create(before=timezone.now().date() - timedelta(30))
-    assert "were pruned; their sums are complete" in run("--from", long_ago())[0]
+    assert "were pruned; their sums are complete" in run("--from", format_old_day())[0]
     assert "pruned" not in run("--from", timezone.now().date().isoformat())[0]
 
 

@@ -40,7 +40,7 @@ from tests.support import ledger_rows
 TABLES = (UsageDay, UsageMonth, UserDay, UserMonth, UserTotal, OutcomeHour, TimesDay, TimesMonth)
 
 
-def content(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
+def count_sums(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
     """What the tables of sums hold, without the ids of their rows."""
     return [
         Counter(each._default_manager.values_list(*(field.name for field in each._meta.fields if field.name != "id")))
@@ -48,7 +48,7 @@ def content(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
     ]
 
 
-def expected_days() -> Counter[tuple[Any, ...]]:
+def count_expected_days() -> Counter[tuple[Any, ...]]:
     """What UsageDay must hold, added up by Python from the rows."""
     sums: dict[tuple[Any, ...], list[int]] = {}
     for call in ProviderCall.objects.exclude(outcome=Outcome.RUNNING):
@@ -61,7 +61,7 @@ def expected_days() -> Counter[tuple[Any, ...]]:
     return Counter((*key, *row) for key, row in sums.items())
 
 
-def days() -> Counter[tuple[Any, ...]]:
+def count_days() -> Counter[tuple[Any, ...]]:
     return Counter(UsageDay.objects.values_list("day", "model", "outcome", "error_code", *SUMS))
 
 
@@ -72,7 +72,7 @@ def rows(db: None) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(2000, users, 150))
 
 
-def running(user: User | None = None) -> ProviderCall:
+def begin_call(user: User | None = None) -> ProviderCall:
     return ProviderCall.objects.create(user=user, model="openai:gpt-4o")
 
 
@@ -85,11 +85,11 @@ def settle(call: ProviderCall, first: int = 200) -> bool:
 
 
 def test_a_running_call_is_counted_when_it_is_settled(db: None) -> None:
-    call = running()
+    call = begin_call()
     rollups.catch_up()
     assert not UsageDay.objects.exists()
     assert settle(call)
-    assert days() == expected_days()
+    assert count_days() == count_expected_days()
     row = UsageDay.objects.get()
     assert (row.calls, row.output_tokens, row.cost_units, row.unpriced) == (1, 7, 11, 0)
     assert set(TimesDay.objects.values_list("measure", "bucket", "calls")) == {
@@ -99,7 +99,7 @@ def test_a_running_call_is_counted_when_it_is_settled(db: None) -> None:
 
 
 def test_a_call_is_settled_once(db: None) -> None:
-    call = running()
+    call = begin_call()
     assert settle(call)
     again = ProviderCall.objects.get(pk=call.pk)
     again.output_tokens = 99
@@ -109,7 +109,7 @@ def test_a_call_is_settled_once(db: None) -> None:
 
 
 def test_a_settlement_that_is_rolled_back_is_not_counted(db: None) -> None:
-    call = running()
+    call = begin_call()
     with transaction.atomic():
         settle(call)
         transaction.set_rollback(True)
@@ -122,9 +122,9 @@ def test_rows_that_were_not_counted_are_caught_up_with_once(rows: None, monkeypa
     told: list[int] = []
     assert rollups.catch_up(told.append) == sum(told) == ProviderCall.objects.exclude(outcome="running").count()
     assert len(told) == 7
-    assert days() == expected_days()
+    assert count_days() == count_expected_days()
     assert rollups.catch_up() == 0
-    assert days() == expected_days()
+    assert count_days() == count_expected_days()
 
 
 @pytest.mark.parametrize(
@@ -142,42 +142,42 @@ def test_counting_one_by_one_gives_what_counting_at_once_gives(rows: None) -> No
     ProviderCall.objects.filter(pk__gt=ProviderCall.objects.order_by("pk")[200].pk).delete()
     while rollups.count(1):
         pass
-    one_by_one = content()
+    one_by_one = count_sums()
     for table in TABLES:
         table._default_manager.all().delete()
     ProviderCall.objects.update(counted=False)
     rollups.catch_up()
-    assert content() == one_by_one
+    assert count_sums() == one_by_one
 
 
 def test_a_rebuild_repairs_whatever_was_done_to_the_sums(rows: None) -> None:
     rollups.catch_up()
-    before = content()
+    before = count_sums()
     UsageDay.objects.update(calls=1)
     UserMonth.objects.all().delete()
     TimesDay.objects.update(calls=1000)
     rollups.rebuild()
-    assert content() == before
+    assert count_sums() == before
 
 
 def test_a_rebuild_keeps_the_sums_of_pruned_days(rows: None) -> None:
     rollups.catch_up()
-    before = content()
+    before = count_sums()
     cut = sorted(UsageDay.objects.values_list("day", flat=True).distinct())[75]
     Pruning.objects.create(before=cut)
     ProviderCall.objects.filter(started_at__lt=rollups.find_midnight(cut), counted=True).delete()
     UserMonth.objects.filter(month__gte=cut.replace(day=1)).update(calls=0)
     rollups.rebuild()
-    assert content() == before
+    assert count_sums() == before
 
 
 def test_the_sums_of_a_user_stay_when_the_user_is_deleted(db: None) -> None:
     user = User.objects.create_user("ada")
     deleted = user.pk
-    settle(running(user))
+    settle(begin_call(user))
     user.delete()
-    settle(running(None))
-    settle(running(None))
+    settle(begin_call(None))
+    settle(begin_call(None))
     assert sorted(UserDay.objects.values_list("user_id", "calls")) == [(0, 2), (deleted, 1)]
 
 
@@ -197,7 +197,7 @@ def test_many_writers_at_once_lose_no_call(transactional_db: None) -> None:
     """Settling, settling the same again, and readers that catch up: in threads, each with a connection of its own."""
     users = ledger_rows.make_users(3)
     ledger_rows.write(ledger_rows.make_ledger_rows(400, users, 40))
-    calls = [running(users[number % 3]) for number in range(60)]
+    calls = [begin_call(users[number % 3]) for number in range(60)]
     barrier = threading.Barrier(5)
     faults: list[BaseException] = []
     settled: list[bool] = []
@@ -229,11 +229,11 @@ def test_many_writers_at_once_lose_no_call(transactional_db: None) -> None:
         thread.join(120)
     assert faults == []
     assert settled.count(True) == 60
-    assert days() == expected_days()
+    assert count_days() == count_expected_days()
 
 
 def test_a_rebuild_beside_settling_calls_loses_none(transactional_db: None) -> None:
-    calls = [running() for _ in range(40)]
+    calls = [begin_call() for _ in range(40)]
     faults: list[BaseException] = []
 
     def settle_all() -> None:
@@ -253,7 +253,7 @@ def test_a_rebuild_beside_settling_calls_loses_none(transactional_db: None) -> N
     finally:
         thread.join(120)
     assert faults == []
-    assert days() == expected_days()
+    assert count_days() == count_expected_days()
     assert UsageDay.objects.get().calls == 40
 
 

@@ -20,7 +20,7 @@ from chat.accounting.report_times import MOST_CALLS_TIMED
 from chat.accounting.selections import Selection
 from chat.admin import usage_csv, usage_review
 from chat.models import Outcome, ProviderCall, User
-from tests.support.usage_ledger import Totals, add_up_in_sql, big_ledger, choose_everything, page, read_cards
+from tests.support.usage_ledger import Totals, add_up_in_sql, big_ledger, choose_everything, load_page, read_cards
 
 __all__ = ("big_ledger",)
 
@@ -32,7 +32,7 @@ def admin(db: None) -> Client:
     return client
 
 
-def filters() -> list[tuple[dict[str, str], Callable[[], tuple[str, list[Any]]]]]:
+def list_filters() -> list[tuple[dict[str, str], Callable[[], tuple[str, list[Any]]]]]:
     """Queries of the page, and the same in SQL over the rows."""
     in_group = "user_id IN (SELECT user_id FROM chat_user_groups WHERE group_id = %s)"
     today = timezone.now().date()
@@ -52,11 +52,11 @@ def filters() -> list[tuple[dict[str, str], Callable[[], tuple[str, list[Any]]]]
         ),
         (
             {"start": str(today - timedelta(40)), "end": str(today - timedelta(9))},
-            lambda: between(today - timedelta(40), today - timedelta(9)),
+            lambda: make_condition(today - timedelta(40), today - timedelta(9)),
         ),
         (
             {"start": str(today - timedelta(110)), "end": str(today - timedelta(3)), "user": "user-0011"},
-            lambda: between(
+            lambda: make_condition(
                 today - timedelta(110),
                 today - timedelta(3),
                 "user_id = %s",
@@ -66,16 +66,16 @@ def filters() -> list[tuple[dict[str, str], Callable[[], tuple[str, list[Any]]]]
     ]
 
 
-def between(start: date, end: date, more: str = "TRUE", *params: object) -> tuple[str, list[Any]]:
+def make_condition(start: date, end: date, more: str = "TRUE", *params: object) -> tuple[str, list[Any]]:
     moments = [rollups.find_midnight(start), rollups.find_midnight(end + timedelta(1))]
     return f"started_at >= %s AND started_at < %s AND {more}", [*moments, *params]
 
 
-CASES = [pytest.param(number, id="-".join(query) or "everything") for number, (query, _) in enumerate(filters())]
+CASES = [pytest.param(number, id="-".join(query) or "everything") for number, (query, _) in enumerate(list_filters())]
 
 
-def case(number: int) -> tuple[dict[str, str], Totals]:
-    query, condition = filters()[number]
+def make_case(number: int) -> tuple[dict[str, str], Totals]:
+    query, condition = list_filters()[number]
     if "group" in query:
         query["group"] = str(Group.objects.get(name=query["group"]).pk)
     where, params = condition()
@@ -86,8 +86,8 @@ def case(number: int) -> tuple[dict[str, str], Totals]:
 
 @pytest.mark.parametrize("number", CASES)
 def test_the_totals_are_the_plain_sql_sums_of_the_rows(big_ledger: None, admin: Client, number: int) -> None:
-    query, wanted = case(number)
-    cards = read_cards(page(admin, **query))
+    query, wanted = make_case(number)
+    cards = read_cards(load_page(admin, **query))
     assert int(cards["Calls"]) == wanted.calls
     assert int(cards["Input tokens"]) == wanted.input_tokens
     assert int(cards["Output tokens"]) == wanted.output_tokens
@@ -107,7 +107,7 @@ def test_the_totals_are_the_plain_sql_sums_of_the_rows(big_ledger: None, admin: 
 @pytest.mark.parametrize("number", CASES)
 @pytest.mark.parametrize("by", ["day", "user", "model", "provider"])
 def test_the_lines_of_every_table_add_up_to_the_same(big_ledger: None, db: None, number: int, by: reports.By) -> None:
-    query, wanted = case(number)
+    query, wanted = make_case(number)
     form = usage_review.SelectionForm(query)
     assert form.is_valid()
     lines = reports.make_table(form.to_selection(), by)
@@ -179,7 +179,7 @@ def test_the_times_of_too_many_calls_of_a_group_are_not_guessed(
     big_ledger: None, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_times, "MOST_CALLS_TIMED", 100)
-    html = page(admin, period="all", group=str(Group.objects.get(name="Sales").pk))
+    html = load_page(admin, period="all", group=str(Group.objects.get(name="Sales").pk))
     assert "choose fewer days" in html
     assert read_cards(html)["First token"] == "–"  # noqa: RUF001 - the dash that stands for no figure
 
@@ -198,14 +198,14 @@ def test_purposes_hours_and_conversations_add_up_to_the_ledgers_rows(
     assert purposes is not None
     assert {line.name for line in purposes} == {"answer", "title"}
     for line in purposes:
-        assert figures_of(line) == add_up_in_sql(f"{where} AND purpose = %s", since, line.name)
+        assert read_figures(line) == add_up_in_sql(f"{where} AND purpose = %s", since, line.name)
     hours = call_tables.sum_by_hour_of_day(chosen, calls)
     assert hours is not None
     assert [line.name for line in hours] == sorted(line.name for line in hours)
-    assert figures_of_all(hours) == add_up_in_sql(where, since)
+    assert sum_figures(hours) == add_up_in_sql(where, since)
     conversations = call_tables.sum_by_conversation(chosen, calls)
     assert conversations is not None
-    assert figures_of_all(conversations) == add_up_in_sql(where, since)
+    assert sum_figures(conversations) == add_up_in_sql(where, since)
 
 
 def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None) -> None:
@@ -218,11 +218,11 @@ def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None)
     assert call_tables.sum_by_purpose(choose_everything(), many)
 
 
-def figures_of(line: Line) -> Totals:
-    return figures_of_all([line])
+def read_figures(line: Line) -> Totals:
+    return sum_figures([line])
 
 
-def figures_of_all(lines: list[Line]) -> Totals:
+def sum_figures(lines: list[Line]) -> Totals:
     total = sum_lines(lines)
     return Totals(
         total.calls,

@@ -37,7 +37,7 @@ async def guess(times: int, **given: str) -> list[int]:
     return [(await log_in(**given)).status_code for _ in range(times)]
 
 
-async def later(**time: float) -> None:
+async def let_time_pass(**time: float) -> None:
     """Let so much time pass for the brake."""
     ago = timedelta(**time)
     async for tally in LoginTally.objects.all():
@@ -55,7 +55,7 @@ async def test_the_sixth_guess_has_to_wait_and_so_has_a_right_password(user: Use
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 5
     assert b"Too many wrong passwords" in refused.content
-    await later(seconds=5)
+    await let_time_pass(seconds=5)
     assert (await log_in(password=RIGHT, path=path)).status_code == 302
 
 
@@ -64,7 +64,7 @@ async def test_each_further_guess_waits_twice_as_long(user: User) -> None:
     waits = []
     for _ in range(8):
         waits.append(int((await log_in()).headers["Retry-After"]))
-        await later(seconds=waits[-1])
+        await let_time_pass(seconds=waits[-1])
         assert (await log_in()).status_code == 200
     assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300], abs=2)
 
@@ -79,7 +79,7 @@ async def test_a_right_password_forgives_and_so_does_an_hour(user: User) -> None
     assert (await log_in(password=RIGHT)).status_code == 302
     assert await guess(5) == [200] * 5
     assert await guess(1) == [429]
-    await later(minutes=61)
+    await let_time_pass(minutes=61)
     assert await guess(5) == [200] * 5
 
 
@@ -148,7 +148,7 @@ async def test_a_login_page_that_looks_at_no_password_forgives_nothing(user: Use
     await guess(5)
     client = AsyncClient()
     await client.aforce_login(other)
-    await later(seconds=5)
+    await let_time_pass(seconds=5)
     form = {"username": "ada", "password": WRONG}
     assert (await client.post("/accounts/login/", form, headers={"x-forwarded-for": HERE})).status_code == 302
     assert not await LoginTally.objects.filter(known_until__isnull=False).aexists()
@@ -166,7 +166,7 @@ async def test_the_old_password_of_a_change_is_not_for_guessing(user: User) -> N
         return int(response.status_code)
 
     assert [await change(WRONG) for _ in range(6)] == [200] * 5 + [429]
-    await later(seconds=5)
+    await let_time_pass(seconds=5)
     assert await change(RIGHT) == 302
     assert (await log_in(password="analytical-engine")).status_code == 302
 
@@ -174,25 +174,25 @@ async def test_the_old_password_of_a_change_is_not_for_guessing(user: User) -> N
 def test_a_way_in_that_nobody_thought_of_meets_the_brake_too(user: User) -> None:
     """Whatever calls Django's `authenticate` with its request."""
 
-    def tried(password: str) -> object:
+    def authenticate_with(password: str) -> object:
         request = HttpRequest()
         request.META["REMOTE_ADDR"] = HERE
         return authenticate(request, username="ada", password=password)
 
-    assert tried(RIGHT) == user
-    assert [tried(WRONG) for _ in range(5)] == [None] * 5
-    assert tried(RIGHT) is None
+    assert authenticate_with(RIGHT) == user
+    assert [authenticate_with(WRONG) for _ in range(5)] == [None] * 5
+    assert authenticate_with(RIGHT) is None
 
 
 async def test_of_many_at_once_only_the_free_ones_are_looked_at(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = []
     check = User.check_password
 
-    def counted(self: User, password: str) -> bool:
+    def note_and_check(self: User, password: str) -> bool:
         looked_at.append(password)
         return check(self, password)
 
-    monkeypatch.setattr(User, "check_password", counted)
+    monkeypatch.setattr(User, "check_password", note_and_check)
     statuses = [response.status_code for response in await asyncio.gather(*(log_in() for _ in range(30)))]
     assert sorted(statuses) == [200] * 5 + [429] * 25
     assert len(looked_at) == 5
@@ -221,10 +221,10 @@ async def test_wrong_passwords_are_logged_and_counted_without_what_was_typed(
         assert not [key async for key in LoginTally.objects.values_list("key", flat=True) if word in key]
     after = (await AsyncClient().get("/metrics")).content.decode()
     for outcome, grown in (("wrong", 6), ("braked", 1), ("right", 1), ("busy", 0)):
-        assert counted(after, outcome) - counted(before, outcome) == grown
+        assert read_count(after, outcome) - read_count(before, outcome) == grown
 
 
-def counted(metrics: str, outcome: str) -> float:
+def read_count(metrics: str, outcome: str) -> float:
     found = re.search(rf'^chat_logins_total{{outcome="{outcome}"}} ([\d.]+)$', metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
@@ -243,10 +243,12 @@ def test_two_processes_on_postgresql_count_together(tmp_path: Path) -> None:
         database, token = databases.prepare_database(tmp_path, postgres.url)
         with Cluster("uvicorn", database, token, size=2, logs=tmp_path) as cluster:
             one, two = cluster.servers
-            assert [tried(server) for server in (one, two, one, two, one, two, one)] == [200] * 5 + [429] * 2
+            assert [try_wrong_password(server) for server in (one, two, one, two, one, two, one)] == [200] * 5 + [
+                429
+            ] * 2
 
 
-def tried(server: Server) -> int:
+def try_wrong_password(server: Server) -> int:
     with httpx2.Client(base_url=server.url, timeout=30) as client:
         client.get("/accounts/login/")
         form = {"username": "demo", "password": WRONG, "csrfmiddlewaretoken": client.cookies["csrftoken"]}

@@ -30,13 +30,13 @@ def test_pages_stay_fast_while_thirty_wrong_logins_are_checked(
     kind: str, path: str, names: str, tmp_path: Path
 ) -> None:
     with serve_new_site(kind, tmp_path) as (server, _), closing(log_in_demo(server)) as browser:
-        alone = [seconds_of(browser) for _ in range(20)]
+        alone = [measure_page(browser) for _ in range(20)]
         statuses: list[int] = []
         name = (lambda number: "nobody") if names == "one name" else (lambda number: f"nobody{number}")
         guessing, began = guess_at_once(server, path, name, statuses), time.monotonic()
         meanwhile = []
         while any(thread.is_alive() for thread in guessing):
-            meanwhile.append(seconds_of(browser))
+            meanwhile.append(measure_page(browser))
             time.sleep(0.02)
         assert len(statuses) == AT_ONCE
         assert set(statuses) <= {200, 429, 503}
@@ -51,7 +51,7 @@ def test_pages_stay_fast_while_thirty_wrong_logins_are_checked(
             assert another.get("/").status_code == 200
 
 
-def seconds_of(browser: httpx2.Client) -> float:
+def measure_page(browser: httpx2.Client) -> float:
     began = time.monotonic()
     assert browser.get("/").status_code == 200
     return time.monotonic() - began

@@ -22,14 +22,14 @@ def restricted(site: Site) -> Group:
     return group
 
 
-async def offered(site: Site) -> str:
+async def load_home(site: Site) -> str:
     return (await site.get("/")).content.decode()
 
 
 async def test_a_restricted_model_is_neither_offered_nor_answered(
     site: Site, provider: ProviderServer, restricted: Group
 ) -> None:
-    assert "messages-test" not in await offered(site)
+    assert "messages-test" not in await load_home(site)
     conversation = await site.conversation()
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "Hi", "model": FINE})
     assert response.status_code == 400
@@ -39,7 +39,7 @@ async def test_a_restricted_model_is_neither_offered_nor_answered(
 
 async def test_a_member_of_the_group_may_use_a_restricted_model(site: Site, restricted: Group) -> None:
     await sync_to_async(site.user.groups.add)(restricted)
-    assert "messages-test" in await offered(site)
+    assert "messages-test" in await load_home(site)
     assert (await site.ask(model=FINE))["model"] == FINE
 
 

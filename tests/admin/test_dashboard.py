@@ -35,7 +35,7 @@ def desk(root: User, client: Client) -> Client:
     return client
 
 
-def see(client: Client) -> str:
+def read_index(client: Client) -> str:
     response = client.get("/admin/")
     assert response.status_code == 200
     return " ".join(unescape(response.content.decode()).split())
@@ -52,7 +52,7 @@ def call(days_ago: int, cost: str) -> ProviderCall:
     )
 
 
-def overview_of(*calls: ProviderCall) -> Overview:
+def make_overview_of(*calls: ProviderCall) -> Overview:
     ledger_rows.write(iter(calls))
     catch_up()
     return make_overview(timezone.now().date())
@@ -62,20 +62,20 @@ def overview_of(*calls: ProviderCall) -> Overview:
 
 
 def test_today_stands_beside_the_mean_of_the_week_before(db: None) -> None:
-    overview = overview_of(*(call(ago, "0.70") for ago in range(1, 8)), call(8, "500"), call(0, "0.10"))
+    overview = make_overview_of(*(call(ago, "0.70") for ago in range(1, 8)), call(8, "500"), call(0, "0.10"))
     assert overview.today.figures.cost == Decimal("0.10")
     assert overview.usual is not None
     assert (overview.usual.cost, overview.usual.calls) == (Decimal("0.70"), 1)
 
 
 def test_the_first_day_of_a_ledger_has_nothing_to_compare_with(db: None) -> None:
-    overview = overview_of(call(0, "0.10"))
+    overview = make_overview_of(call(0, "0.10"))
     assert (overview.usual, overview.forecast) == (None, None)
     assert overview.today.figures.calls == 1
 
 
 def test_an_empty_ledger_has_an_overview(db: None) -> None:
-    assert overview_of().today.figures.calls == 0
+    assert make_overview_of().today.figures.calls == 0
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_a_month_without_a_price_has_no_forecast() -> None:
 
 
 def test_each_figure_is_a_link_to_what_it_counts(desk: Client) -> None:
-    overview_of(call(0, "0.10"), call(1, "0.20"))
-    html, today = see(desk), timezone.now().date()
+    make_overview_of(call(0, "0.10"), call(1, "0.20"))
+    html, today = read_index(desk), timezone.now().date()
     for link in (
         "/admin/usage/?period=today",
         "/admin/usage/?period=month",
@@ -129,7 +129,7 @@ def test_limits_that_are_nearly_used_are_named_and_others_are_not(desk: Client, 
         (f"user/{other.pk}/cost/2026-10", 9, 0, 9, over),
     ):
         Meter.objects.create(key=key, used=used, held=held, most=most, **when)
-    html = see(desk)
+    html = read_index(desk)
     assert html.index("Budget Research pot") < html.index("800 tokens")
     assert "102.0 %" in html
     assert "80.0 %" in html
@@ -141,7 +141,7 @@ def test_open_failures_are_counted_by_code_and_dismissed_ones_are_not(desk: Clie
         answer = keep_lost_answer(root)
         Message.objects.filter(pk=answer.pk).update(status="interrupted", error_code=code)
     Dismissal.objects.create(answer=answer, by=root)
-    html = see(desk)
+    html = read_index(desk)
     assert 'href="/staff/?code=timeout&age=month"' in html
     assert "/staff/?code=rate_limited" not in html
 
@@ -151,28 +151,28 @@ def test_the_ratings_of_a_month_are_summed_by_model(desk: Client, root: User) ->
         Rating.objects.create(answer=keep_lost_answer(root), user=root, value=value, model="openai:gpt-test")
     old = Rating.objects.create(answer=keep_lost_answer(root), user=root, value="up", model="openai:old")
     Rating.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=32))
-    html = see(desk)
+    html = read_index(desk)
     assert 'href="/staff/ratings/?model=openai%3Agpt-test"' in html
     assert "<td>2</td> <td>1</td> <td>67 %</td>" in html
     assert "openai:old" not in html
 
 
 def test_a_reader_sees_what_they_may_see(db: None, client: Client) -> None:
-    overview_of(call(0, "0.10"))
+    make_overview_of(call(0, "0.10"))
     clerk = User.objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_conversation"))
     client.force_login(clerk)
-    html = see(client)
+    html = read_index(client)
     for hidden in ("Cost today", "Nearly used up", "Open failures", "Ratings", "/admin/usage/", "/staff/"):
         assert hidden not in html, hidden
     assert "/admin/chat/conversation/" in html
     clerk.user_permissions.add(Permission.objects.get(codename="view_providercall"))
-    assert "Cost today" in see(client)
+    assert "Cost today" in read_index(client)
 
 
 def test_the_first_page_shows_no_title_of_a_conversation(desk: Client, root: User) -> None:
     Conversation.objects.create(user=root, title="What nobody else may read")
-    assert "What nobody else" not in see(desk)
+    assert "What nobody else" not in read_index(desk)
 
 
 # The navigation
@@ -185,7 +185,7 @@ def test_every_page_of_the_admin_stands_under_a_task() -> None:
 
 def test_a_page_that_no_task_names_is_still_listed(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chatsite.admin_site.TASKS", {"People": ("User",)})
-    html = see(desk)
+    html = read_index(desk)
     assert f"<caption> {OTHER} </caption>" in html
     assert "/admin/chat/conversation/" in html
 

@@ -36,11 +36,11 @@ def call(outcome: str, code: str = "", *, ago: float, model: str = MODEL) -> Non
     ProviderCall.objects.filter(pk=row.pk).update(started_at=timezone.now() - timedelta(minutes=ago))
 
 
-def of(model: str) -> Health:
+def find_health(model: str) -> Health:
     return next(item for item in model_health.list_health() if item.model == model)
 
 
-async def press(admin: Site, model: str = MODEL) -> tuple[Any, str]:
+async def press_test_button(admin: Site, model: str = MODEL) -> tuple[Any, str]:
     """Press the button; the response, and the page after it as words."""
     response: Any = await admin.client.post(f"{PAGE}test/", {"model": model})
     page = (await admin.get(PAGE)).content.decode()
@@ -55,34 +55,34 @@ def test_rates_are_of_the_calls_that_ended_in_the_last_hour_and_day(db: None, se
     call("interrupted", "rate_limited", ago=90)
     call("running", ago=1)
     call("complete", ago=60 * 25)
-    found = of(MODEL)
+    found = find_health(MODEL)
     assert (found.hour, found.day) == (Rate(4, 1), Rate(5, 2))
     assert (found.hour.percent, found.state) == (25, "ailing")
     assert found.last_code == "upstream_error"
-    assert of("demo:tour").hour.percent is None
+    assert find_health("demo:tour").hour.percent is None
 
 
 def test_failures_that_are_not_the_providers_are_no_errors(db: None, settings: Settings) -> None:
     settings.CHAT_MODELS = [MODEL]
     for code in ("abandoned", "server_restart", "server_lost", "quota_exceeded", "too_long"):
         call("interrupted", code, ago=1)
-    found = of(MODEL)
+    found = find_health(MODEL)
     assert (found.hour, found.last_error, found.state) == (Rate(5, 0), None, "well")
 
 
 @pytest.mark.parametrize(("outcome", "code", "state"), [("complete", "", "well"), ("interrupted", "timeout", "down")])
 def test_a_model_is_shown_as_well_or_down(db: None, settings: Settings, outcome: str, code: str, state: str) -> None:
     settings.CHAT_MODELS = [MODEL]
-    assert of(MODEL).state == "unknown"
+    assert find_health(MODEL).state == "unknown"
     call(outcome, code, ago=1)
-    assert of(MODEL).state == state
+    assert find_health(MODEL).state == state
 
 
 def test_a_model_without_a_price_says_so(db: None, settings: Settings) -> None:
     settings.CHAT_MODELS = [MODEL]
-    assert not of(MODEL).is_priced
+    assert not find_health(MODEL).is_priced
     settings.CHAT_PRICES = {MODEL: Price(Decimal(1), Decimal(2), Decimal(1))}
-    assert of(MODEL).is_priced
+    assert find_health(MODEL).is_priced
 
 
 def test_the_latest_calls_are_found_by_an_index(db: None) -> None:
@@ -95,7 +95,7 @@ def test_the_latest_calls_are_found_by_an_index(db: None) -> None:
 
 async def test_a_test_is_one_small_call_at_the_sites_cost(admin: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="ready")
-    response, page = await press(admin)
+    response, page = await press_test_button(admin)
     assert (response.status_code, response.headers["Location"]) == (302, PAGE)
     assert "Test of openai:gpt-test: answered in" in page
     assert "ready" in page
@@ -111,7 +111,7 @@ async def test_a_test_is_one_small_call_at_the_sites_cost(admin: Site, provider:
 
 async def test_a_test_that_fails_says_why_and_is_on_the_ledger(admin: Site, provider: ProviderServer) -> None:
     provider.script = Script(status=401, echo_key=True)
-    _, page = await press(admin)
+    _, page = await press_test_button(admin)
     assert "openai:gpt-test: auth_failed" in page
     assert "sk-test" not in page
     made = await ProviderCall.objects.aget()
@@ -122,7 +122,7 @@ async def test_a_test_asks_otherwise_as_a_question_does(admin: Site, provider: P
     refusal = Refuses(part="max_tokens", message="Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'.")
     provider.script = Script(text="ready", refuses_parts=[refusal])
     for _ in range(2):
-        _, page = await press(admin)
+        _, page = await press_test_button(admin)
         assert "Test of openai:gpt-test: answered in" in page
     assert ["max_completion_tokens" in request.body for request in provider.requests] == [False, True, True]
     outcomes = [made.outcome async for made in ProviderCall.objects.order_by("pk")]
@@ -134,7 +134,7 @@ async def test_a_test_of_a_silent_model_ends(
 ) -> None:
     monkeypatch.setattr(model_health, "PATIENCE", 0.3)
     provider.script = Script(stall_after=0)
-    _, page = await press(admin)
+    _, page = await press_test_button(admin)
     assert "openai:gpt-test: timeout" in page
     made = await ProviderCall.objects.aget()
     assert (made.outcome, made.error_code, made.estimated) == ("interrupted", "timeout", True)
@@ -143,7 +143,7 @@ async def test_a_test_of_a_silent_model_ends(
 
 
 async def test_only_the_sites_models_are_tested_and_only_by_post(admin: Site, provider: ProviderServer) -> None:
-    response, _ = await press(admin, "openai:another")
+    response, _ = await press_test_button(admin, "openai:another")
     assert response.status_code == 404
     assert (await admin.get(f"{PAGE}test/")).status_code == 404
     assert provider.requests == []

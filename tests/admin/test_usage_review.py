@@ -27,7 +27,7 @@ from chat.admin import usage_csv, usage_review
 from chat.http.csv_lines import write_line
 from chat.models import Outcome, ProviderCall, Pruning, User
 from tests.support import ledger_rows
-from tests.support.usage_ledger import add_up_in_sql, choose_everything, page, read_cards
+from tests.support.usage_ledger import add_up_in_sql, choose_everything, load_page, read_cards
 
 ADDRESSES = ("/admin/usage/", "/admin/usage/calls/", "/admin/usage/calls/csv/", "/admin/usage/csv/day/")
 
@@ -90,47 +90,47 @@ def test_calls_of_deleted_users_stay_and_stand_in_one_line(db: None) -> None:
 
 
 def test_a_call_that_nobody_priced_is_no_price_and_never_nothing(admin: Client) -> None:
-    ledger_rows.write(iter([settled(cost=None)]))
-    html = page(admin)
+    ledger_rows.write(iter([make_settled_call(cost=None)]))
+    html = load_page(admin)
     assert read_cards(html)["Cost"] == "no price"
     assert "$0" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL)
-    ledger_rows.write(iter([settled(cost=Decimal(0)), settled(cost=Decimal("0.5"))]))
-    assert read_cards(page(admin))["Cost"] == "0.50000000"
-    assert read_cards(page(admin))["Cost more"] == "1 call without a price"
+    ledger_rows.write(iter([make_settled_call(cost=Decimal(0)), make_settled_call(cost=Decimal("0.5"))]))
+    assert read_cards(load_page(admin))["Cost"] == "0.50000000"
+    assert read_cards(load_page(admin))["Cost more"] == "1 call without a price"
 
 
-def settled(**fields: Any) -> ProviderCall:
+def make_settled_call(**fields: Any) -> ProviderCall:
     given = {"model": "openai:gpt-4o", "outcome": "complete", "started_at": timezone.now(), **fields}
     return ProviderCall(**given)
 
 
 def test_a_call_counts_when_it_is_settled(admin: Client) -> None:
     call = ProviderCall.objects.create(model="demo:tour")
-    html = page(admin)
+    html = load_page(admin)
     assert read_cards(html)["Calls"] == "0"
     assert "1 call still running" in html
     call.outcome = Outcome.COMPLETE
     ledger.settle(call)
-    assert read_cards(page(admin))["Calls"] == "1"
+    assert read_cards(load_page(admin))["Calls"] == "1"
 
 
 def test_an_empty_ledger_has_a_page(admin: Client) -> None:
     for period, _ in usage_review.PERIODS:
-        assert "No calls were settled" in page(admin, period=period)
+        assert "No calls were settled" in load_page(admin, period=period)
 
 
 def test_the_page_says_from_when_on_rows_were_pruned(admin: Client) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(50, ledger_rows.make_users(2), 10))
     Pruning.objects.create(before=timezone.now().date() - timedelta(3), rows=30)
     day = (timezone.now().date() - timedelta(3)).isoformat()
-    assert f"before {day} were pruned" in page(admin, period="all")
-    assert "were pruned" not in page(admin, period="today")
+    assert f"before {day} were pruned" in load_page(admin, period="all")
+    assert "were pruned" not in load_page(admin, period="today")
     assert f"before {day} were pruned" in admin.get("/admin/usage/calls/", {"period": "all"}).content.decode()
 
 
 def test_the_page_needs_no_script_and_no_style_of_its_own(admin: Client) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(300, ledger_rows.make_users(3), 20))
-    html = page(admin, period="30")
+    html = load_page(admin, period="30")
     assert html.count('<svg class="plot"') == 6
     assert " style=" not in html
     main = html[html.index('id="content-main"') :]
@@ -142,7 +142,7 @@ def test_a_name_cannot_write_into_the_page(admin: Client) -> None:
     evil = "<script>alert(1)</script>"
     user = User.objects.create(username=evil)
     user.groups.add(Group.objects.create(name=evil))
-    ledger_rows.write(iter([settled(user=user, model=f"x:{evil}")]))
+    ledger_rows.write(iter([make_settled_call(user=user, model=f"x:{evil}")]))
     for address in ("/admin/usage/", "/admin/usage/calls/"):
         assert evil not in admin.get(address).content.decode()
 
@@ -189,10 +189,10 @@ def test_a_bad_value_is_named_and_no_fault(admin: Client, address: str, query: d
 
 
 def test_dates_at_the_ends_of_the_calendar_are_no_fault(admin: Client) -> None:
-    ledger_rows.write(iter([settled()]))
+    ledger_rows.write(iter([make_settled_call()]))
     for address in ADDRESSES:
         assert admin.get(address, {"start": "0001-01-01", "end": "9999-12-31"}).status_code == 200
-    assert read_cards(page(admin, start="0001-01-01", end="9999-12-31"))["Calls"] == "1"
+    assert read_cards(load_page(admin, start="0001-01-01", end="9999-12-31"))["Calls"] == "1"
 
 
 def test_an_unknown_table_is_not_found(admin: Client) -> None:
@@ -202,8 +202,8 @@ def test_an_unknown_table_is_not_found(admin: Client) -> None:
 def test_users_come_a_page_at_a_time(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_review, "USERS_A_PAGE", 50)
     users = ledger_rows.make_users(70)
-    ledger_rows.write(iter([settled(user=user) for user in users]))
-    pages = [page(admin, page=number) for number in ("1", "2")]
+    ledger_rows.write(iter([make_settled_call(user=user) for user in users]))
+    pages = [load_page(admin, page=number) for number in ("1", "2")]
     names = [set(re.findall(r">(user-\d+)</a>", html)) for html in pages]
     assert [len(some) for some in names] == [50, 20]
     assert not names[0] & names[1]
@@ -214,7 +214,9 @@ def test_users_come_a_page_at_a_time(admin: Client, monkeypatch: pytest.MonkeyPa
 
 def test_the_calls_are_paged_without_a_gap_or_a_repeat(admin: Client) -> None:
     moment = datetime(2026, 1, 5, 12, tzinfo=UTC)
-    ledger_rows.write(iter([settled(started_at=moment + timedelta(seconds=number // 90)) for number in range(350)]))
+    ledger_rows.write(
+        iter([make_settled_call(started_at=moment + timedelta(seconds=number // 90)) for number in range(350)])
+    )
     seen: list[int] = []
     query = "?period=all"
     while query:
@@ -244,7 +246,7 @@ async def test_the_rows_stream_as_csv_in_parts_and_whole(connected: None, monkey
     users = await sync_to_async(ledger_rows.make_users)(5)
     await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(700, users, 20))
     monkeypatch.setattr(usage_csv, "ROWS_A_CHUNK", 100)
-    chunks = await streamed("/admin/usage/calls/csv/?period=all")
+    chunks = await read_parts("/admin/usage/calls/csv/?period=all")
     assert len(chunks) > 6
     rows = list(csv.DictReader(StringIO("".join(chunks))))
     wanted = await sync_to_async(add_up_in_sql)()
@@ -257,12 +259,12 @@ async def test_the_rows_stream_as_csv_in_parts_and_whole(connected: None, monkey
 async def test_a_table_streams_as_csv(connected: None) -> None:
     users = await sync_to_async(ledger_rows.make_users)(5)
     await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(300, users, 20))
-    rows = list(csv.DictReader(StringIO("".join(await streamed("/admin/usage/csv/user/?period=all")))))
+    rows = list(csv.DictReader(StringIO("".join(await read_parts("/admin/usage/csv/user/?period=all")))))
     assert {row["user"] for row in rows} == {*(user.username for user in users), reports.DELETED}
     assert sum(int(row["calls"]) for row in rows) == (await sync_to_async(add_up_in_sql)()).calls
 
 
-async def streamed(path: str) -> list[str]:
+async def read_parts(path: str) -> list[str]:
     """The parts of a file, as they come."""
     client = AsyncClient()
     await sync_to_async(client.force_login)(await sync_to_async(User.objects.create_superuser)("root"))
@@ -293,7 +295,7 @@ def test_the_addresses_are_those_of_the_admin() -> None:
 
 def test_each_line_of_a_table_leads_to_its_calls(admin: Client, db: None) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(60, ledger_rows.make_users(3), 3))
-    html = page(admin, period="30", outcome="complete")
+    html = load_page(admin, period="30", outcome="complete")
     found = {unescape(link) for link in re.findall(r'href="(/admin/usage/calls/[^"]*)"', html)}
     for wanted in ("model=openai%3Agpt-4o", "provider=openai", "user=user-0001", "purpose=answer", "group="):
         links = [link for link in found if wanted in link]
@@ -305,7 +307,7 @@ def test_each_line_of_a_table_leads_to_its_calls(admin: Client, db: None) -> Non
 
 def test_a_line_and_its_list_count_the_same_calls(admin: Client, db: None) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(90, ledger_rows.make_users(3), 3))
-    html = page(admin, period="30")
+    html = load_page(admin, period="30")
     for kind in ("purpose", "model", "user"):
         table = html[html.index(f'id="by-{kind}"') :]
         link, count = re.findall(r'href="(/admin/usage/calls/[^"]*)">\s*([\d,]+)<', table)[0]
@@ -320,10 +322,10 @@ def test_a_period_is_compared_with_the_one_before(admin: Client, db: None) -> No
     ledger_rows.write(
         ProviderCall(model="demo:tour", outcome="complete", started_at=now - timedelta(days=ago)) for ago in days
     )
-    html = page(admin, period="7")
+    html = load_page(admin, period="7")
     assert f"Changes are against {today - timedelta(13)} to {today - timedelta(7)}" in html
     assert "+50\N{NO-BREAK SPACE}%" in html
-    assert "Changes are against" not in page(admin, period="all")
+    assert "Changes are against" not in load_page(admin, period="all")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def list_refusals(kind: type[RefusedError] = RefusedError) -> Iterator[type[Refu
         yield from list_refusals(each)
 
 
-def codes_in_source() -> set[str]:
+def find_codes_in_source() -> set[str]:
     """Return the codes of the refusals that are made where they are raised."""
     sources = [path.read_text() for room in ("chat", "chatsite") for path in (ROOT / room).rglob("*.py")]
     made = re.compile(r'(?:ApiError|_RefusedError|write_error_body)\(\s*\d{3}, "(\w+)"')
@@ -39,7 +39,7 @@ def test_every_end_of_an_answer_is_in_the_table() -> None:
 
 def test_every_refusal_is_in_the_table_with_its_status() -> None:
     assert callable(application)  # all of the site is loaded
-    assert codes_in_source() - TABLE.keys() == set()
+    assert find_codes_in_source() - TABLE.keys() == set()
     for kind in {*list_refusals()} - OF_PAGES:
         if kind.code != "refused" and kind.code in TABLE and kind.status != 422:
             assert str(kind.status) in TABLE[kind.code][0], kind
@@ -47,5 +47,5 @@ def test_every_refusal_is_in_the_table_with_its_status() -> None:
 
 
 def test_the_table_has_no_code_that_the_site_does_not_use() -> None:
-    known = codes_in_source() | set(CODES) | {kind.code for kind in list_refusals()}
+    known = find_codes_in_source() | set(CODES) | {kind.code for kind in list_refusals()}
     assert TABLE.keys() <= known

@@ -27,7 +27,7 @@ async def site(site: Site, settings: Settings) -> Site:
     return site
 
 
-async def models_of(site: Site) -> list[Json]:
+async def list_models_of(site: Site) -> list[Json]:
     response: Any = await site.get("/api/models/")
     assert response.status_code == 200
     said: list[Json] = json.loads(response.content)["models"]
@@ -35,7 +35,7 @@ async def models_of(site: Site) -> list[Json]:
 
 
 async def test_each_model_has_its_window_its_prices_and_what_it_takes(site: Site) -> None:
-    terra, haiku, local = await models_of(site)
+    terra, haiku, local = await list_models_of(site)
     assert (terra["id"], terra["provider"], terra["name"]) == (TERRA, "openai", "gpt-6.1-terra")
     assert (terra["context_window"], terra["longest_output"]) == (1_050_000, 128_000)
     assert terra["levels"] == {"fast": "none", "balanced": "medium", "thorough": "max"}
@@ -54,14 +54,14 @@ async def test_only_what_the_user_may_ask_is_listed(site: Site) -> None:
     group = await Group.objects.acreate(name="Elsewhere")
     access = await ModelAccess.objects.acreate(model=TERRA)
     await access.groups.aset([group])
-    assert [model["id"] for model in await models_of(site)] == [HAIKU, LOCAL]
+    assert [model["id"] for model in await list_models_of(site)] == [HAIKU, LOCAL]
     await site.user.groups.aset([group])
-    assert [model["id"] for model in await models_of(site)] == [TERRA, HAIKU, LOCAL]
+    assert [model["id"] for model in await list_models_of(site)] == [TERRA, HAIKU, LOCAL]
 
 
 async def test_a_model_that_leaves_says_when(site: Site, settings: Settings) -> None:
     settings.CHAT_MODEL_OPTIONS = {LOCAL: {"retires_on": date(2099, 1, 2)}}
-    assert [model["retires_on"] for model in await models_of(site)] == [None, None, "2099-01-02"]
+    assert [model["retires_on"] for model in await list_models_of(site)] == [None, None, "2099-01-02"]
 
 
 async def test_a_stranger_and_another_method_are_refused(site: Site) -> None:

@@ -17,14 +17,14 @@ async def call(site: Site, method: str, path: str = "/api/models/", **headers: s
     return await site.client.generic(method, path, headers=headers)
 
 
-def names_of(response: Any) -> set[str]:
+def list_cors_headers(response: Any) -> set[str]:
     return {name.lower() for name in response.headers if name.lower().startswith("access-control-")}
 
 
 async def test_by_default_no_other_origin_may_read(site: Site) -> None:
     for method, headers in (("GET", {}), ("OPTIONS", PREFLIGHT)):
         response = await call(site, method, **{"origin": APP, **headers})
-        assert names_of(response) == set()
+        assert list_cors_headers(response) == set()
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ async def test_an_allowed_origin_may_read_refusals_and_no_pages(site: Site, sett
     refusal = await call(site, "TRACE", origin=APP)
     assert (refusal.status_code, refusal.headers["Access-Control-Allow-Origin"]) == (405, APP)
     for path in ("/", "/accounts/login/", "/healthz"):
-        assert names_of(await call(site, "GET", path, origin=APP)) == set()
+        assert list_cors_headers(await call(site, "GET", path, origin=APP)) == set()

@@ -18,11 +18,11 @@ from tests.support.site import NDJSON, Json, Site
 from tests.support.sockets import make_session_headers, open_socket
 
 
-def references_in(value: Any) -> set[str]:
+def find_references(value: Any) -> set[str]:
     if isinstance(value, dict):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*map(references_in, value.values()))
-    return set().union(*map(references_in, value)) if isinstance(value, list) else set()
+        return own.union(*map(find_references, value.values()))
+    return set().union(*map(find_references, value)) if isinstance(value, list) else set()
 
 
 async def read(path: str) -> Json:
@@ -51,7 +51,7 @@ async def test_the_schema_has_everything_that_it_refers_to(described: Json) -> N
     """What it refers to is there, each schema is one, each operation has its own id, each path its parameters."""
     assert described["openapi"] == "3.1.0"
     components = described["components"]["schemas"]
-    for reference in references_in(described):
+    for reference in find_references(described):
         assert reference.removeprefix("#/components/schemas/") in components
     for component in components.values():
         Draft202012Validator.check_schema(component)
@@ -76,14 +76,14 @@ def test_a_body_is_described_as_it_is_read(shape: type[msgspec.Struct]) -> None:
         assert "null" not in json.dumps(field)
 
 
-def validator_of(described: Json) -> Draft202012Validator:
+def make_validator(described: Json) -> Draft202012Validator:
     return Draft202012Validator({key: value for key, value in described.items() if key != "$schema"})
 
 
 async def test_streams_are_described(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(text="So. ", tool_calls=[Call("calculator", '{"expression": "1+1"}')]))
     provider.script = Script(text="Two.", reasoning="Hm.")
-    validator = validator_of(await read("/api/schema/events/"))
+    validator = make_validator(await read("/api/schema/events/"))
     answer = (await site.ask())["id"]
     seen = set()
     for position, event in await site.events(answer, media_type=NDJSON):
@@ -95,7 +95,7 @@ async def test_streams_are_described(site: Site, provider: ProviderServer) -> No
 
 
 async def test_frames_of_the_socket_are_described(site: Site, provider: ProviderServer) -> None:
-    validator = validator_of(await read("/api/schema/events/"))
+    validator = make_validator(await read("/api/schema/events/"))
     async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello", id="mine")
         for frame in await socket.receive_to_the_end():

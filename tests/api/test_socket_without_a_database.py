@@ -88,7 +88,7 @@ async def socket(site: Site) -> AsyncIterator[Socket]:
         yield socket
 
 
-async def refusal_of(socket: Socket, frame: Json) -> Json:
+async def receive_refusal(socket: Socket, frame: Json) -> Json:
     await socket.say(**frame)
     return await socket.hear()
 
@@ -98,7 +98,7 @@ async def test_a_frame_is_refused_until_the_database_is_back(
     database: Database, clock: StoppedClock, socket: Socket, frame: Json
 ) -> None:
     database.is_away = True
-    refusals = [await refusal_of(socket, frame) for _ in range(20)]
+    refusals = [await receive_refusal(socket, frame) for _ in range(20)]
     assert database.asked == 1
     assert refusals == [refusals[0]] * 20
     assert refusals[0] == {
@@ -109,13 +109,13 @@ async def test_a_frame_is_refused_until_the_database_is_back(
         "retry_after": 5,
     }
     clock.now += MOMENT
-    assert (await refusal_of(socket, frame))["code"] == "unavailable"
-    assert (await refusal_of(socket, frame))["code"] == "unavailable"
+    assert (await receive_refusal(socket, frame))["code"] == "unavailable"
+    assert (await receive_refusal(socket, frame))["code"] == "unavailable"
     assert database.asked == 2
     database.is_away = False
     clock.now += MOMENT
     # A refusal of another kind does not keep the next frame from trying.
-    assert (await refusal_of(socket, {"type": "follow", "answer": "x"}))["code"] == "not_found"
+    assert (await receive_refusal(socket, {"type": "follow", "answer": "x"}))["code"] == "not_found"
     await socket.say(type="send", content="Hello")
     frames = await socket.receive_to_the_end()
     assert (frames[0]["type"], frames[-1]["type"]) == ("start", "done")
@@ -123,9 +123,9 @@ async def test_a_frame_is_refused_until_the_database_is_back(
 
 async def test_frames_that_need_no_database_are_served(database: Database, socket: Socket) -> None:
     database.is_away = True
-    await refusal_of(socket, FRAMES[0])
+    await receive_refusal(socket, FRAMES[0])
     await socket.say(type="watch")
-    assert (await refusal_of(socket, {"type": "dance"}))["code"] == "bad_request"
+    assert (await receive_refusal(socket, {"type": "dance"}))["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("way", ["session", "token"])

@@ -64,7 +64,7 @@ def complete(
             assert failure.value.returncode == 1
         else:
             call_command("complete_batch", *paths, **options)
-        return by_id(tmp_path / "out.jsonl")
+        return read_results(tmp_path / "out.jsonl")
 
     return complete
 
@@ -73,17 +73,17 @@ def write(path: Path, *lines: Json | str) -> None:
     path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
 
 
-def by_id(path: Path) -> dict[Any, Json]:
+def read_results(path: Path) -> dict[Any, Json]:
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     assert len({str(line["id"]) for line in lines}) == len(lines)
     return {line["id"]: line for line in lines}
 
 
-def prompts(number: int) -> list[Json]:
+def make_prompts(number: int) -> list[Json]:
     return [{"id": f"q{index}", "prompt": f"Question {index}"} for index in range(number)]
 
 
-def ledger() -> list[tuple[str, str]]:
+def list_rows() -> list[tuple[str, str]]:
     return list(ProviderCall.objects.order_by("pk").values_list("outcome", "error_code"))
 
 
@@ -95,7 +95,7 @@ def test_a_model_that_refuses_something_is_asked_without_it_and_the_line_says_so
 ) -> None:
     refusal = Refuses(part="temperature", message="invalid temperature: only 1 is allowed for this model")
     provider.script = Script(text="Yes.", refuses_parts=[refusal])
-    out = complete(*({**line, "temperature": 0} for line in prompts(3)), concurrency=1)
+    out = complete(*({**line, "temperature": 0} for line in make_prompts(3)), concurrency=1)
     assert all(line["text"] == "Yes." and "temperature" in line["notices"][0]["message"] for line in out.values())
     assert ["temperature" in request.body for request in provider.requests] == [True, False, False, False]
     outcomes = [row.outcome for row in ProviderCall.objects.order_by("pk")]
@@ -103,7 +103,7 @@ def test_a_model_that_refuses_something_is_asked_without_it_and_the_line_says_so
 
 
 def test_each_line_has_an_answer_and_a_row_on_the_ledger(complete: Complete, provider: ProviderServer) -> None:
-    out = complete(*prompts(5))
+    out = complete(*make_prompts(5))
     assert out.keys() == {f"q{index}" for index in range(5)}
     assert out["q3"] == {
         "id": "q3",
@@ -157,38 +157,38 @@ def test_a_line_has_its_own_effort_else_the_one_of_its_model(
 
 def test_no_more_calls_are_under_way_than_allowed(complete: Complete, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.", delay_first=0.1)
-    complete(*prompts(12), concurrency=3)
+    complete(*make_prompts(12), concurrency=3)
     spans = [(request.started, request.finished_at or 0.0) for request in provider.requests]
     at_once = [sum(start <= moment < end for start, end in spans) for moment, _ in spans]
     assert 1 < max(at_once) <= 3  # a machine that is busy may keep the third from coming in time
 
 
 def test_prompts_with_a_result_are_not_asked_again(complete: Complete, provider: ProviderServer) -> None:
-    complete(*prompts(3))
-    assert len(complete(*prompts(5))) == 5
+    complete(*make_prompts(3))
+    assert len(complete(*make_prompts(5))) == 5
     assert len(provider.requests) == 5
 
 
 def test_a_torn_last_line_is_asked_again(complete: Complete, provider: ProviderServer, tmp_path: Path) -> None:
-    complete(*prompts(3), concurrency=1)
+    complete(*make_prompts(3), concurrency=1)
     path = tmp_path / "out.jsonl"
     whole = path.read_bytes()
     for cut in (1, 20, len(whole.splitlines(keepends=True)[-1]) - 1):
         path.write_bytes(whole[:-cut])
-        assert len(complete(*prompts(3))) == 3
+        assert len(complete(*make_prompts(3))) == 3
     assert len(provider.requests) == 6
 
 
 def test_two_runs_do_not_write_to_one_file(complete: Complete, provider: ProviderServer, tmp_path: Path) -> None:
     with Results(tmp_path / "out.jsonl"):
-        complete(*prompts(1), fails="Another run")
+        complete(*make_prompts(1), fails="Another run")
     assert not provider.requests
 
 
 def test_the_output_is_locked_after_it_was_repaired_too(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_text('{"id": "q0", "status": "comp')
     with Results(tmp_path / "out.jsonl"):
-        complete(*prompts(1), fails="Another run")
+        complete(*make_prompts(1), fails="Another run")
 
 
 def test_a_bad_line_is_reported_by_its_number_and_stops_nothing(
@@ -207,7 +207,7 @@ def test_a_bad_line_is_reported_by_its_number_and_stops_nothing(
         {"prompt": "a", "response_schema": {"type": "array"}},
         {"id": "q0", "prompt": "again"},
     ]
-    out = complete(*prompts(1), "", *bad, {"prompt": "last"}, fails="11 could not be read", concurrency=1)
+    out = complete(*make_prompts(1), "", *bad, {"prompt": "last"}, fails="11 could not be read", concurrency=1)
     assert out.keys() == {"q0", "line-14"}
     told = capfd.readouterr().err
     assert [number for number in range(20) if f"line {number}: " in told] == list(range(3, 14))
@@ -218,15 +218,15 @@ def test_a_bad_line_is_reported_by_its_number_and_stops_nothing(
 def test_a_provider_that_refuses_for_now_is_asked_again(complete: Complete, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=429, retry_after=1), Script(status=503))
     began = time.monotonic()
-    out = complete(*prompts(1))
+    out = complete(*make_prompts(1))
     assert 1 <= time.monotonic() - began < 10
     assert (out["q0"]["status"], out["q0"]["usage"]["output_tokens"]) == ("complete", 34)
-    assert ledger() == [("interrupted", "rate_limited"), ("interrupted", "upstream_error"), ("complete", "")]
+    assert list_rows() == [("interrupted", "rate_limited"), ("interrupted", "upstream_error"), ("complete", "")]
 
 
 def test_a_busy_provider_is_asked_nothing_else_meanwhile(complete: Complete, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=429, retry_after=1))
-    complete(*prompts(4), concurrency=1)
+    complete(*make_prompts(4), concurrency=1)
     first, second = provider.requests[:2]
     assert second.started - first.started >= 1
     provider.requests.clear()
@@ -239,7 +239,7 @@ def test_a_busy_provider_is_asked_nothing_else_meanwhile(complete: Complete, pro
 
 def test_tries_are_bounded_and_the_failure_is_written(complete: Complete, provider: ProviderServer) -> None:
     provider.script = Script(status=503)
-    out = complete(*prompts(1), fails="1 failed")
+    out = complete(*make_prompts(1), fails="1 failed")
     assert out["q0"]["status"] == "interrupted"
     assert (out["q0"]["error"]["code"], out["q0"]["error"]["retryable"]) == ("upstream_error", True)
     assert len(provider.requests) == 3
@@ -247,10 +247,10 @@ def test_tries_are_bounded_and_the_failure_is_written(complete: Complete, provid
 
 def test_failures_are_asked_again_only_when_that_is_wanted(complete: Complete, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=400))
-    complete(*prompts(3), fails="1 failed")
-    complete(*prompts(3))
+    complete(*make_prompts(3), fails="1 failed")
+    complete(*make_prompts(3))
     assert len(provider.requests) == 3
-    out = complete(*prompts(3), retry_failed=True)
+    out = complete(*make_prompts(3), retry_failed=True)
     assert [line["status"] for line in out.values()] == ["complete"] * 3
     assert len(provider.requests) == 4
 
@@ -276,7 +276,7 @@ def test_an_answer_is_held_to_its_schema(complete: Complete, provider: ProviderS
 
 def test_the_users_calls_are_the_users(complete: Complete, provider: ProviderServer) -> None:
     user = User.objects.create_user("ada")
-    complete(*prompts(2), user="ada")
+    complete(*make_prompts(2), user="ada")
     assert [(row.user, row.billed_to) for row in ProviderCall.objects.all()] == [(user, "user")] * 2
     assert not Meter.objects.exclude(held=0).exists()
 
@@ -284,14 +284,14 @@ def test_the_users_calls_are_the_users(complete: Complete, provider: ProviderSer
 def test_the_users_limits_hold(complete: Complete, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_RESERVE_OUTPUT = 20
     Limit.objects.create(user=User.objects.create_user("ada"), tokens_per_day=100)
-    out = complete(*prompts(5), user="ada", concurrency=1, fails="3 failed")
+    out = complete(*make_prompts(5), user="ada", concurrency=1, fails="3 failed")
     assert [line["status"] for line in out.values()] == ["complete"] * 2 + ["interrupted"] * 3
     assert {line["error"]["code"] for line in out.values() if line["error"]} == {"quota_exceeded"}
     assert len(provider.requests) == 2
 
 
 def test_an_unknown_user_is_refused(complete: Complete, provider: ProviderServer) -> None:
-    complete(*prompts(1), user="nobody", fails="no active user")
+    complete(*make_prompts(1), user="nobody", fails="no active user")
 
 
 def test_the_rows_of_a_run_that_was_killed_are_settled_by_the_next(complete: Complete) -> None:
@@ -299,8 +299,8 @@ def test_the_rows_of_a_run_that_was_killed_are_settled_by_the_next(complete: Com
     for age in (long_ago, timezone.now()):
         row = ProviderCall.objects.create(purpose="batch", billed_to="site", model=OPENAI, input_tokens=5)
         ProviderCall.objects.filter(pk=row.pk).update(started_at=age)
-    complete(*prompts(1))
-    assert ledger() == [("interrupted", "server_lost"), ("running", ""), ("complete", "")]
+    complete(*make_prompts(1))
+    assert list_rows() == [("interrupted", "server_lost"), ("running", ""), ("complete", "")]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -309,7 +309,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
 ) -> None:
     database, _ = databases.prepare_database(tmp_path)
     server = Server("daphne", database, OPENAI_BASE_URL=provider.openai_url, OPENAI_API_KEY="sk-test")
-    write(tmp_path / "in.jsonl", *prompts(6))
+    write(tmp_path / "in.jsonl", *make_prompts(6))
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "manage.py", "complete_batch", str(tmp_path / "in.jsonl"), str(out)]
     command += ["--model", OPENAI, "--concurrency", "2"]
@@ -321,7 +321,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
     provider.block_until(lambda: len(provider.requests) == 5 and all(r.waiting for r in provider.requests[3:]), 60)
     os.kill(run.pid, how)
     told = run.communicate(timeout=30)[1]
-    assert len(by_id(out)) == 3
+    assert len(read_results(out)) == 3
     if how != signal.SIGKILL:
         assert run.returncode == 130
         assert "the same command goes on" in told
@@ -333,7 +333,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
     )
     assert again.returncode == 0, again.stderr
     assert "6 of 6, 3 of them before" in again.stderr
-    assert [line["text"] for line in by_id(out).values()] == ["Yes."] * 6
+    assert [line["text"] for line in read_results(out).values()] == ["Yes."] * 6
     assert len(provider.requests) == 8
 
 
@@ -351,7 +351,7 @@ def test_another_model_answers_where_one_is_not_available(
     settings.CHAT_FALLBACKS = {OPENAI: [ANTHROPIC]}
     settings.CHAT_MODELS = [OPENAI, ANTHROPIC]
     provider.enqueue(Script(status=503))
-    out = complete(*prompts(4), concurrency=1)
+    out = complete(*make_prompts(4), concurrency=1)
     assert {line["text"] for line in out.values()} == {"Yes."}
     said = {"code": "fallback", "message": f"{OPENAI} was not available, so {ANTHROPIC} answers."}
     assert all(line["notices"] == [said] for line in out.values())
@@ -363,6 +363,6 @@ def test_the_last_of_a_chain_is_tried_again(complete: Complete, provider: Provid
     settings.CHAT_FALLBACKS = {OPENAI: [ANTHROPIC]}
     settings.CHAT_MODELS = [OPENAI, ANTHROPIC]
     provider.enqueue(Script(status=503), Script(status=503))
-    out = complete(*prompts(1))
+    out = complete(*make_prompts(1))
     assert out["q0"]["text"] == "Yes."
     assert [row.model for row in ProviderCall.objects.order_by("pk")] == [OPENAI, ANTHROPIC, ANTHROPIC]

@@ -30,7 +30,7 @@ import httpx2
 
 from tests.bench import peers, tables
 from tests.bench.client import Job, Reading, Target, Visitor
-from tests.bench.processes import Gauge, listening, load, machine, watching
+from tests.bench.processes import Gauge, describe_machine, load, run_listener, watch_process
 from tests.bench.question import LIMITS
 from tests.support import databases
 from tests.support.server import ROOT, FreshServer
@@ -172,7 +172,7 @@ def measure(name: str, target: Target, url: str, pid: int, load_: Load, visitors
     """Warm the target up with a few short streams that count for nothing, then measure."""
     few = visitors[:WARMING]
     ask(target, url, Load(WARMING, min(100, load_.tokens), 100, 0, ready=load_.ready), few)
-    with watching(pid) as gauge:
+    with watch_process(pid) as gauge:
         readings = ask(target, url, load_, visitors[WARMING:])
     for reading in readings:
         if reading.trouble:
@@ -240,14 +240,14 @@ class Site:
         return [Visitor(**fields) for fields in json.loads(done.stdout)]
 
 
-def direct(load_: Load, servers: Mapping[str, tuple[int, int]]) -> Iterator[Measured]:
+def measure_direct(load_: Load, servers: Mapping[str, tuple[int, int]]) -> Iterator[Measured]:
     """The provider itself, the pass-through and peers; each has a pid and a port."""
     visitors = [Visitor()] * (load_.answers + WARMING)
     for name, (pid, port) in servers.items():
         yield measure(name, "provider", f"http://127.0.0.1:{port}", pid, load_, visitors)
 
 
-def of_site(site: Site, load_: Load) -> Iterator[Measured]:
+def measure_site(site: Site, load_: Load) -> Iterator[Measured]:
     """The site's two streams, each in a new process: memory that the first one freed would hide what the next takes."""
     targets: tuple[Target, ...] = ("json", "page")
     for target in targets:
@@ -255,12 +255,12 @@ def of_site(site: Site, load_: Load) -> Iterator[Measured]:
         with site.serving() as pid, ExitStack() as stack:
             name = f"{site.name}: {'JSON' if target == 'json' else 'HTML'}"
             if load_.scene == "search":
-                stack.enter_context(searching(site.server.url, visitors[0].token))
+                stack.enter_context(search_meanwhile(site.server.url, visitors[0].token))
             yield measure(name, target, site.server.url, pid, load_, visitors)
 
 
 @contextmanager
-def searching(url: str, token: str) -> Iterator[None]:
+def search_meanwhile(url: str, token: str) -> Iterator[None]:
     """Have somebody search in their conversations, `SEARCHES` times a second."""
     is_over = threading.Event()
 
@@ -285,49 +285,53 @@ def run(
     rows: list[list[str]] = []
     port, between_port = find_free_port(), find_free_port()
     with ExitStack() as stack:
-        provider = stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        provider = stack.enter_context(run_listener("-m", "tests.bench.provider", str(port), port=port))
         arguments = ("-m", "tests.bench.pass_through", str(between_port), str(port))
-        between = stack.enter_context(listening(*arguments, port=between_port))
+        between = stack.enter_context(run_listener(*arguments, port=between_port))
         servers = {"the provider": (provider, port), "pass-through": (between, between_port)}
         for name in peers_of:
             peer_port = find_free_port()
-            servers[name] = stack.enter_context(peers.serving(name, peers_from, peer_port, port)), peer_port
+            servers[name] = stack.enter_context(peers.serve_peer(name, peers_from, peer_port, port)), peer_port
         sites = [stack.enter_context(Site(*way[:3], port, way[3])) for way in ways]
         floors: dict[int, float] = {}  # the pass-through's, by the number of streams
         for load_ in loads:
             plain = replace(load_, scene="plain", turns=0)
-            for measured in () if load_.streams in floors else [*direct(plain, servers)]:
+            for measured in () if load_.streams in floors else [*measure_direct(plain, servers)]:
                 if measured.name == "pass-through":
                     floors[load_.streams] = measured.cpu
-                rows.append(shown(measured.row(floors.get(load_.streams, 0))))
+                rows.append(show_row(measured.row(floors.get(load_.streams, 0))))
             for site in sites:
-                rows += [shown(measured.row(floors[load_.streams])) for measured in of_site(site, load_)]
+                rows += [show_row(measured.row(floors[load_.streams])) for measured in measure_site(site, load_)]
     return rows
 
 
-def shown(row: list[str]) -> list[str]:
+def show_row(row: list[str]) -> list[str]:
     print(f"| {' | '.join(row)} |", flush=True)
     return row
 
 
-def listed(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     return text.split(",")
 
 
-def options() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--servers", type=listed, default=["daphne", "uvicorn"], help="daphne,uvicorn")
-    parser.add_argument("--databases", type=listed, default=["sqlite"], help="sqlite,postgres")
-    parser.add_argument("--brokers", type=listed, default=["memory"], help="memory,redis")
-    parser.add_argument("--limits", type=listed, default=["on"], help="on,off: every limit of users, and a budget")
-    parser.add_argument("--streams", type=listed, default=["1", "50", "200", "500"], help="at once: 1,50,200,500")
+    parser.add_argument("--servers", type=split_list, default=["daphne", "uvicorn"], help="daphne,uvicorn")
+    parser.add_argument("--databases", type=split_list, default=["sqlite"], help="sqlite,postgres")
+    parser.add_argument("--brokers", type=split_list, default=["memory"], help="memory,redis")
+    parser.add_argument("--limits", type=split_list, default=["on"], help="on,off: every limit of users, and a budget")
+    parser.add_argument("--streams", type=split_list, default=["1", "50", "200", "500"], help="at once: 1,50,200,500")
     parser.add_argument("--tokens", type=int, default=200, help="in each answer")
     parser.add_argument("--rate", type=float, default=50, help="tokens a second in each stream")
     parser.add_argument("--spread", type=float, default=2, help="seconds over which the streams begin")
-    parser.add_argument("--scenes", type=listed, default=["plain"], help=f"what answers are like: {','.join(SCENES)}")
-    parser.add_argument("--turns", type=listed, default=["0"], help="turns that a conversation has had: 0,2000")
+    parser.add_argument(
+        "--scenes", type=split_list, default=["plain"], help=f"what answers are like: {','.join(SCENES)}"
+    )
+    parser.add_argument("--turns", type=split_list, default=["0"], help="turns that a conversation has had: 0,2000")
     parser.add_argument("--ready", type=float, default=READY, help="seconds for the clients to start")
-    parser.add_argument("--peers", type=listed, default=[], help=f"{','.join(peers.PEERS)}, see tests/bench/peers.py")
+    parser.add_argument(
+        "--peers", type=split_list, default=[], help=f"{','.join(peers.PEERS)}, see tests/bench/peers.py"
+    )
     parser.add_argument("--peers-from", type=Path, default=Path(), help="the directory where they are installed")
     parser.add_argument("--quick", action="store_true", help="daphne alone, 1 and 20 streams of 50 tokens")
     parser.add_argument("--write", type=Path, help="put the table into this page of the documentation")
@@ -335,7 +339,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    asked = options()
+    asked = parse_options()
     if asked.quick:
         asked.servers, asked.streams, asked.tokens, asked.spread = ["daphne"], ["1", "20"], 50, 0.5
     loads = [
@@ -343,15 +347,16 @@ def main() -> None:
         for streams, turns, scene in product(asked.streams, asked.turns, asked.scenes)
     ]
     conditions = (
-        f"{machine()}. {asked.tokens} tokens an answer at {asked.rate:g} a second, begun over {asked.spread:g} s. "
+        f"{describe_machine()}. {asked.tokens} tokens an answer at {asked.rate:g} a second, "
+        f"begun over {asked.spread:g} s. "
         f"Load: the machine's load average over a minute after each line; the machine has {os.cpu_count()} cores."
     )
     print(conditions)
-    print(tables.table(HEAD, []), end="", flush=True)
+    print(tables.format_table(HEAD, []), end="", flush=True)
     ways = list(product(asked.servers, asked.databases, asked.brokers, asked.limits))
     rows = run(loads, ways, asked.peers, asked.peers_from)
     if asked.write:
-        tables.write(asked.write, "bench: load", f"{conditions}\n\n{tables.table(HEAD, rows)}")
+        tables.write(asked.write, "bench: load", f"{conditions}\n\n{tables.format_table(HEAD, rows)}")
 
 
 if __name__ == "__main__":

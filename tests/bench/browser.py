@@ -23,7 +23,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.bench import tables
 from tests.bench.__main__ import Site
-from tests.bench.processes import listening, load, machine
+from tests.bench.processes import describe_machine, load, run_listener
 from tests.bench.provider import ENDLESS
 from tests.browser.conftest import FLAGS
 from tests.support.needs import find_chromium
@@ -91,7 +91,7 @@ class Long:
 
     @property
     def question(self) -> str:
-        return question(self.characters, self.rate, self.kind)
+        return write_question(self.characters, self.rate, self.kind)
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Long:
         return self.characters / 4 / self.rate
 
 
-def chromium() -> str:
+def choose_chromium() -> str:
     """The machine's Chromium, or Playwright's own; the environment's CHROMIUM first."""
     try:
         return find_chromium()
@@ -110,11 +110,11 @@ def chromium() -> str:
         raise SystemExit(str(missing)) from None
 
 
-def question(characters: int, rate: int, kind: str = "") -> str:
+def write_question(characters: int, rate: int, kind: str = "") -> str:
     return json.dumps({"characters": characters, "rate": rate, "first": 0, "of": kind})
 
 
-def of_the_page(context: BrowserContext, again: int) -> list[list[str]]:
+def measure_page(context: BrowserContext, again: int) -> list[list[str]]:
     """What `/` weighs and takes, with nothing in the browser's cache."""
     loads: list[dict[str, Any]] = []
     for _ in range(again):
@@ -137,7 +137,7 @@ def of_the_page(context: BrowserContext, again: int) -> list[list[str]]:
     ]
 
 
-def of_the_first_word(context: BrowserContext, again: int, line: int = 0) -> list[list[str]]:
+def measure_first_word(context: BrowserContext, again: int, line: int = 0) -> list[list[str]]:
     """From the click to the frame with the word; `line` is the round trip of a slower line, in milliseconds."""
     took = []
     for _ in range(again + 1):
@@ -148,7 +148,7 @@ def of_the_first_word(context: BrowserContext, again: int, line: int = 0) -> lis
             client.send("Network.emulateNetworkConditions", {**FAST_LINE, "latency": line})
         page.goto("/")
         page.wait_for_load_state("networkidle")  # nobody has typed a question before the page is there
-        page.fill("#content", question(400, 100))
+        page.fill("#content", write_question(400, 100))
         took.append(page.evaluate(FIRST_WORD))
         page.wait_for_selector(".foot[data-status=complete]")
         page.close()
@@ -157,7 +157,7 @@ def of_the_first_word(context: BrowserContext, again: int, line: int = 0) -> lis
     return [[f"First word{over}, from click to paint", f"{median(counted):.0f} ms (at most {max(counted):.0f})"]]
 
 
-def of_a_long_answer(context: BrowserContext, long: Long) -> list[list[str]]:
+def measure_long_answer(context: BrowserContext, long: Long) -> list[list[str]]:
     page = context.new_page()
     received = Received(context, page)
     page.goto("/")
@@ -182,7 +182,7 @@ def of_a_long_answer(context: BrowserContext, long: Long) -> list[list[str]]:
     ]
 
 
-def of_nothing(context: BrowserContext, seconds: float) -> list[list[str]]:
+def measure_nothing(context: BrowserContext, seconds: float) -> list[list[str]]:
     """What the machine drops by itself."""
     page = context.new_page()
     page.goto("/")
@@ -213,19 +213,19 @@ class Received:
             self.bytes += event["dataLength"]
 
 
-def measured(site: Site, longs: list[Long], again: int) -> list[list[str]]:
+def measure_all(site: Site, longs: list[Long], again: int) -> list[list[str]]:
     visitor = site.visitors(1)[0]
     with ExitStack() as stack:
         stack.enter_context(site.serving())
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=choose_chromium(), args=FLAGS)
         stack.callback(browser.close)
         context = browser.new_context(base_url=site.server.url, viewport={"width": 1100, "height": 750})
         context.add_cookies([{"name": "sessionid", "value": visitor.session, "url": site.server.url}])
-        rows = of_the_page(context, again) + of_the_first_word(context, again)
-        rows += of_the_first_word(context, again, LINE) + of_nothing(context, again)
+        rows = measure_page(context, again) + measure_first_word(context, again)
+        rows += measure_first_word(context, again, LINE) + measure_nothing(context, again)
         for long in longs:
-            rows += of_a_long_answer(context, long)
+            rows += measure_long_answer(context, long)
         return rows
 
 
@@ -244,11 +244,11 @@ def main() -> None:
     longs += [Long(asked.characters, longs[-1].rate, kind) for kind in asked.of.split(",") if kind]
     with ExitStack() as stack:
         port = find_free_port()
-        stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        stack.enter_context(run_listener("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site("daphne", "sqlite", "memory", port))
-        rows = measured(site, longs, asked.again)
-    conditions = f"{machine()}. Chromium, headless; daphne, SQLite. Load average at the end: {load()}."
-    text = f"{conditions}\n\n{tables.table(('In the browser', 'Measured'), rows)}"
+        rows = measure_all(site, longs, asked.again)
+    conditions = f"{describe_machine()}. Chromium, headless; daphne, SQLite. Load average at the end: {load()}."
+    text = f"{conditions}\n\n{tables.format_table(('In the browser', 'Measured'), rows)}"
     print(text)
     if asked.write:
         tables.write(asked.write, "bench: browser", text)

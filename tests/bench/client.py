@@ -16,7 +16,7 @@ from uuid import uuid4
 import aiohttp
 import uvloop
 
-from tests.bench.provider import STAMP, seconds_since, stamp
+from tests.bench.provider import STAMP, calculate_seconds_since, make_stamp
 
 Target = Literal["provider", "json", "page"]
 
@@ -83,7 +83,7 @@ class Listening:
         self._last = b""
 
     def feed(self, chunk: bytes) -> None:
-        now = stamp()
+        now = make_stamp()
         *whole, self._rest = (self._rest + chunk).rsplit(b"\n", 1)
         for lines in whole:
             self._last = lines.rstrip()[-200:] or self._last
@@ -92,12 +92,12 @@ class Listening:
     def _take(self, stamps: list[int], now: int) -> None:
         if stamps and not self._newest:
             arrived, *stamps = stamps
-            self.reading.first = seconds_since(stamps[0], now) + seconds_since(self._asked, arrived)
+            self.reading.first = calculate_seconds_since(stamps[0], now) + calculate_seconds_since(self._asked, arrived)
             self._newest = arrived
         for one in stamps:
             if one > self._newest:
                 self._newest = one
-                self.reading.delays.append(seconds_since(one, now))
+                self.reading.delays.append(calculate_seconds_since(one, now))
             elif self._job.target != "page":
                 self._in_order = False
 
@@ -110,7 +110,7 @@ class Listening:
         return reading
 
 
-async def provider(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
+async def stream_provider(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
     body = {
         "model": "m",
         "stream": True,
@@ -122,7 +122,7 @@ async def provider(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> A
             yield chunk
 
 
-async def json_events(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
+async def stream_json_events(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
     path = f"{job.url}/api/conversations/{visitor.conversation}/messages/"
     headers = {"authorization": f"Bearer {visitor.token}", "accept": "text/event-stream"}
     async with http.post(path, json={"content": job.question}, headers=headers) as found:
@@ -130,7 +130,7 @@ async def json_events(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -
             yield chunk
 
 
-async def page(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
+async def stream_page(http: aiohttp.ClientSession, job: Job, visitor: Visitor) -> AsyncIterator[bytes]:
     async with send_form(http, job, visitor, "text/html, text/event-stream") as stream:
         async for chunk in stream.content.iter_any():
             yield chunk
@@ -148,22 +148,22 @@ def send_form(
     http: aiohttp.ClientSession, job: Job, visitor: Visitor, accept: str
 ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
     """Send what the composer's form sends, and return its response, with the stream if `accept` names SSE."""
-    headers = {**cookies(visitor), "hx-request": "true", "x-csrftoken": _CSRF, "accept": accept}
+    headers = {**make_cookies(visitor), "hx-request": "true", "x-csrftoken": _CSRF, "accept": accept}
     form = {"content": job.question, "conversation": visitor.conversation, "turn": str(uuid4())}
     return http.post(f"{job.url}/send/", data=form, headers=headers)
 
 
-def cookies(visitor: Visitor) -> dict[str, str]:
+def make_cookies(visitor: Visitor) -> dict[str, str]:
     """The headers of a browser that is logged in."""
     return {"cookie": f"sessionid={visitor.session}; csrftoken={_CSRF}"}
 
 
-TARGETS = {"provider": provider, "json": json_events, "page": page}
+TARGETS = {"provider": stream_provider, "json": stream_json_events, "page": stream_page}
 
 
 async def listen(http: aiohttp.ClientSession, job: Job, visitor: Visitor, start: float) -> Reading:
     await asyncio.sleep(max(0, start - time.monotonic()))
-    listening = Listening(job, stamp())
+    listening = Listening(job, make_stamp())
     try:
         async for chunk in TARGETS[job.target](http, job, visitor):
             listening.feed(chunk)

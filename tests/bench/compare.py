@@ -85,7 +85,7 @@ def _run_bench(tree: Path, arguments: Sequence[str]) -> Figures:
 
 
 @contextmanager
-def checked_out(revision: str) -> Iterator[Path]:
+def check_out(revision: str) -> Iterator[Path]:
     """Have a commit in a directory of its own. Raises `CalledProcessError` for a revision that does not exist."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory) / "tree"
@@ -106,9 +106,9 @@ def main() -> None:
     parser.add_argument("revision", help="the commit before; the one after is HEAD")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
     asked, arguments = parser.parse_known_args()
-    with checked_out(asked.revision) as before, checked_out("HEAD") as after:
+    with check_out(asked.revision) as before, check_out("HEAD") as after:
         figures = measure_in_turn({"after": after, "before": before}, asked.rounds, arguments)
-    print(tables.table(HEAD, compare(figures["before"], figures["after"])))
+    print(tables.format_table(HEAD, compare(figures["before"], figures["after"])))
 
 
 if __name__ == "__main__":

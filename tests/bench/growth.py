@@ -22,8 +22,8 @@ import aiohttp
 
 from tests.bench import tables
 from tests.bench.__main__ import Site
-from tests.bench.client import TARGETS, Job, Visitor, ask_on_page, cookies
-from tests.bench.processes import cpu_seconds, listening, load, machine
+from tests.bench.client import TARGETS, Job, Visitor, ask_on_page, make_cookies
+from tests.bench.processes import describe_machine, load, read_cpu_seconds, run_listener
 from tests.support.services import find_free_port
 
 RATE = 2000
@@ -56,36 +56,36 @@ class Took(NamedTuple):
     size: int
 
 
-async def taken(pid: int, times: int, do: Callable[[], Awaitable[int]]) -> Took:
+async def measure_repeated(pid: int, times: int, do: Callable[[], Awaitable[int]]) -> Took:
     """Do something so many times, one after the other. The CPU clock ticks in hundredths: it is read once for all."""
     clocks, sizes = [], []
-    before = cpu_seconds(pid)
+    before = read_cpu_seconds(pid)
     for _ in range(times):
         began = time.monotonic()
         sizes.append(await do())
         clocks.append(time.monotonic() - began)
     await asyncio.sleep(0.2)  # what follows an answer: its end is written, its connection given back
-    return Took(median(clocks), (cpu_seconds(pid) - before) / times, round(median(sizes)))
+    return Took(median(clocks), (read_cpu_seconds(pid) - before) / times, round(median(sizes)))
 
 
-def question(characters: int) -> str:
+def write_question(characters: int) -> str:
     return json.dumps({"characters": characters, "rate": RATE, "first": 0})
 
 
-async def lengths(site: Site, pid: int, characters: list[int]) -> list[list[str]]:
+async def measure_lengths(site: Site, pid: int, characters: list[int]) -> list[list[str]]:
     """A line for each length and target."""
     rows = []
     most = max(characters)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for target in ("json", "page"):
-            job = Job(target, site.server.url, question(4), 0, [], [])
-            await answered(http, pid, site, job, 10)
-            alone = (await answered(http, pid, site, job, 30)).cpu
+            job = Job(target, site.server.url, write_question(4), 0, [], [])
+            await measure_answers(http, pid, site, job, 10)
+            alone = (await measure_answers(http, pid, site, job, 30)).cpu
             for length in characters:
                 times = max(1, most // length // 2)
-                took = await answered(http, pid, site, replace(job, question=question(length)), times)
+                took = await measure_answers(http, pid, site, replace(job, question=write_question(length)), times)
                 rows.append(
-                    shown(
+                    show_row(
                         [
                             f"{length:,} as {'JSON' if target == 'json' else 'HTML'}",
                             str(times),
@@ -100,45 +100,47 @@ async def lengths(site: Site, pid: int, characters: list[int]) -> list[list[str]
     return rows
 
 
-async def answered(http: aiohttp.ClientSession, pid: int, site: Site, job: Job, times: int) -> Took:
+async def measure_answers(http: aiohttp.ClientSession, pid: int, site: Site, job: Job, times: int) -> Took:
     """Ask in new conversations and read the answers to their ends."""
     visitors = iter(site.visitors(times))
 
     async def read() -> int:
         return sum([len(chunk) async for chunk in TARGETS[job.target](http, job, next(visitors))])
 
-    return await taken(pid, times, read)
+    return await measure_repeated(pid, times, read)
 
 
-async def turns(site: Site, pid: int, numbers: list[int]) -> list[list[str]]:
+async def measure_turns(site: Site, pid: int, numbers: list[int]) -> list[list[str]]:
     """A line for each number of turns."""
     rows = []
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for number in numbers:
             visitors = site.visitors(2, number)
 
-            async def opened(visitor: Visitor = visitors[0]) -> int:
-                async with http.get(f"{site.server.url}/c/{visitor.conversation}/", headers=cookies(visitor)) as page:
+            async def open_page(visitor: Visitor = visitors[0]) -> int:
+                async with http.get(
+                    f"{site.server.url}/c/{visitor.conversation}/", headers=make_cookies(visitor)
+                ) as page:
                     assert page.status == 200
                     return len(await page.read())
 
             clocks: list[float] = []
 
-            async def asked(visitor: Visitor = visitors[1], clocks: list[float] = clocks) -> int:
-                job = Job("page", site.server.url, question(4), 0, [], [])
+            async def ask(visitor: Visitor = visitors[1], clocks: list[float] = clocks) -> int:
+                job = Job("page", site.server.url, write_question(4), 0, [], [])
                 began = time.monotonic()
                 stream = await ask_on_page(http, job, visitor)
                 clocks.append(time.monotonic() - began)
-                async with http.get(stream, headers=cookies(visitor)) as changes:
+                async with http.get(stream, headers=make_cookies(visitor)) as changes:
                     return len(await changes.read())
 
-            await opened()
-            get = await taken(pid, AGAIN, opened)
-            await asked()
+            await open_page()
+            get = await measure_repeated(pid, AGAIN, open_page)
+            await ask()
             clocks.clear()
-            post = await taken(pid, AGAIN, asked)
+            post = await measure_repeated(pid, AGAIN, ask)
             rows.append(
-                shown(
+                show_row(
                     [
                         f"{number:,}",
                         f"{get.clock * 1000:.0f}",
@@ -153,19 +155,20 @@ async def turns(site: Site, pid: int, numbers: list[int]) -> list[list[str]]:
     return rows
 
 
-def shown(row: list[str]) -> list[str]:
+def show_row(row: list[str]) -> list[str]:
     print(f"| {' | '.join(row)} |", flush=True)
     return row
 
 
-async def measured(site: Site, characters: list[int], numbers: list[int]) -> str:
+async def measure_all(site: Site, characters: list[int], numbers: list[int]) -> str:
     with site.serving() as pid:
-        lines = await lengths(site, pid, characters)
+        lines = await measure_lengths(site, pid, characters)
     with site.serving() as pid:
-        return f"{tables.table(LENGTH_HEAD, lines)}\n{tables.table(TURNS_HEAD, await turns(site, pid, numbers))}"
+        turns = await measure_turns(site, pid, numbers)
+    return f"{tables.format_table(LENGTH_HEAD, lines)}\n{tables.format_table(TURNS_HEAD, turns)}"
 
 
-def numbers(text: str) -> list[int]:
+def parse_numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
@@ -173,20 +176,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="daphne", choices=["daphne", "uvicorn"])
     parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgres"])
-    parser.add_argument("--characters", type=numbers, default=[2_000, 20_000, 200_000])
-    parser.add_argument("--turns", type=numbers, default=[10, 200, 2000])
+    parser.add_argument("--characters", type=parse_numbers, default=[2_000, 20_000, 200_000])
+    parser.add_argument("--turns", type=parse_numbers, default=[10, 200, 2000])
     parser.add_argument("--quick", action="store_true", help="2,000 and 20,000 characters, 10 and 200 turns")
     parser.add_argument("--write", type=Path, help="put the tables into this page of the documentation")
     asked = parser.parse_args()
     if asked.quick:
         asked.characters, asked.turns = [2_000, 20_000], [10, 200]
-    conditions = f"{machine()}. {asked.server}, {asked.database}; medians of {AGAIN} requests."
+    conditions = f"{describe_machine()}. {asked.server}, {asked.database}; medians of {AGAIN} requests."
     print(conditions)
     with ExitStack() as stack:
         port = find_free_port()
-        stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        stack.enter_context(run_listener("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, asked.database, "memory", port))
-        text = asyncio.run(measured(site, asked.characters, asked.turns))
+        text = asyncio.run(measure_all(site, asked.characters, asked.turns))
     if asked.write:
         tables.write(asked.write, "bench: growth", f"{conditions}\n\n{text}")
 

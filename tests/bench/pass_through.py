@@ -10,7 +10,7 @@ from aiohttp import web
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
-async def hand_on(request: web.Request) -> web.StreamResponse:
+async def pass_on(request: web.Request) -> web.StreamResponse:
     session = request.app[SESSION]
     headers = {"authorization": request.headers["authorization"], "content-type": "application/json"}
     path = f"http://127.0.0.1:{sys.argv[2]}{request.path}"
@@ -31,7 +31,7 @@ async def make() -> web.Application:
     timeout = aiohttp.ClientTimeout(None)
     app[SESSION] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
     app.on_cleanup.append(close)
-    app.router.add_post("/{path:.*}", hand_on)
+    app.router.add_post("/{path:.*}", pass_on)
     return app
 
 

@@ -72,7 +72,7 @@ PEERS = {
 
 
 @contextmanager
-def serving(name: str, directory: Path, port: int, provider: int) -> Iterator[int]:
+def serve_peer(name: str, directory: Path, port: int, provider: int) -> Iterator[int]:
     """Have a peer listen on a port and ask the provider on another; its pid."""
     file, program, runner = PEERS[name]
     (directory / file).write_text(program)

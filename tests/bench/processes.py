@@ -33,40 +33,40 @@ class Gauge:
 
 
 @contextmanager
-def watching(pid: int) -> Iterator[Gauge]:
+def watch_process(pid: int) -> Iterator[Gauge]:
     """Measure a process; the gauge is filled when the context ends. Its children are not counted."""
     gauge, is_over = Gauge(), threading.Event()
-    before, memory = cpu_seconds(pid), _status(pid, "VmRSS")
+    before, memory = read_cpu_seconds(pid), _read_status(pid, "VmRSS")
 
     def look() -> None:
         while not is_over.wait(0.2):
-            gauge.memory = max(gauge.memory, _status(pid, "VmRSS") - memory)
-            gauge.threads = max(gauge.threads, _status(pid, "Threads"))
+            gauge.memory = max(gauge.memory, _read_status(pid, "VmRSS") - memory)
+            gauge.threads = max(gauge.threads, _read_status(pid, "Threads"))
 
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
         yield gauge
-        gauge.cpu = cpu_seconds(pid) - before
+        gauge.cpu = read_cpu_seconds(pid) - before
     finally:
         is_over.set()
         watcher.join()
 
 
-def cpu_seconds(pid: int) -> float:
+def read_cpu_seconds(pid: int) -> float:
     """What a process has taken since it began."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def _status(pid: int, name: str) -> int:
+def _read_status(pid: int, name: str) -> int:
     found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1])
 
 
 @contextmanager
-def listening(*arguments: str, port: int) -> Iterator[int]:
+def run_listener(*arguments: str, port: int) -> Iterator[int]:
     """A Python process that listens on a port; its pid."""
     with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as started:
         try:
@@ -92,7 +92,7 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """The machine and the versions, in one line."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     total = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from tests.bench.__main__ import READY, WARMING, Load, Site, ask
 from tests.bench.client import Target
-from tests.bench.processes import listening, watching
+from tests.bench.processes import run_listener, watch_process
 from tests.support.services import find_free_port
 
 RATE = 250  # samples a second
 
 
-def profiled(site: Site, target: Target, load: Load, raw: Path) -> float:
+def profile_site(site: Site, target: Target, load: Load, raw: Path) -> float:
     """Write py-spy's folded stacks; the CPU seconds for 100,000 tokens, questions included."""
     program = shutil.which("py-spy")
     if program is None:
@@ -34,7 +34,7 @@ def profiled(site: Site, target: Target, load: Load, raw: Path) -> float:
         seconds = str(round(READY + load.seconds))
         command = [program, "record", "--format", "raw", "--nonblocking", "--rate", str(RATE)]
         with (
-            watching(pid) as gauge,
+            watch_process(pid) as gauge,
             subprocess.Popen(
                 [*command, "--duration", seconds, "--output", str(raw), "--pid", str(pid)],
                 stdout=subprocess.DEVNULL,
@@ -46,7 +46,7 @@ def profiled(site: Site, target: Target, load: Load, raw: Path) -> float:
     return gauge.cpu * 100_000 / (load.streams * load.tokens)
 
 
-def shares(raw: str) -> tuple[Counter[str], Counter[str]]:
+def count_shares(raw: str) -> tuple[Counter[str], Counter[str]]:
     """Samples by function, with what it called and by itself; lines of one function are added up."""
     inclusive: Counter[str] = Counter()
     own: Counter[str] = Counter()
@@ -72,12 +72,12 @@ def main() -> None:
     asked = parser.parse_args()
     with ExitStack() as stack:
         port = find_free_port()
-        stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        stack.enter_context(run_listener("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, "sqlite", "memory", port))
         raw = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "raw"
-        cpu = profiled(site, asked.target, Load(asked.streams, asked.tokens, asked.rate, 1), raw)
+        cpu = profile_site(site, asked.target, Load(asked.streams, asked.tokens, asked.rate, 1), raw)
         stacks = raw.read_text()
-    inclusive, own = shares("\n".join(line for line in stacks.splitlines() if asked.within in line))
+    inclusive, own = count_shares("\n".join(line for line in stacks.splitlines() if asked.within in line))
     total = sum(own.values())
     print(f"{total} samples at {RATE} a second; {cpu:.1f} CPU-s for 100,000 tokens")
     for title, counted in (("with what it called", inclusive), ("by itself", own)):

@@ -63,17 +63,17 @@ ENDLESS = {
 }
 
 
-def stamp() -> int:
+def make_stamp() -> int:
     """Now, in tenths of a millisecond, on the clock that all processes of a machine share. Turns over in 2.5 hours."""
     return _FROM + time.monotonic_ns() // 100_000 % _TURN
 
 
-def seconds_since(stamped: int, now: int) -> float:
+def calculate_seconds_since(stamped: int, now: int) -> float:
     """The time between two stamps."""
     return ((now - stamped + _TURN // 2) % _TURN - _TURN // 2) / 10_000
 
 
-def _layout() -> Iterator[tuple[str, str]]:
+def _list_layout() -> Iterator[tuple[str, str]]:
     """What stands before and after each stamp, as the inside of a JSON string."""
     yield "## ", " "
     yield from [("", " ")] * 4
@@ -89,7 +89,7 @@ def _layout() -> Iterator[tuple[str, str]]:
     yield "", r"\n```\n\n"
 
 
-LAYOUT = tuple(_layout())
+LAYOUT = tuple(_list_layout())
 
 _BEFORE = (
     b'data: {"id":"chatcmpl-C9xkQ2mV7bTgH3rLpW8sYdNfZ0aJu","object":"chat.completion.chunk","created":1760000000,'
@@ -114,24 +114,26 @@ _HEAD = (
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
-def stamped(tokens: int, asked: int) -> Iterator[bytes]:
+def write_stamped(tokens: int, asked: int) -> Iterator[bytes]:
     """So many tokens, each made when it is asked for, each with a later stamp than the one before."""
     last = asked
     for number, (before, after) in zip(range(tokens), cycle(LAYOUT), strict=False):
         received = f"{asked} " if number == 0 else ""
-        last = max(stamp(), last + 1)
+        last = max(make_stamp(), last + 1)
         yield f"{before}{received}{last}{after}".encode()
 
 
-def endless(kind: str, characters: int) -> str:
+def write_endless_block(kind: str, characters: int) -> str:
     """A block of this kind, as long as it takes."""
     first, line = ENDLESS[kind]
     return first + "".join(line.format(number) for number in range(characters // len(line) + 1))
 
 
-def markdown(characters: int, kind: str = "") -> Iterator[bytes]:
+def write_markdown(characters: int, kind: str = "") -> Iterator[bytes]:
     """The Markdown again and again, or one endless block, to so many characters, four a token."""
-    text = (endless(kind, characters) if kind else MARKDOWN * (characters // len(MARKDOWN) + 1))[:characters]
+    text = (write_endless_block(kind, characters) if kind else MARKDOWN * (characters // len(MARKDOWN) + 1))[
+        :characters
+    ]
     for start in range(0, characters, 4):
         yield json.dumps(text[start : start + 4], ensure_ascii=False)[1:-1].encode()
 
@@ -164,7 +166,7 @@ class Connection(asyncio.Protocol):
         head, end, body = self._received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if end and length and len(body) >= int(length[1]):
-            asked, self._received = stamp(), b""
+            asked, self._received = make_stamp(), b""
             messages = json.loads(body)["messages"]
             wanted = find_wanted(messages)
             if messages[-1]["role"] == "user" and "tool" in wanted:
@@ -183,9 +185,9 @@ class Connection(asyncio.Protocol):
     async def _answer(self, wanted: dict[str, Any], asked: int) -> None:
         begun = time.monotonic() + wanted["first"]
         if "tokens" in wanted:
-            pieces = stamped(wanted["tokens"], asked)
+            pieces = write_stamped(wanted["tokens"], asked)
         else:
-            pieces = markdown(wanted["characters"], wanted.get("of", ""))
+            pieces = write_markdown(wanted["characters"], wanted.get("of", ""))
         self.transport.write(_HEAD)
         self._chunk(_BEFORE + b'{"role":"assistant","content":"","refusal":null}' + _AFTER)
         for number in range(wanted.get("thinking", 0)):

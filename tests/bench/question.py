@@ -29,7 +29,7 @@ from uuid import uuid4
 
 import uvloop
 
-from tests.bench.processes import listening
+from tests.bench.processes import run_listener
 from tests.support import databases
 from tests.support.server import ROOT
 from tests.support.services import find_free_port
@@ -50,7 +50,7 @@ LIMITS = {
 }
 
 
-def environment(database: str, provider: int, *, limits: bool) -> dict[str, str]:
+def make_environment(database: str, provider: int, *, limits: bool) -> dict[str, str]:
     """A site on this database that asks the bench's provider."""
     return {
         "DJANGO_SETTINGS_MODULE": "chatsite.settings",
@@ -66,16 +66,16 @@ def environment(database: str, provider: int, *, limits: bool) -> dict[str, str]
     }
 
 
-def visitor(conversations: int, *, limits: bool) -> tuple[str, str, list[str]]:
+def make_visitor(conversations: int, *, limits: bool) -> tuple[str, str, list[str]]:
     """A new user's token, session and conversations; with limits, in a site that has a budget."""
     from chat.models import ApiToken, Budget, Conversation, User  # noqa: PLC0415 - after the settings are chosen
-    from tests.bench.visitors import session_of  # noqa: PLC0415 - after the settings are chosen
+    from tests.bench.visitors import make_session  # noqa: PLC0415 - after the settings are chosen
 
     user = User.objects.create_user(f"{uuid4()}")
     if limits:
         Budget.objects.get_or_create(name="Site", defaults={"scope": "site", "tokens": 10**12, "cost": 10**6})
     made = Conversation.objects.bulk_create([Conversation(user=user) for _ in range(conversations)])
-    return ApiToken.issue(user, "bench"), session_of(user), [str(conversation.pk) for conversation in made]
+    return ApiToken.issue(user, "bench"), make_session(user), [str(conversation.pk) for conversation in made]
 
 
 async def request(
@@ -140,7 +140,7 @@ async def ask_as_page(application: Any, session: str, conversation: str) -> None
 
 
 @contextmanager
-def counting() -> Iterator[Counter[str]]:
+def count_statements() -> Iterator[Counter[str]]:
     """What is asked of the database, and handed over to threads, by kind."""
     from tests.support.statements import hear_statements  # noqa: PLC0415 - not before Django's settings
 
@@ -150,11 +150,11 @@ def counting() -> Iterator[Counter[str]]:
     def note(sql: str) -> None:
         counted["statements"] += not sql.startswith("BEGIN")
 
-    def handed(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def count_and_submit(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         counted["hand-overs"] += 1
         return submit(pool, function, *args, **kwargs)
 
-    with hear_statements(note), patch.object(ThreadPoolExecutor, "submit", handed):
+    with hear_statements(note), patch.object(ThreadPoolExecutor, "submit", count_and_submit):
         yield counted
 
 
@@ -172,7 +172,7 @@ async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str
     cpu = time.process_time()
     await ask_in(conversations[WARMING : WARMING + half])
     cpu = time.process_time() - cpu
-    with counting() as counted:
+    with count_statements() as counted:
         await ask_in(conversations[WARMING + half :])
     print(f"{cpu / half * 1000:.1f} ms of CPU a question")
     for name, count in counted.items():
@@ -197,13 +197,13 @@ def main() -> None:
     port = find_free_port()
     with (
         tempfile.TemporaryDirectory() as directory,
-        listening("-m", "tests.bench.provider", str(port), port=port),
-        patch.dict(os.environ, environment(find_database(Path(directory)), port, limits=given.limits)),
+        run_listener("-m", "tests.bench.provider", str(port), port=port),
+        patch.dict(os.environ, make_environment(find_database(Path(directory)), port, limits=given.limits)),
     ):
         import django  # noqa: PLC0415 - after the settings are chosen
 
         django.setup()
-        token, session, conversations = visitor(2 * given.questions + WARMING, limits=given.limits)
+        token, session, conversations = make_visitor(2 * given.questions + WARMING, limits=given.limits)
         ask, known_as = (ask_as_page, session) if given.page else (ask_as_program, token)
         uvloop.run(measure(ask, known_as, conversations))
 

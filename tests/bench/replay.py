@@ -23,7 +23,7 @@ import psycopg
 from tests.bench import tables
 from tests.bench.__main__ import CLIENT_STREAMS, READY, Load, Site, run_client
 from tests.bench.client import Job, Reading, Target, Visitor
-from tests.bench.processes import listening, load, machine, watching
+from tests.bench.processes import describe_machine, load, run_listener, watch_process
 from tests.support.services import find_free_port
 
 BUSIEST = 0.1  # of a day's questions are asked in one hour
@@ -100,7 +100,7 @@ def measure(site: Site, day: Day, share: int, target: Target) -> list[list[str]]
     url = site.server.environment["DATABASE_URL"]
     with site.serving() as pid:
         size = measure_size(url)
-        with watching(pid) as gauge:
+        with watch_process(pid) as gauge:
             readings = replay(site, day, target, asked)
         grown = (measure_size(url) - size) / len(asked)
     seconds, daily = len(asked) / day.busiest, day.conversations * day.questions
@@ -148,10 +148,10 @@ def main() -> None:
     day = Day(asked.conversations, asked.questions, asked.tokens, asked.rate)
     with ExitStack() as stack:
         port = find_free_port()
-        stack.enter_context(listening("-m", "tests.bench.provider", str(port), port=port))
+        stack.enter_context(run_listener("-m", "tests.bench.provider", str(port), port=port))
         site = stack.enter_context(Site(asked.server, asked.database, asked.broker, port, "on"))
         rows = measure(site, day, asked.share, asked.target)
-    print(f"{machine()}. {site.name}; load average at the end: {load()}.\n\n{tables.table(HEAD, rows)}")
+    print(f"{describe_machine()}. {site.name}; load average at the end: {load()}.\n\n{tables.format_table(HEAD, rows)}")
 
 
 if __name__ == "__main__":

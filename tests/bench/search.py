@@ -72,7 +72,7 @@ def measure(texts: Texts) -> str:
         everything, all_work = everything + times, all_work + work
         rows.append(_write_row(name, f"{found / TIMES:.0f}", times, work))
     rows.append(_write_row("all", "", everything, all_work))
-    return tables.table(HEAD, rows)
+    return tables.format_table(HEAD, rows)
 
 
 def measure_lists(texts: Texts) -> str:
@@ -101,7 +101,7 @@ def measure_lists(texts: Texts) -> str:
             times.append((time.perf_counter() - began) * 1000)
             cpu.append((time.process_time() - worked) * 1000)
         rows.append(_write_row(name, "", times, cpu))
-    return tables.table(("Work", *HEAD[1:]), rows)
+    return tables.format_table(("Work", *HEAD[1:]), rows)
 
 
 def _write_row(name: str, found: str, times: list[float], work: list[float]) -> list[str]:

@@ -10,13 +10,13 @@ import pytest
 
 from tests.bench import tables
 from tests.bench.client import Job, Listening, Reading, Target
-from tests.bench.provider import LAYOUT, STAMP, stamp, stamped
+from tests.bench.provider import LAYOUT, STAMP, make_stamp, write_stamped
 from tests.support.server import ROOT
 
 PATIENCE = 300  # seconds, on a machine that does much else
 
 
-def printed(module: str, *arguments: str) -> str:
+def run_bench(module: str, *arguments: str) -> str:
     """Run a bench."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -26,7 +26,7 @@ def printed(module: str, *arguments: str) -> str:
 
 def run(module: str, page: Path, *arguments: str) -> list[list[str]]:
     """Run a bench; the lines of all tables that it wrote into the page."""
-    printed(module, *arguments, "--write", str(page))
+    run_bench(module, *arguments, "--write", str(page))
     lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -77,15 +77,15 @@ def test_the_browser_bench_sees_a_whole_answer(tmp_path: Path) -> None:
 
 
 def test_the_question_bench_counts_what_a_question_costs() -> None:
-    told = [line.split() for line in printed("tests.bench.question", "--questions", "3").splitlines()]
+    told = [line.split() for line in run_bench("tests.bench.question", "--questions", "3").splitlines()]
     figures = {words[1].rstrip(","): float(words[0]) for words in told}
     assert figures["ms"] > 0
     assert figures["statements"] >= 7  # the question's four, the end's three
     assert figures["hand-overs"] >= 2  # for each of these
 
 
-def heard(tokens: list[bytes], target: Target = "provider", end: bytes = b"data: [DONE]\n\n") -> Reading:
-    listening = Listening(Job(target, "", "", 150, [], []), stamp())
+def make_reading(tokens: list[bytes], target: Target = "provider", end: bytes = b"data: [DONE]\n\n") -> Reading:
+    listening = Listening(Job(target, "", "", 150, [], []), make_stamp())
     for token in tokens:
         listening.feed(b'data: {"id":"7","created":1760000000,"content":"' + token + b'"}\n\n')
     listening.feed(end)
@@ -93,29 +93,29 @@ def heard(tokens: list[bytes], target: Target = "provider", end: bytes = b"data:
 
 
 def test_a_stream_with_all_its_tokens_in_order_is_complete() -> None:
-    tokens = list(stamped(150, stamp()))
+    tokens = list(write_stamped(150, make_stamp()))
     assert len(LAYOUT) < 150, "every part of the layout is there"
-    assert heard(tokens).complete
-    assert len(heard(tokens).delays) == 150
+    assert make_reading(tokens).complete
+    assert len(make_reading(tokens).delays) == 150
 
 
 def test_a_stream_that_lacks_a_token_or_has_one_twice_or_in_the_wrong_place_is_not() -> None:
-    tokens = list(stamped(150, stamp()))
-    assert not heard(tokens[:60] + tokens[61:]).complete
-    assert not heard([*tokens[:60], tokens[59], *tokens[60:]]).complete
-    assert not heard([*tokens[:60], tokens[61], tokens[60], *tokens[62:]]).complete
+    tokens = list(write_stamped(150, make_stamp()))
+    assert not make_reading(tokens[:60] + tokens[61:]).complete
+    assert not make_reading([*tokens[:60], tokens[59], *tokens[60:]]).complete
+    assert not make_reading([*tokens[:60], tokens[61], tokens[60], *tokens[62:]]).complete
 
 
 def test_a_stream_that_breaks_off_is_not_complete() -> None:
-    assert not heard(list(stamped(150, stamp())), end=b": ping\n\n").complete
+    assert not make_reading(list(write_stamped(150, make_stamp())), end=b": ping\n\n").complete
 
 
 def test_a_page_may_show_a_token_again_but_may_not_lack_one() -> None:
-    tokens = list(stamped(150, stamp()))
+    tokens = list(write_stamped(150, make_stamp()))
     again = [tokens[0], *(b" ".join(tokens[max(1, place - 3) : place + 1]) for place in range(1, 150))]
     end = b"event: done\ndata: done\n\n"
-    assert heard(again, "page", end).complete
-    assert not heard([*again[:60], *again[64:]], "page", end).complete
+    assert make_reading(again, "page", end).complete
+    assert not make_reading([*again[:60], *again[64:]], "page", end).complete
 
 
 def test_no_id_is_taken_for_a_stamp() -> None:
@@ -137,4 +137,4 @@ def test_a_section_is_written_in_its_place_and_the_rest_of_the_page_stays(tmp_pa
 
 def test_a_table_with_a_line_too_short_is_refused() -> None:
     with pytest.raises(AssertionError):
-        tables.table(("a", "b"), [["1"]])
+        tables.format_table(("a", "b"), [["1"]])

@@ -29,7 +29,7 @@ from tests.bench.provider import MARKDOWN
 ANSWER = MARKDOWN.partition("\n\n| ")[0]
 
 
-def session_of(user: User) -> str:
+def make_session(user: User) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]  # which is asked first when somebody logs in
@@ -43,7 +43,7 @@ def make(users: int, conversations: int, turns: int) -> list[Visitor]:
     visitors = []
     names = [f"{uuid4()}" for _ in range(users)]
     made = [User.objects.create(username=name, password="!") for name in names]
-    known = [(user, ApiToken.issue(user, "bench"), session_of(user)) for user in made]
+    known = [(user, ApiToken.issue(user, "bench"), make_session(user)) for user in made]
     for number in range(conversations):
         user, token, session = known[number % users]
         conversation = Conversation.objects.create(user=user, title="Why is the sky blue?")

@@ -66,12 +66,12 @@ async def seize(directory: Path, after: int = 0) -> Sequence[Event] | None:
     return await MemoryBroker(Journal(directory)).seize(ANSWER, 2, after)
 
 
-def files(directory: Path) -> list[Path]:
+def list_journal_files(directory: Path) -> list[Path]:
     return sorted(directory.iterdir())
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
+def simulate_full_disk() -> Iterator[None]:
     """No file can grow beyond some bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (80, limits[1]))
@@ -102,18 +102,18 @@ async def test_the_journal_is_written_before_text_is_shown(owner: Owner, directo
             await owner.say(Token(f"{number} "))
             batch = await following.read_next(1)
             assert batch is not None
-            [path] = files(directory)
+            [path] = list_journal_files(directory)
             assert f"{number} " in path.read_text().splitlines()[-1]
 
 
 async def test_a_torn_last_line_was_never_shown(owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
-    [path] = files(directory)
+    [path] = list_journal_files(directory)
     whole = path.read_bytes()
     await owner.say(Token("two"))
     longer = path.read_bytes()
     for size in range(len(whole), len(longer)):
-        [path] = files(directory)
+        [path] = list_journal_files(directory)
         path.write_bytes(longer[:size])
         assert await seize(directory) == [Token("One ")]
 
@@ -121,7 +121,7 @@ async def test_a_torn_last_line_was_never_shown(owner: Owner, directory: Path) -
 @pytest.mark.parametrize("content", [b"", b"other-boot 0\n4 []\n", b"nonsense\n", b"\xff\n", b"{boot} 0\nx []\n"])
 async def test_a_file_that_does_not_say_it_leaves_it_unknown(content: bytes, owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
-    [path] = files(directory)
+    [path] = list_journal_files(directory)
     boot = path.read_bytes().partition(b" ")[0]
     path.write_bytes(content.replace(b"{boot}", boot))
     assert await seize(directory) is None
@@ -130,7 +130,7 @@ async def test_a_file_that_does_not_say_it_leaves_it_unknown(content: bytes, own
 async def test_a_line_that_is_missing_leaves_it_unknown(owner: Owner, directory: Path) -> None:
     for word in ("One ", "two ", "three"):
         await owner.say(Token(word))
-    [path] = files(directory)
+    [path] = list_journal_files(directory)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     assert await seize(directory) is None
@@ -146,13 +146,15 @@ async def test_without_a_journal_what_was_shown_is_unknown() -> None:
 
 async def test_only_the_user_of_the_site_may_read_it(owner: Owner, directory: Path) -> None:
     await owner.say(Token("secret"))
-    assert [path.stat().st_mode & 0o777 for path in (*files(directory.parent), *files(directory))] == [0o700, 0o600]
+    assert [
+        path.stat().st_mode & 0o777 for path in (*list_journal_files(directory.parent), *list_journal_files(directory))
+    ] == [0o700, 0o600]
 
 
 async def test_nothing_is_left_of_an_answer_that_has_ended(owner: Owner, directory: Path) -> None:
     await owner.say(Token("secret"))
     await owner.end()
-    assert files(directory) == []
+    assert list_journal_files(directory) == []
 
 
 async def test_writes_of_a_late_owner_reach_no_file(owner: Owner, directory: Path) -> None:
@@ -193,7 +195,7 @@ async def test_logs_left_by_others_are_found_and_forgotten(owner: Owner, directo
     (directory / "readme").write_text("not ours")
     await owner.broker.forget(OTHER)
     await owner.broker.forget(ANSWER)
-    assert len(files(directory)) == 2
+    assert len(list_journal_files(directory)) == 2
     assert await seize(directory) == [Token("One ")]
 
 
@@ -224,7 +226,7 @@ async def test_a_log_that_was_given_up_stays_until_it_is_forgotten(owner: Owner,
     await owner.broker.give_up(ANSWER, 1)
     assert await owner.broker.find_left() == {ANSWER}
     await owner.broker.forget(ANSWER)
-    assert files(directory) == []
+    assert list_journal_files(directory) == []
 
 
 async def test_a_full_disk_costs_an_answer_nothing_and_leaves_it_unknown(
@@ -233,22 +235,22 @@ async def test_a_full_disk_costs_an_answer_nothing_and_leaves_it_unknown(
     monkeypatch.setattr(journals, "TRY_AGAIN_AFTER", 0)
     await owner.say(Token("One "))
     async with owner.broker.follow(ANSWER, 0) as following:
-        with full_disk():
+        with simulate_full_disk():
             for _ in range(3):
                 await owner.say(Token("two " * 20))
             batch = await following.read_next(1)
             assert batch is not None
             assert list(batch.events) == [Token("One " + "two " * 60)]
-            assert [path.stat().st_size for path in files(directory)] == [0]
+            assert [path.stat().st_size for path in list_journal_files(directory)] == [0]
     left = directory.parent / "left"
     left.mkdir()
-    (left / files(directory)[0].name).touch()
+    (left / list_journal_files(directory)[0].name).touch()
     assert await seize(left) is None
     assert len(caplog.messages) == 1
     # The disk has room again: so has the log, for all of it.
     await owner.say(Token("three"))
     assert await seize(directory) == [Token("One " + "two " * 60 + "three")]
-    assert len(files(directory)) == 1
+    assert len(list_journal_files(directory)) == 1
 
 
 async def test_a_directory_that_cannot_be_written_costs_an_answer_nothing(
@@ -272,5 +274,5 @@ async def test_the_journal_holds_no_file_open(directory: Path) -> None:
     await asyncio.gather(
         *(owner.begin(f"01234567-89ab-cdef-0123-4567{number:08x}") for number, owner in enumerate(owners))
     )
-    assert len(files(directory)) == 50
+    assert len(list_journal_files(directory)) == 50
     assert len(os.listdir("/proc/self/fd")) == before

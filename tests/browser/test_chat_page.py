@@ -196,7 +196,7 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
     assert page.evaluate("document.querySelector('#scroller').scrollWidth") <= width
 
 
-def composing(page: Page, key: str, **fields: object) -> None:
+def press_while_composing(page: Page, key: str, **fields: object) -> None:
     """A key while an input method composes in the box, as browsers tell of it."""
     page.eval_on_selector(
         "#composer textarea",
@@ -213,11 +213,11 @@ def test_keys_of_an_input_method_neither_stop_nor_send(
     ask(page)
     expect(page.locator(".answer .text")).to_contain_text("Because")
     page.fill("#composer textarea", "にほん")
-    composing(page, "Escape", **fields)
-    composing(page, "Enter", **fields)
+    press_while_composing(page, "Escape", **fields)
+    press_while_composing(page, "Enter", **fields)
     provider.release()
     expect_foot(page, "complete")
-    composing(page, "Enter", **fields)
+    press_while_composing(page, "Enter", **fields)
     expect(page.locator("#composer textarea")).to_have_value("にほん")
     expect(page.locator("#thread .turn")).to_have_count(1)
 

@@ -26,7 +26,7 @@ def log_in(context: BrowserContext, url: str, name: str = "demo") -> None:
     tab.wait_for_selector("#composer")
 
 
-def streaming(page: Page, provider: ProviderServer, relay: Relay) -> None:
+def begin_answer(page: Page, provider: ProviderServer, relay: Relay) -> None:
     """An answer that has said `one` and goes on when the provider is released."""
     provider.script = Script(text="one two three", chunk_size=4, gate_after=4)
     page.goto(relay.url)
@@ -44,7 +44,7 @@ def end_session(server: Server, relay: Relay) -> None:
 def test_a_page_without_a_session_says_so_and_hardly_asks(
     page: Page, provider: ProviderServer, server: Server, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     end_session(server, relay)
     expect(page.locator("#connection")).to_contain_text("You are logged out")
     with count_requests(page) as requests:
@@ -57,7 +57,7 @@ def test_a_page_without_a_session_says_so_and_hardly_asks(
 def test_the_page_goes_on_within_two_seconds_of_a_login_in_another_tab(
     page: Page, context: BrowserContext, provider: ProviderServer, server: Server, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     relay.cut()
     provider.release()  # before its login ends, which would end the answer too
     server.manage("shell", "-c", END_SESSIONS)
@@ -74,7 +74,7 @@ def test_the_page_goes_on_within_two_seconds_of_a_login_in_another_tab(
 def test_the_way_in_is_a_link_that_leaves_the_page_where_it_is(
     page: Page, context: BrowserContext, provider: ProviderServer, server: Server, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     end_session(server, relay)
     with context.expect_page() as opened:
         page.click("#connection a")
@@ -121,7 +121,7 @@ def test_the_login_form_never_lands_in_the_conversation(
 def test_an_answer_that_is_gone_is_asked_for_once(
     page: Page, provider: ProviderServer, server: Server, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     server.manage("shell", "-c", "from chat.models import Conversation; Conversation.objects.all().delete()")
     with count_requests(page, "/stream/") as requests:
         relay.cut()

@@ -75,12 +75,12 @@ def test_the_tab_that_asks_shows_the_turn_once(page: Page, other: Page) -> None:
 
 
 def test_a_notice_that_overtakes_its_response_shows_the_turn_once(page: Page, other: Page, server: Server) -> None:
-    def late(route: Any) -> None:
+    def respond_late(route: Any) -> None:
         response = route.fetch()
         page.wait_for_timeout(1000)
         route.fulfill(response=response)
 
-    page.route("**/send/", late)
+    page.route("**/send/", respond_late)
     ask(page, "And then?")
     expect(other.locator(".turn")).to_have_count(2)
     expect(page.locator(".turn")).to_have_count(2)

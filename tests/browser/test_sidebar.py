@@ -49,13 +49,13 @@ def other(context: BrowserContext, title: str) -> Page:
     return other
 
 
-def row(page: Page, title: str) -> Locator:
+def find_row(page: Page, title: str) -> Locator:
     return page.locator("#conversations > .conversation").filter(has_text=title)
 
 
 def open_menu(page: Page, title: str) -> Locator:
-    row(page, title).hover()
-    row(page, title).locator(".more").click()
+    find_row(page, title).hover()
+    find_row(page, title).locator(".more").click()
     menu = page.locator("#conversation-menu")
     expect(menu).to_be_visible()
     return menu
@@ -67,25 +67,25 @@ def test_a_conversation_is_renamed_in_place_and_everywhere(page: Page, other: Pa
     expect(field).to_have_value(title)
     field.fill("never mind")
     other.keyboard.press("Escape")
-    expect(row(other, title)).to_have_count(1)
+    expect(find_row(other, title)).to_have_count(1)
     other.keyboard.press("F2")
     field.fill("A better name")
     other.keyboard.press("Enter")
     expect(page.locator("#heading")).to_have_text("A better name")
     for tab in (page, other):
-        expect(row(tab, "A better name")).to_have_count(1)
-        expect(row(tab, title)).to_have_count(0)
-    expect(row(other, "A better name").locator(".title")).to_be_focused()
+        expect(find_row(tab, "A better name")).to_have_count(1)
+        expect(find_row(tab, title)).to_have_count(0)
+    expect(find_row(other, "A better name").locator(".title")).to_be_focused()
 
 
 def test_a_deletion_is_seen_everywhere_and_undone(page: Page, other: Page, title: str) -> None:
     open_menu(other, title).get_by_text("Delete").click()
-    expect(row(other, title)).to_have_count(0)
-    expect(row(page, title)).to_have_count(0)
+    expect(find_row(other, title)).to_have_count(0)
+    expect(find_row(page, title)).to_have_count(0)
     expect(page.locator("#undo")).to_have_text("This conversation was deleted.")
     other.locator("#undo").get_by_role("button", name="Undo").click()
     for tab in (page, other):
-        expect(row(tab, title)).to_have_count(1)
+        expect(find_row(tab, title)).to_have_count(1)
     expect(other.locator("#undo")).to_be_hidden()
 
 
@@ -93,7 +93,7 @@ def test_deleting_a_conversation_on_its_page_leads_to_a_new_chat_with_undo(page:
     address = page.url
     open_menu(page, title).get_by_text("Delete").click()
     expect(page).not_to_have_url(address)
-    expect(row(page, title)).to_have_count(0)
+    expect(find_row(page, title)).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
     expect(page).to_have_url(address)
     expect(page.locator(".text")).to_have_text("Yes.")
@@ -103,20 +103,20 @@ def test_a_row_is_marked_while_it_is_answered_and_until_it_is_seen(
     page: Page, other: Page, title: str, provider: ProviderServer
 ) -> None:
     page.bring_to_front()
-    expect(row(other, title).locator(".mark")).to_have_count(0)
+    expect(find_row(other, title).locator(".mark")).to_have_count(0)
     other.bring_to_front()
     page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, get: () => true })")
     provider.script = Script(text="one two", chunk_size=4, gate_after=4)
     ask(page, "And then?")
-    expect(row(other, title).locator(".mark.streaming")).to_have_count(1)
+    expect(find_row(other, title).locator(".mark.streaming")).to_have_count(1)
     provider.release()
-    expect(row(other, title).locator(".mark.unread")).to_have_count(1)
+    expect(find_row(other, title).locator(".mark.unread")).to_have_count(1)
     page.evaluate("Object.defineProperty(document, 'hidden', { configurable: true, get: () => false })")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    expect(row(other, title).locator(".mark")).to_have_count(0)
+    expect(find_row(other, title).locator(".mark")).to_have_count(0)
     provider.script = Script(text="one two", drop_after=4)
     ask(page, "And now?")
-    expect(row(other, title).locator(".mark.failed")).to_have_count(1)
+    expect(find_row(other, title).locator(".mark.failed")).to_have_count(1)
 
 
 def test_pinned_and_archived_rows_move(page: Page, other: Page, title: str) -> None:
@@ -128,7 +128,7 @@ def test_pinned_and_archived_rows_move(page: Page, other: Page, title: str) -> N
     archive.goto("/archive/")
     open_menu(other, title).get_by_text("Archive", exact=True).click()
     for tab in (page, other, archive):
-        expect(row(tab, title)).to_have_count(0)
+        expect(find_row(tab, title)).to_have_count(0)
     expect(archive.locator("main .conversation").filter(has_text=title)).to_have_count(1)
 
 
@@ -155,7 +155,7 @@ def test_older_ones_come_as_the_list_is_scrolled_and_by_keys_alone(page: Page, s
 
 
 def test_its_width_and_whether_it_is_hidden_are_remembered(page: Page) -> None:
-    def width() -> float:
+    def measure_width() -> float:
         box = page.locator("#sidebar").bounding_box()
         return box["width"] if box else 0
 
@@ -165,14 +165,14 @@ def test_its_width_and_whether_it_is_hidden_are_remembered(page: Page) -> None:
         route.fulfill(response=response)
 
     page.route(re.compile("sidebar_width"), load_late)
-    assert 272 <= width() <= 288
+    assert 272 <= measure_width() <= 288
     page.locator("#sidebar-edge").focus()
     page.keyboard.press("ArrowRight")  # before what moves the edge has come
     expect(page.locator("#sidebar-edge")).to_have_attribute("aria-valuenow", "296")
-    assert width() == 296
+    assert measure_width() == 296
     page.unroute(re.compile("sidebar_width"))
     page.reload()
-    assert width() == 296
+    assert measure_width() == 296
     page.locator("#hide-sidebar").click()
     expect(page.locator("#sidebar")).to_be_hidden()
     page.reload()

@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
     return {"CHAT_HEARTBEAT": str(HEARTBEAT)}
 
 
-def streaming(page: Page, provider: ProviderServer, relay: Relay) -> None:
+def begin_answer(page: Page, provider: ProviderServer, relay: Relay) -> None:
     """An answer that has said `one` and goes on when the provider is released."""
     provider.script = Script(text="one two three", chunk_size=4, gate_after=4)
     page.goto(relay.url)
@@ -31,7 +31,7 @@ def streaming(page: Page, provider: ProviderServer, relay: Relay) -> None:
 def test_a_page_that_slept_goes_on_within_two_seconds(page: Page, provider: ProviderServer, relay: Relay) -> None:
     """The connections died in the sleep without a word to the browser; the clock is an hour later."""
     page.clock.install()
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     relay.sleep()
     provider.release()
     page.wait_for_timeout(1000)
@@ -46,7 +46,7 @@ def test_a_page_that_slept_goes_on_within_two_seconds(page: Page, provider: Prov
 def test_a_frozen_page_catches_up_within_two_seconds(
     page: Page, context: BrowserContext, provider: ProviderServer, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     tools = context.new_cdp_session(page)
     tools.send("Page.setWebLifecycleState", {"state": "frozen"})
     relay.cut()
@@ -63,7 +63,7 @@ def test_a_frozen_page_catches_up_within_two_seconds(
 def test_a_stream_that_says_nothing_for_two_heartbeats_is_asked_for_again(
     page: Page, provider: ProviderServer, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     relay.sleep()
     provider.release()
     began = time.monotonic()
@@ -75,7 +75,7 @@ def test_a_stream_that_says_nothing_for_two_heartbeats_is_asked_for_again(
 def test_dead_connections_in_the_pool_of_the_browser_are_found_out(
     page: Page, provider: ProviderServer, relay: Relay
 ) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     relay.swallow()
     provider.release()
     expect_foot(page, "complete")
@@ -83,7 +83,7 @@ def test_dead_connections_in_the_pool_of_the_browser_are_found_out(
 
 
 def test_a_silent_model_is_no_dead_stream(page: Page, provider: ProviderServer, relay: Relay) -> None:
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     with count_requests(page, "/stream/") as requests:
         page.wait_for_timeout(5 * HEARTBEAT * 1000)
     assert requests == []
@@ -93,7 +93,7 @@ def test_a_silent_model_is_no_dead_stream(page: Page, provider: ProviderServer, 
 
 def test_a_page_that_is_gone_back_to_goes_on(page: Page, provider: ProviderServer, relay: Relay) -> None:
     """Whether the browser kept it as it was or loads it anew."""
-    streaming(page, provider, relay)
+    begin_answer(page, provider, relay)
     page.goto("about:blank")
     provider.release()
     page.go_back()

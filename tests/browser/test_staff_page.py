@@ -40,7 +40,7 @@ def conversation(server: Server) -> str:
     return server.manage("shell", "--no-imports", "-c", MAKE_OUTAGE).split()[-1]
 
 
-def login(browser: Browser, server: Server, *, javascript: bool = True) -> BrowserContext:
+def log_in_helper(browser: Browser, server: Server, *, javascript: bool = True) -> BrowserContext:
     context = browser.new_context(base_url=server.url, java_script_enabled=javascript)
     log_in(context, "helper")
     return context
@@ -50,7 +50,7 @@ def login(browser: Browser, server: Server, *, javascript: bool = True) -> Brows
 def desk(browser: Browser, server: Server, conversation: str) -> Iterator[Page]:
     """The staff's browser. An error in the page's script, or a refusal by its policy, fails the test."""
     errors: list[str] = []
-    context = login(browser, server)
+    context = log_in_helper(browser, server)
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -82,7 +82,7 @@ def test_a_text_is_shown_in_its_place(desk: Page) -> None:
 def test_one_answer_is_dismissed_and_brought_back_without_javascript(
     browser: Browser, server: Server, conversation: str
 ) -> None:
-    context = login(browser, server, javascript=False)
+    context = log_in_helper(browser, server, javascript=False)
     page = context.new_page()
     page.goto("/staff/")
     page.click(".answers > summary")

@@ -68,7 +68,7 @@ def context(browser: Browser, deployment: Deployment) -> Iterator[BrowserContext
     context.close()
 
 
-def protocols(page: Page) -> set[str]:
+def list_protocols(page: Page) -> set[str]:
     """What the browser spoke for the page, its files and its requests."""
     script = """() => ["navigation", "resource"].flatMap(type => performance.getEntriesByType(type))
                       .filter(entry => entry.nextHopProtocol).map(entry => entry.nextHopProtocol)"""
@@ -89,7 +89,7 @@ def test_the_page_its_files_and_its_stream_come_over_http_2(page: Page, provider
     provider.script = Script(text="One two")
     ask(page)
     expect_foot(page, "complete")
-    assert protocols(page) == {"h2"}
+    assert list_protocols(page) == {"h2"}
 
 
 def ask_and_find_producer(page: Page, deployment: Deployment) -> Server:

@@ -10,11 +10,11 @@ from tests.browser.chat_page import ask
 from tests.provider_server import Call, ProviderServer, Script
 
 
-def ended(page: Page, status: str = "complete") -> None:
+def expect_end(page: Page, status: str = "complete") -> None:
     expect(page.locator(".foot").last).to_have_attribute("data-status", status, timeout=15_000)
 
 
-def words(html: str) -> str:
+def strip_markup(html: str) -> str:
     """The HTML without what a reader's own click has opened, and without the template's line breaks."""
     return re.sub(r"\s+", "", html.replace(' open=""', ""))
 
@@ -25,7 +25,7 @@ def test_reasoning_and_tools_stand_where_they_came_and_survive_a_reload(page: Pa
         Script(text="Let me see.", reasoning="They want a number.", tool_calls=calls), Script(text="It is 84.")
     )
     ask(page, "What is 12 * 7?")
-    ended(page)
+    expect_end(page)
     parts = page.locator(".parts > :has(p, summary)")
     kinds = ["reasoning", "text", "tool", "tool", "text"]
     expect(parts).to_have_class([re.compile(kind) for kind in kinds])
@@ -37,7 +37,7 @@ def test_reasoning_and_tools_stand_where_they_came_and_survive_a_reload(page: Pa
     streamed = page.locator(".parts").inner_html()
     page.reload()
     expect(parts).to_have_class([re.compile(kind) for kind in kinds])
-    assert words(page.locator(".parts").inner_html()) == words(streamed)
+    assert strip_markup(page.locator(".parts").inner_html()) == strip_markup(streamed)
     expect(page.locator(".text:has(p)")).to_have_text(["Let me see.", "It is 84."])
 
 
@@ -46,7 +46,7 @@ def test_a_model_that_thinks_is_seen_to_think(page: Page, provider: ProviderServ
     ask(page, "Think!")
     expect(page.locator(".reasoning > summary")).to_have_text(re.compile(r"Thinking… \d+ s"), timeout=10_000)
     provider.release()
-    ended(page)
+    expect_end(page)
     expect(page.locator(".reasoning > summary")).to_have_text(re.compile("Thought for"))
 
 
@@ -57,7 +57,7 @@ def test_a_wait_for_the_next_try_is_counted_down(page: Page, provider: ProviderS
     notice = page.locator("[data-countdown]")
     expect(notice).to_have_text(re.compile("High demand, trying again in [34] s"))
     expect(notice).to_have_text(re.compile("trying again in [12] s"), timeout=5_000)
-    ended(page)
+    expect_end(page)
     expect(notice).to_have_count(0)
     expect(page.locator(".text").last).to_have_text("Here at last.")
 
@@ -66,9 +66,9 @@ def test_continue_goes_on_where_the_answer_broke(page: Page, provider: ProviderS
     provider.enqueue(Script(text="A half of the whole", chunk_size=6, drop_after=7))
     provider.script = Script(text="and the rest.")
     ask(page, "Tell me")
-    ended(page, "interrupted")
+    expect_end(page, "interrupted")
     page.click("button.continue")
-    ended(page)
+    expect_end(page)
     expect(page.locator(".text .joint")).to_have_count(1)
     expect(page.locator(".text").last).to_contain_text("and the rest.")
     expect(page.locator(".answer")).to_have_count(1)
@@ -78,10 +78,10 @@ def test_continue_is_offered_at_the_end_of_the_conversation_alone(page: Page, pr
     provider.enqueue(Script(text="A half of the whole", chunk_size=6, drop_after=7))
     provider.script = Script(text="Another one.")
     ask(page, "Tell me")
-    ended(page, "interrupted")
+    expect_end(page, "interrupted")
     expect(page.locator("button.continue")).to_be_visible()
     ask(page, "Something else, then")
-    ended(page)
+    expect_end(page)
     expect(page.locator("button.continue").and_(page.locator(":visible"))).to_have_count(0)
     page.reload()
     expect(page.locator("#thread .answer")).to_have_count(2)
@@ -91,7 +91,7 @@ def test_continue_is_offered_at_the_end_of_the_conversation_alone(page: Page, pr
 def test_another_wording_is_a_branch_and_the_old_one_is_two_clicks_away(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="First.")
     ask(page, "Old wording")
-    ended(page)
+    expect_end(page)
     provider.script = Script(text="Second.")
     page.hover("#thread .question")
     page.click("#thread .question a.edit")
@@ -102,7 +102,7 @@ def test_another_wording_is_a_branch_and_the_old_one_is_two_clicks_away(page: Pa
     page.fill(".editor textarea", "New wording")
     page.keyboard.press("Enter")
     expect(page.locator(".wordings .attempts")).to_contain_text("Wording 2 of 2")
-    ended(page)
+    expect_end(page)
     expect(page.locator("#thread .question > p")).to_have_text("New wording")
     page.click(".wordings .previous")
     expect(page.locator("#thread .question > p")).to_have_text("Old wording")

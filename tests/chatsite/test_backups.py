@@ -38,11 +38,11 @@ def make_site(directory: Path, postgres: str = "") -> tuple[Server, str]:
     return server, token
 
 
-def counted(server: Server) -> str:
+def count_rows(server: Server) -> str:
     return server.manage("shell", "--verbosity", "0", "--command", COUNT)
 
 
-def documented(command: str) -> list[str]:
+def find_documented_options(command: str) -> list[str]:
     """The options of a command as the page has it, without files and databases."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "docs" / "deploy.md").read_text())
     [found] = re.findall(rf"^    {command} (.*?)(?:  +#.*)?$", text, re.MULTILINE)
@@ -56,13 +56,13 @@ def test_a_dump_of_postgresql_is_restored_without_an_error(postgres: Postgres, t
     source, token = make_site(tmp_path, postgres.url)
     url = source.environment["DATABASE_URL"]
     dump = tmp_path / "chat.dump"
-    run([find_program("pg_dump"), *documented("pg_dump"), f"--file={dump}", url])
+    run([find_program("pg_dump"), *find_documented_options("pg_dump"), f"--file={dump}", url])
     target = url if into == "the database itself" else postgres.create_database()
     source.manage("shell", "--verbosity", "0", "--command", "from chat.models import User; User.objects.all().delete()")
-    run([find_program("pg_restore"), *documented("pg_restore"), f"--dbname={target}", str(dump)])
+    run([find_program("pg_restore"), *find_documented_options("pg_restore"), f"--dbname={target}", str(dump)])
     with Server("uvicorn", target, logs=tmp_path) as restored:
         restored.manage("migrate", "--check")
-        assert counted(restored) == "1 1"
+        assert count_rows(restored) == "1 1"
         use_token(restored, token)
 
 
@@ -78,7 +78,7 @@ def test_a_backup_of_sqlite_is_restored(tmp_path: Path) -> None:
     for name in ("site.sqlite3-wal", "site.sqlite3-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     shutil.copy(backup, database)
-    assert counted(server) == "1 1"
+    assert count_rows(server) == "1 1"
     with server:
         use_token(server, token)
 
@@ -93,7 +93,7 @@ def test_a_site_moves_from_sqlite_to_postgresql(postgres: Postgres, tmp_path: Pa
     target = Server("uvicorn", postgres.create_database(), logs=tmp_path)
     target.manage("migrate", "--verbosity", "0")
     assert re.match(r"Installed \d+ object", target.manage("loaddata", str(file)))
-    assert counted(target) == "1 1"
+    assert count_rows(target) == "1 1"
     with target:
         use_token(target, token)
         # The sequences go on after what was loaded.

@@ -109,9 +109,9 @@ async def test_a_request_from_before_the_failure_ends_nothing(database: Database
 
 
 async def test_a_fault_of_one_statement_refuses_nobody_else(database: Database, clock: StoppedClock) -> None:
-    async def deadlocked(request: HttpRequest) -> HttpResponseBase:
+    async def raise_deadlock(request: HttpRequest) -> HttpResponseBase:
         raise OperationalError("deadlock detected")
 
-    response = await OutageMiddleware(deadlocked)(RequestFactory().get("/api/conversations/"))
+    response = await OutageMiddleware(raise_deadlock)(RequestFactory().get("/api/conversations/"))
     assert response.status_code == 503
     assert (await ask(database)).status_code == 200

@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def behind_nginx(
+def run_nginx(
     directory: Path, upstreams: Sequence[Upstream], *, dead: Sequence[int] = (), staticfiles: Path | None = None
 ) -> Iterator[tuple[Nginx, httpx2.Client]]:
     """nginx before the upstreams and before ports where nothing listens, and a client that trusts it."""
@@ -128,7 +128,7 @@ def test_nginx_accepts_the_file(tmp_path: Path) -> None:
 
 
 def test_plain_http_is_sent_to_https(tmp_path: Path) -> None:
-    with behind_nginx(tmp_path, [Upstream()]) as (nginx, _):
+    with run_nginx(tmp_path, [Upstream()]) as (nginx, _):
         response = httpx2.get(f"{nginx.plain_url}/c/?a=1", timeout=PATIENCE)
         assert (response.status_code, response.headers["location"]) == (301, f"https://{HOST}/c/?a=1")
 
@@ -136,7 +136,7 @@ def test_plain_http_is_sent_to_https(tmp_path: Path) -> None:
 def test_a_body_of_the_sites_limit_passes_and_a_longer_one_gets_413(tmp_path: Path, settings: Settings) -> None:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream]) as (_, client):
+    with run_nginx(tmp_path, [upstream]) as (_, client):
         assert client.post("/send/", content=b"x" * limit).status_code == 200
         assert client.post("/send/", content=b"x" * (limit + 1)).status_code == 413
     assert [length for *_, length in upstream.requests] == [limit]
@@ -146,13 +146,13 @@ def test_a_process_hears_of_a_request_only_when_its_body_is_whole(tmp_path: Path
     upstream = Upstream()
     seen_half_way: list[int] = []
 
-    def slowly() -> Iterator[bytes]:
+    def send_slowly() -> Iterator[bytes]:
         yield b"x" * 100_000
         seen_half_way.append(len(upstream.peers))
         yield b"x"
 
-    with behind_nginx(tmp_path, [upstream]) as (_, client):
-        assert client.post("/send/", content=slowly()).status_code == 200
+    with run_nginx(tmp_path, [upstream]) as (_, client):
+        assert client.post("/send/", content=send_slowly()).status_code == 200
     assert (seen_half_way, upstream.requests[0][3]) == ([0], 100_001)
 
 
@@ -161,7 +161,7 @@ def test_a_process_hears_of_a_request_only_when_its_body_is_whole(tmp_path: Path
 
 def test_a_process_hears_the_truth_about_its_client(tmp_path: Path) -> None:
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream]) as (nginx, client):
+    with run_nginx(tmp_path, [upstream]) as (nginx, client):
         lies = {"x-forwarded-for": "10.9.8.7", "x-forwarded-proto": "http", "x-request-id": "mine"}
         client.get("/", headers=lies)
         _, _, headers, _ = upstream.requests[0]
@@ -173,7 +173,7 @@ def test_a_process_hears_the_truth_about_its_client(tmp_path: Path) -> None:
 
 def test_a_websocket_is_passed_on_and_no_other_upgrade(tmp_path: Path) -> None:
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream]) as (_, client):
+    with run_nginx(tmp_path, [upstream]) as (_, client):
         for protocol in ("websocket", "h2c"):
             client.get("/ws/chat/", headers={"connection": "upgrade", "upgrade": protocol})
         client.get("/ws/chat/")
@@ -184,7 +184,7 @@ def test_a_websocket_is_passed_on_and_no_other_upgrade(tmp_path: Path) -> None:
 
 def test_the_connection_to_a_process_is_used_again(tmp_path: Path) -> None:
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream]) as (_, client):
+    with run_nginx(tmp_path, [upstream]) as (_, client):
         for _ in range(20):
             client.get("/")
     # One for each of nginx's workers; another where half a second went by in between.
@@ -201,7 +201,7 @@ def test_a_stream_is_neither_held_back_nor_compressed(tmp_path: Path, path: str,
     upstream = Upstream("streams")
     upstream.content_type = content_type
     with (
-        behind_nginx(tmp_path, [upstream]) as (_, client),
+        run_nginx(tmp_path, [upstream]) as (_, client),
         client.stream("GET", path, headers={"accept-encoding": "gzip"}) as response,
     ):
         text = ""
@@ -217,7 +217,7 @@ def test_a_stream_is_neither_held_back_nor_compressed(tmp_path: Path, path: str,
 def test_pages_styles_and_scripts_are_compressed(tmp_path: Path, content_type: str) -> None:
     upstream = Upstream()
     upstream.content_type = content_type
-    with behind_nginx(tmp_path, [upstream]) as (_, client):
+    with run_nginx(tmp_path, [upstream]) as (_, client):
         response = client.get("/", headers={"accept-encoding": "gzip"})
         assert (response.headers["content-encoding"], response.text) == ("gzip", PAGE)
 
@@ -282,7 +282,7 @@ def test_no_timeout_is_shorter_than_what_it_waits_for(settings: Settings) -> Non
 
 def test_a_dead_process_is_passed_over(tmp_path: Path) -> None:
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream], dead=[find_free_port()]) as (_, client):
+    with run_nginx(tmp_path, [upstream], dead=[find_free_port()]) as (_, client):
         statuses = [client.post("/send/", content=b"x").status_code for _ in range(10)]
         statuses += [client.get("/").status_code for _ in range(10)]
     assert set(statuses) == {200}
@@ -291,7 +291,7 @@ def test_a_dead_process_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_post_that_a_process_has_read_is_never_sent_again(tmp_path: Path) -> None:
     broken, sound = Upstream("hangs_up"), Upstream()
-    with behind_nginx(tmp_path, [broken, sound]) as (_, client):
+    with run_nginx(tmp_path, [broken, sound]) as (_, client):
         statuses = [client.post(f"/send/?{number}").status_code for number in range(10)]
     assert set(statuses) == {200, 502}
     arrived = [path for upstream in (broken, sound) for _, path, *_ in upstream.requests]
@@ -300,7 +300,7 @@ def test_a_post_that_a_process_has_read_is_never_sent_again(tmp_path: Path) -> N
 
 def test_a_get_that_a_process_has_lost_is_sent_to_another(tmp_path: Path) -> None:
     broken, sound = Upstream("hangs_up"), Upstream()
-    with behind_nginx(tmp_path, [broken, sound]) as (_, client):
+    with run_nginx(tmp_path, [broken, sound]) as (_, client):
         assert {client.get("/").status_code for _ in range(10)} == {200}
     assert broken.requests
 
@@ -311,7 +311,7 @@ QUESTIONS = ["/send/", "/answers/1/retry/", "/api/conversations/1/messages/"]
 @pytest.mark.parametrize("path", QUESTIONS)
 def test_a_question_that_a_process_refuses_is_taken_to_another(tmp_path: Path, path: str) -> None:
     draining, sound = Upstream("drains"), Upstream()
-    with behind_nginx(tmp_path, [draining, sound]) as (_, client):
+    with run_nginx(tmp_path, [draining, sound]) as (_, client):
         responses = [client.post(path, content=b"What is a fjord?") for _ in range(10)]
     assert {response.status_code for response in responses} == {200}
     assert len(sound.requests) == 10
@@ -322,7 +322,7 @@ def test_a_question_that_a_process_refuses_is_taken_to_another(tmp_path: Path, p
 @pytest.mark.parametrize("path", QUESTIONS)
 def test_a_request_that_all_processes_refuse_is_told_when_to_come_back(tmp_path: Path, path: str) -> None:
     full = [Upstream("drains"), Upstream("drains")]
-    with behind_nginx(tmp_path, full) as (_, client):
+    with run_nginx(tmp_path, full) as (_, client):
         response = client.post(path)
     assert (response.status_code, response.text) == (503, PAGE)
     assert response.headers["retry-after"] == "7"
@@ -359,7 +359,7 @@ def test_two_processes_with_room_for_one_answer_each_take_two(tmp_path: Path) ->
 def test_the_site_is_back_soon_after_all_its_processes_were_gone(tmp_path: Path) -> None:
     upstream = Upstream("hangs_up")
     other = Upstream("hangs_up")
-    with behind_nginx(tmp_path, [upstream, other]) as (_, client):
+    with run_nginx(tmp_path, [upstream, other]) as (_, client):
         assert client.get("/").status_code == 502
         upstream.mood = other.mood = "answers"
         threading.Event().wait(2)
@@ -374,7 +374,7 @@ def test_collected_files_are_served_by_nginx_and_the_others_by_the_site(tmp_path
         (tmp_path / "collected" / place).mkdir(parents=True)
         (tmp_path / "collected" / place / "chat.css").write_text("p { color: red }")
     upstream = Upstream()
-    with behind_nginx(tmp_path, [upstream], staticfiles=tmp_path / "collected") as (_, client):
+    with run_nginx(tmp_path, [upstream], staticfiles=tmp_path / "collected") as (_, client):
         found = client.get("/static/chat/chat.css")
         assert (found.text, found.headers["content-type"]) == ("p { color: red }", "text/css; charset=utf-8")
         assert found.headers["cache-control"] == "max-age=60"
@@ -387,12 +387,12 @@ def test_collected_files_are_served_by_nginx_and_the_others_by_the_site(tmp_path
 def test_a_file_of_another_release_comes_from_the_process_that_has_it(tmp_path: Path) -> None:
     """During a restart one process knows the old files and the other the new ones; a third request asks for any."""
     old, new = Upstream("has_no_such_release"), Upstream()
-    with behind_nginx(tmp_path, [old, new]) as (_, client):
+    with run_nginx(tmp_path, [old, new]) as (_, client):
         for _turn in range(2):
             assert client.get("/static/0123456789ab/chat/chat.css").status_code == 200
     assert {path for _, path, *_ in new.requests} == {"/static/0123456789ab/chat/chat.css?exact"}
     assert len(new.requests) == 2
-    with behind_nginx(tmp_path, [alone := Upstream("has_no_such_release")]) as (_, client):
+    with run_nginx(tmp_path, [alone := Upstream("has_no_such_release")]) as (_, client):
         assert client.get("/static/0123456789ab/chat/chat.css").text == PAGE
     assert [path.partition("?")[2] for _, path, *_ in alone.requests] == ["exact", ""]
 
@@ -412,7 +412,7 @@ def services(compose: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def seconds(value: str) -> float:
+def parse_seconds(value: str) -> float:
     return float(value.removesuffix("s"))
 
 
@@ -433,7 +433,7 @@ def test_compose_runs_two_processes_a_migration_and_what_they_need(services: dic
 
 def test_compose_gives_the_answers_time_to_drain(services: dict[str, Any], settings: Settings) -> None:
     for name in ("site-1", "site-2"):
-        assert seconds(services[name]["stop_grace_period"]) >= settings.CHAT_DRAIN + 5
+        assert parse_seconds(services[name]["stop_grace_period"]) >= settings.CHAT_DRAIN + 5
 
 
 def test_compose_checks_every_service_that_stays(services: dict[str, Any]) -> None:
@@ -476,25 +476,25 @@ def test_the_example_of_an_environment_has_no_secret_and_only_settings_that_are_
 # The image
 
 
-def instructions(name: str) -> list[str]:
+def find_instructions(name: str) -> list[str]:
     """The Dockerfile's instructions of one kind, continued lines joined."""
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     return re.findall(rf"^{name} (.*)", text, re.MULTILINE)
 
 
 def test_the_image_runs_the_server_itself_so_that_sigterm_reaches_it() -> None:
-    [command] = instructions("CMD")
+    [command] = find_instructions("CMD")
     assert json.loads(command)[0] == "daphne"
-    assert instructions("ENTRYPOINT") == []
+    assert find_instructions("ENTRYPOINT") == []
 
 
 def test_the_image_runs_as_nobody_special() -> None:
-    [user] = instructions("USER")
+    [user] = find_instructions("USER")
     assert int(user.split(":")[0]) > 0
 
 
 def test_the_image_installs_nothing_unpinned_and_compiles_nothing() -> None:
-    installs = [line for line in instructions("RUN") if " install " in line]
+    installs = [line for line in find_instructions("RUN") if " install " in line]
     assert installs
     for line in installs:
         assert "--require-hashes" in line
@@ -502,7 +502,7 @@ def test_the_image_installs_nothing_unpinned_and_compiles_nothing() -> None:
 
 
 def test_the_image_asks_its_own_process_for_its_health() -> None:
-    [check] = instructions("HEALTHCHECK")
+    [check] = find_instructions("HEALTHCHECK")
     command = json.loads(check.partition("CMD ")[2])
     assert command[0] == "python"
     assert "http://127.0.0.1:8000/healthz" in command[-1]
@@ -516,7 +516,7 @@ def test_no_secret_and_no_database_gets_into_the_image() -> None:
 # The unit
 
 
-def unit() -> configparser.ConfigParser:
+def read_unit() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / "chatsite@.service")
@@ -524,14 +524,14 @@ def unit() -> configparser.ConfigParser:
 
 
 def test_the_unit_gives_the_answers_time_to_drain(settings: Settings) -> None:
-    service = unit()["Service"]
+    service = read_unit()["Service"]
     assert service["KillSignal"] == "SIGTERM"
     assert float(service["TimeoutStopSec"]) >= settings.CHAT_DRAIN + 5
     assert service["Restart"] == "always"
 
 
 def test_the_unit_runs_one_process_for_each_port_without_privileges() -> None:
-    service = unit()["Service"]
+    service = read_unit()["Service"]
     assert "--port %i" in service["ExecStart"]
     assert (service["User"], service["NoNewPrivileges"], service["CapabilityBoundingSet"]) == ("chatsite", "yes", "")
     assert service["ProtectSystem"] == "strict"

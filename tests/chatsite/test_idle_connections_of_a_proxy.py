@@ -31,7 +31,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serve
         yield server, token
 
 
-def proxys_patience() -> float:
+def read_proxys_patience() -> float:
     """Return the seconds for which the shipped nginx.conf keeps an idle connection to a process."""
     [(number, unit)] = re.findall(
         r"^ +keepalive \d+;\n +keepalive_timeout (\d+)(m?s);", CONFIGURATION.read_text(), re.MULTILINE
@@ -39,7 +39,7 @@ def proxys_patience() -> float:
     return int(number) / {"s": 1, "ms": 1000}[unit]
 
 
-def connected(server: Server) -> closing[HTTPConnection]:
+def connect(server: Server) -> closing[HTTPConnection]:
     return closing(HTTPConnection("127.0.0.1", server.port, timeout=20))
 
 
@@ -58,10 +58,10 @@ def stop(server: Server) -> None:
 
 def test_a_connection_that_the_proxy_keeps_idle_is_good_for_as_long_as_it_is_kept(site: tuple[Server, str]) -> None:
     server, token = site
-    with connected(server) as connection:
+    with connect(server) as connection:
         create(connection, token)
         stop(server)
-        time.sleep(proxys_patience() + LATE)
+        time.sleep(read_proxys_patience() + LATE)
         last, _ = create(connection, token)
         assert last.headers["connection"] == "close"
 
@@ -69,11 +69,11 @@ def test_a_connection_that_the_proxy_keeps_idle_is_good_for_as_long_as_it_is_kep
 def test_a_client_that_connected_before_the_end_is_answered(site: tuple[Server, str]) -> None:
     """The process stands still while they connect, so the system has their connections and the process does not."""
     server, token = site
-    with connected(server) as connection:
+    with connect(server) as connection:
         create(connection, token)
     server.pause()
     with ExitStack() as stack:
-        waiting = [stack.enter_context(connected(server)) for _ in range(45)]
+        waiting = [stack.enter_context(connect(server)) for _ in range(45)]
         for connection in waiting:
             connection.request("POST", "/api/conversations/", headers={**PROXY, "authorization": f"Bearer {token}"})
         stop(server)
@@ -83,10 +83,10 @@ def test_a_client_that_connected_before_the_end_is_answered(site: tuple[Server, 
 
 def test_nobody_connects_any_more_while_the_process_ends(site: tuple[Server, str]) -> None:
     server, token = site
-    with connected(server) as connection:
+    with connect(server) as connection:
         create(connection, token)
     stop(server)
-    time.sleep(proxys_patience())
+    time.sleep(read_proxys_patience())
     assert server.running
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
@@ -95,7 +95,7 @@ def test_nobody_connects_any_more_while_the_process_ends(site: tuple[Server, str
 def test_a_connection_that_streamed_is_not_used_again(site: tuple[Server, str]) -> None:
     """A stream that begins before the end and ends just with the process says so when it begins; nothing else does."""
     server, token = site
-    with connected(server) as connection:
+    with connect(server) as connection:
         created, conversation = create(connection, token)
         assert "close" not in created.headers.get("connection", "")
         path = f"/api/conversations/{conversation}/messages/"

@@ -35,7 +35,7 @@ PYTHONS = (
 LOCKS = ("requirements", "requirements-dev")
 
 
-def environment(python: str) -> dict[str, str]:
+def make_marker_environment(python: str) -> dict[str, str]:
     """What markers see in that Python on Linux."""
     return {
         **{name: str(value) for name, value in default_environment().items()},
@@ -52,9 +52,9 @@ def read_lock(name: str) -> list[tuple[Requirement, int]]:
     return [(Requirement(line.partition(" --hash")[0]), line.count("--hash=sha256:")) for line in lines]
 
 
-def pinned_for(name: str, python: str) -> dict[str, str]:
+def find_pins(name: str, python: str) -> dict[str, str]:
     """Return the versions by package that this Python installs."""
-    there = environment(python)
+    there = make_marker_environment(python)
     return {
         canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
         for pin, _ in read_lock(name)
@@ -62,7 +62,7 @@ def pinned_for(name: str, python: str) -> dict[str, str]:
     }
 
 
-def asked_for(name: str) -> list[Requirement]:
+def list_requirements(name: str) -> list[Requirement]:
     """Return what the `.in` file names; the dev file includes the other's lock."""
     files = ("requirements", name) if name != "requirements" else (name,)
     lines = [line for file in files for line in (ROOT / f"{file}.in").read_text().splitlines()]
@@ -71,7 +71,7 @@ def asked_for(name: str) -> list[Requirement]:
 
 def needs_of(requirement: Requirement, python: str) -> Iterator[Requirement]:
     """Return what a package needs there, with its extras. One that is not installed here needs nothing that we know."""
-    there = environment(python)
+    there = make_marker_environment(python)
     try:
         found = requires(requirement.name) or []
     except PackageNotFoundError:
@@ -85,8 +85,8 @@ def needs_of(requirement: Requirement, python: str) -> Iterator[Requirement]:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("name", LOCKS)
 def test_all_that_is_needed_is_pinned(name: str, python: str) -> None:
-    pinned = pinned_for(name, python)
-    todo = asked_for(name)
+    pinned = find_pins(name, python)
+    todo = list_requirements(name)
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
         requirement = todo.pop()
@@ -106,7 +106,7 @@ def test_every_pin_has_hashes_and_one_version_for_each_python(name: str) -> None
         assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), pin
         assert hashes, f"{pin} has no hash"
     for python in PYTHONS:
-        there = environment(python)
+        there = make_marker_environment(python)
         names = [canonicalize_name(pin.name) for pin, _ in lock if pin.marker is None or pin.marker.evaluate(there)]
         assert len(names) == len(set(names)), python
 
@@ -114,7 +114,7 @@ def test_every_pin_has_hashes_and_one_version_for_each_python(name: str) -> None
 @pytest.mark.parametrize("name", LOCKS)
 def test_pinned_packages_run_on_every_python(name: str) -> None:
     for python in PYTHONS:
-        for package, version in pinned_for(name, python).items():
+        for package, version in find_pins(name, python).items():
             try:
                 found = metadata(package)
             except PackageNotFoundError:
@@ -132,5 +132,5 @@ def test_no_registry_is_named(name: str) -> None:
 
 def test_the_tests_install_the_versions_that_the_site_runs_with() -> None:
     for python in PYTHONS:
-        site, tests = (pinned_for(name, python) for name in LOCKS)
+        site, tests = (find_pins(name, python) for name in LOCKS)
         assert site.items() <= tests.items()

@@ -26,7 +26,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def allowed(pid: int) -> list[set[int]]:
+def read_allowed_cores(pid: int) -> list[set[int]]:
     """The cores that each thread of a process may run on."""
     found = []
     for thread in os.listdir(f"/proc/{pid}/task"):
@@ -38,12 +38,12 @@ def allowed(pid: int) -> list[set[int]]:
 
 
 def is_together(pid: int) -> bool:
-    threads = allowed(pid)
+    threads = read_allowed_cores(pid)
     return len(threads) > 2 and len(set(map(frozenset, threads))) == len(threads[0]) == 1
 
 
 def is_free(pid: int) -> bool:
-    return all(cores == CORES for cores in allowed(pid))
+    return all(cores == CORES for cores in read_allowed_cores(pid))
 
 
 async def test_all_threads_are_on_one_core_and_free_for_a_moment_each_second(kind: str, tmp_path: Path) -> None:

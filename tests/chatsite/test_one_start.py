@@ -19,7 +19,7 @@ from tests.support.services import find_free_port
 
 
 @contextmanager
-def served(database: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def run_command(database: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """The command on a database; its log goes to standard error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     process = subprocess.Popen(
@@ -41,7 +41,7 @@ def served(database: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 def test_an_empty_database_is_served_and_the_end_is_a_drain(tmp_path: Path, end: signal.Signals) -> None:
     server = Server("daphne", tmp_path / "site.sqlite3")
     for _ in range(2):  # the second start finds everything there
-        with served(tmp_path / "site.sqlite3", server.port) as process:
+        with run_command(tmp_path / "site.sqlite3", server.port) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             lines = [process.stdout.readline() for _ in range(4)]
@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        with served(tmp_path / "site.sqlite3", port) as process:
+        with run_command(tmp_path / "site.sqlite3", port) as process:
             _, log = process.communicate(timeout=START)
             assert process.returncode == 1
             assert str(port) in log

@@ -39,7 +39,7 @@ def is_own_object(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in {"self", "cls"}
 
 
-def names_defined_in(tree: ast.AST) -> Iterator[str]:
+def find_defined_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -49,13 +49,13 @@ def names_defined_in(tree: ast.AST) -> Iterator[str]:
             yield node.attr
 
 
-def private_names_touched_in(source: str, own: set[str]) -> set[str]:
+def find_private_names(source: str, own: set[str]) -> set[str]:
     """Return the private names that belong to no class of the module, nor, through `self`, to a class of the site.
 
     `own` has the names of the whole site: a class may use what its base class in another module defines.
     """
     tree = ast.parse(source)
-    here = set(names_defined_in(tree))
+    here = set(find_defined_names(tree))
     found = set()
     for node in ast.walk(tree):
         match node:
@@ -77,8 +77,8 @@ def test_each_private_attribute_is_touched_in_one_module_alone() -> None:
         for path in sorted((ROOT / room).rglob("*.py"))
         if "migrations" not in path.parts
     }
-    own = {name for source in sources.values() for name in names_defined_in(ast.parse(source))}
-    touched = {(name, path) for path, source in sources.items() for name in private_names_touched_in(source, own)}
+    own = {name for source in sources.values() for name in find_defined_names(ast.parse(source))}
+    touched = {(name, path) for path, source in sources.items() for name in find_private_names(source, own)}
     assert touched == set(ALLOWED.items())
 
 
@@ -96,4 +96,4 @@ def test_each_private_attribute_is_touched_in_one_module_alone() -> None:
     ],
 )
 def test_private_names_are_found_however_they_are_reached(source: str, found: set[str]) -> None:
-    assert private_names_touched_in(source, {"_shared"}) == found
+    assert find_private_names(source, {"_shared"}) == found

@@ -138,11 +138,13 @@ class Heard:
         return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
 
-async def nothing(text: str) -> None:
+async def do_nothing(text: str) -> None:
     pass
 
 
-async def hear(provider: Provider, prompt: Prompt = PROMPT, each: Callable[[str], Awaitable[None]] = nothing) -> Heard:
+async def hear(
+    provider: Provider, prompt: Prompt = PROMPT, each: Callable[[str], Awaitable[None]] = do_nothing
+) -> Heard:
     """Read one answer to its end; `each` is told the text so far after every batch."""
     events: list[ProviderEvent] = []
     try:
@@ -165,7 +167,7 @@ async def complete(provider: Provider, prompt: Prompt = PROMPT) -> Heard:
         return Heard([], error)
 
 
-def failed(heard: Heard) -> ChatError:
+def get_failure(heard: Heard) -> ChatError:
     assert heard.error is not None, f"no failure: {heard.events}"
     assert not heard.finishes
     return heard.error

@@ -103,18 +103,18 @@ async def is_live(broker: Broker, answer: str = ANSWER) -> bool:
         return False
 
 
-async def heard(following: Following, text: str) -> list[Event]:
+async def read_until_text(following: Following, text: str) -> list[Event]:
     """What comes until so much text has come; nothing else may come in between."""
     events: list[Event] = []
-    while text_of(events) != text:
+    while join_text(events) != text:
         batch = await following.read_next(PATIENCE)
         assert batch is not None
-        assert batch.events, f"{text_of(events)!r} and no more"
+        assert batch.events, f"{join_text(events)!r} and no more"
         events += batch.events
     return events
 
 
-async def rest(following: Following) -> list[Event]:
+async def read_rest(following: Following) -> list[Event]:
     """Everything that still comes, to the end."""
     events: list[Event] = []
     async with asyncio.timeout(PATIENCE):
@@ -123,7 +123,7 @@ async def rest(following: Following) -> list[Event]:
     return events
 
 
-def text_of(events: Sequence[Event]) -> str:
+def join_text(events: Sequence[Event]) -> str:
     return "".join(event.content for event in events if isinstance(event, Token))
 
 
@@ -141,7 +141,7 @@ async def test_a_reader_gets_what_was_said_before_it_came(broker: Broker, owner:
     await owner.say("Hello ")
     await owner.say("there")
     async with broker.follow(ANSWER, 0) as following:
-        await heard(following, "Hello there")
+        await read_until_text(following, "Hello there")
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -150,7 +150,7 @@ async def test_a_reader_goes_on_from_its_position(broker: Broker, owner: Owner, 
     async with broker.follow(ANSWER, cut) as following:
         await owner.say("def")
         await owner.end()
-        assert text_of(await rest(following)) == "abcdef"[cut:]
+        assert join_text(await read_rest(following)) == "abcdef"[cut:]
 
 
 async def test_a_waiting_reader_is_woken_by_the_first_word(broker: Broker, owner: Owner) -> None:
@@ -169,15 +169,15 @@ async def test_silence_gives_an_empty_batch_and_the_next_word_is_not_lost(broker
         assert batch is not None
         assert not batch.events
         await owner.say("late")
-        await heard(following, "late")
+        await read_until_text(following, "late")
 
 
 async def test_the_end_comes_once_and_last(broker: Broker, owner: Owner) -> None:
     async with broker.follow(ANSWER, 0) as following:
         await owner.say("all")
-        await heard(following, "all")
+        await read_until_text(following, "all")
         await owner.end()
-        assert await rest(following) == [USAGE, DONE]
+        assert await read_rest(following) == [USAGE, DONE]
         assert await following.read_next(PATIENCE) is None
 
 
@@ -185,7 +185,7 @@ async def test_a_reader_that_was_told_the_usage_gets_the_end_alone(broker: Broke
     await owner.say("all")
     async with broker.follow(ANSWER, len("all") + 1) as following:
         await owner.end()
-        assert await rest(following) == [DONE]
+        assert await read_rest(following) == [DONE]
 
 
 async def test_an_ended_answer_is_not_live(broker: Broker, owner: Owner) -> None:
@@ -203,7 +203,7 @@ async def test_a_notice_reaches_readers_once_without_a_position(broker: Broker, 
         assert list(batch.events) == [NOTICE]
         await owner.say("again")
         await owner.end()
-        assert await rest(following) == [Token("again"), USAGE, DONE]
+        assert await read_rest(following) == [Token("again"), USAGE, DONE]
 
 
 async def test_a_reader_who_comes_during_silence_is_told_of_it(broker: Broker, owner: Owner) -> None:
@@ -217,7 +217,7 @@ async def test_a_reader_who_comes_during_silence_is_told_of_it(broker: Broker, o
 async def test_fifty_readers_at_different_places_all_get_the_whole(broker: Broker, owner: Owner) -> None:
     async def read(after: int) -> str:
         async with broker.follow(ANSWER, after) as following:
-            return text_of(await rest(following))
+            return join_text(await read_rest(following))
 
     await owner.say("0123456789" * 5)
     readers = [asyncio.ensure_future(read(after)) for after in range(50)]
@@ -238,8 +238,8 @@ async def test_a_long_answer_comes_in_pieces(broker: Broker, owner: Owner) -> No
         while len(seen) < len(text) - 3:
             batch = await following.read_next(PATIENCE)
             assert batch is not None
-            assert 0 < len(text_of(batch.events)) <= LONGEST_BATCH
-            seen += text_of(batch.events)
+            assert 0 < len(join_text(batch.events)) <= LONGEST_BATCH
+            seen += join_text(batch.events)
         assert seen == text[3:]
 
 
@@ -249,13 +249,13 @@ async def test_reasoning_and_text_keep_their_order(broker: Broker, owner: Owner)
     await owner.broker.publish(ANSWER, owner.fence)
     async with broker.follow(ANSWER, 0) as following:
         await owner.end()
-        assert await rest(following) == [*said, USAGE, DONE]
+        assert await read_rest(following) == [*said, USAGE, DONE]
 
 
 async def test_the_readers_of_an_answer_that_is_given_up_are_sent_to_the_database(broker: Broker, owner: Owner) -> None:
     await owner.say("One ")
     async with broker.follow(ANSWER, 0) as following:
-        await heard(following, "One ")
+        await read_until_text(following, "One ")
         await owner.give_up()
         await broker.forget(ANSWER)  # as the reaper's notice makes every process do
         with pytest.raises(NotLiveError):
@@ -318,12 +318,12 @@ async def test_nothing_of_an_earlier_owner_reaches_the_readers_of_a_later_one(
     later = Owner(later_broker, 2, said="One ")
     await go_on(later, broker)
     async with broker.follow(ANSWER, 4) as following:
-        await heard(following, "two ")
+        await read_until_text(following, "two ")
         await publish_late(owner)
         await write_all(owner, broker)
         await later.say("three")
         await later.end()
-        assert await rest(following) == [Token("three"), USAGE, DONE]
+        assert await read_rest(following) == [Token("three"), USAGE, DONE]
 
 
 async def test_an_end_does_not_wait_for_a_log_that_a_later_owner_has_opened(
@@ -341,7 +341,7 @@ async def test_readers_of_an_earlier_log_in_the_later_owners_process_are_sent_to
 ) -> None:
     await owner.say("One ")
     async with owner.broker.follow(ANSWER, 0) as following:
-        await heard(following, "One ")
+        await read_until_text(following, "One ")
         await Owner(owner.broker, 2, said="One ").open()
         with pytest.raises(NotLiveError):
             await following.read_next(PATIENCE)
@@ -353,20 +353,20 @@ async def test_a_reader_who_comes_for_a_later_owner_is_given_no_earlier_log(
     await owner.say("One ")
     later = Owner(later_broker, 2, said="One ")
     async with broker.follow(ANSWER, 0) as before:  # who came before that
-        await heard(before, "One ")
+        await read_until_text(before, "One ")
         with pytest.raises(NotLiveError):
             async with broker.follow(ANSWER, 4, later.fence):
                 pass
         await go_on(later, broker)
         async with broker.follow(ANSWER, 4, later.fence) as following:
-            await heard(following, "two ")
+            await read_until_text(following, "two ")
             with pytest.raises(NotLiveError):  # the database has it all
-                await rest(before)
+                await read_rest(before)
             await owner.end()
             await write_all(owner, broker)
             await later.say("three")
             await later.end()
-            assert await rest(following) == [Token("three"), USAGE, DONE]
+            assert await read_rest(following) == [Token("three"), USAGE, DONE]
 
 
 async def test_a_reader_who_knows_an_earlier_owner_is_given_the_later_log(
@@ -376,7 +376,7 @@ async def test_a_reader_who_knows_an_earlier_owner_is_given_the_later_log(
     await go_on(later, broker)
     async with broker.follow(ANSWER, 4, owner.fence) as following:
         await later.end()
-        assert await rest(following) == [Token("two "), USAGE, DONE]
+        assert await read_rest(following) == [Token("two "), USAGE, DONE]
 
 
 async def test_an_end_that_one_reader_has_not_read_yet_is_not_told_to_those_who_come_after_it(
@@ -384,7 +384,7 @@ async def test_an_end_that_one_reader_has_not_read_yet_is_not_told_to_those_who_
 ) -> None:
     await owner.say("One ")
     async with broker.follow(ANSWER, 0) as slow:
-        await heard(slow, "One ")
+        await read_until_text(slow, "One ")
         await owner.end()
 
         async def is_ended() -> bool:
@@ -395,8 +395,8 @@ async def test_an_end_that_one_reader_has_not_read_yet_is_not_told_to_those_who_
         await go_on(later, broker)
         async with broker.follow(ANSWER, 4) as following:
             await later.end()
-            assert await rest(following) == [Token("two "), USAGE, DONE]
-        assert await rest(slow) == [USAGE, DONE]
+            assert await read_rest(following) == [Token("two "), USAGE, DONE]
+        assert await read_rest(slow) == [USAGE, DONE]
 
 
 async def test_a_reader_who_comes_while_the_end_is_on_its_way_is_sent_to_the_database() -> None:
@@ -407,14 +407,14 @@ async def test_a_reader_who_comes_while_the_end_is_on_its_way_is_sent_to_the_dat
         await owner.open()
         await owner.say("One ")
         async with broker.follow(ANSWER, 0) as following:
-            await heard(following, "One ")
+            await read_until_text(following, "One ")
             server.pause()
             ending = asyncio.ensure_future(owner.end())
             await asyncio.sleep(0)
             with pytest.raises(NotLiveError):
                 async with broker.follow(ANSWER, 0):
                     pass
-            assert await rest(following) == [USAGE, DONE]
+            assert await read_rest(following) == [USAGE, DONE]
             await ending
             server.resume()
         await broker.aclose()
@@ -442,12 +442,12 @@ async def test_an_end_that_redis_hears_late_does_not_end_the_answer_that_went_on
         await owner.end()
         await go_on(later, readers)
         async with readers.follow(ANSWER, 4) as following:
-            await heard(following, "two ")
+            await read_until_text(following, "two ")
             relay.mend()
             await write_all(owner, readers)
             await later.say("three")
             await later.end()
-            assert await rest(following) == [Token("three"), USAGE, DONE]
+            assert await read_rest(following) == [Token("three"), USAGE, DONE]
         for broker in (first, second, readers):
             await broker.aclose()
 
@@ -475,7 +475,7 @@ async def test_what_a_later_owner_writes_is_not_seized_for_an_earlier_one(redis:
     assert await reaper.seize(ANSWER, 2, 0) is None
     async with readers.follow(ANSWER, 4) as following:
         await later.end()
-        assert await rest(following) == [Token("two "), USAGE, DONE]
+        assert await read_rest(following) == [Token("two "), USAGE, DONE]
     for broker in (owners, reaper, readers):
         await broker.aclose()
 
@@ -522,10 +522,10 @@ async def test_what_is_seized_is_what_was_shown(redis: Redis) -> None:
     await owner.open()
     async with owners.follow(ANSWER, 0) as following:
         await owner.say("One two ")
-        await heard(following, "One two ")
+        await read_until_text(following, "One two ")
         assert await reaper.seize(ANSWER, 2, 4) == [Token("two ")]
         await owner.say("three")
-        await heard(following, "three")
+        await read_until_text(following, "three")
     assert await reaper.seize(ANSWER, 2, 0) == [Token("One two ")]
     with pytest.raises(NotLiveError):
         async with readers.follow(ANSWER, 0):
@@ -542,17 +542,17 @@ async def test_an_answer_goes_on_without_redis_and_is_found_again_with_it() -> N
         await wait_until(lambda: is_live(readers))
         async with owners.follow(ANSWER, 0) as near, readers.follow(ANSWER, 0) as far:
             await owner.say("One ")
-            await heard(near, "One ")
-            await heard(far, "One ")
+            await read_until_text(near, "One ")
+            await read_until_text(far, "One ")
             server.pause()
             await owner.say("two ")
-            await heard(near, "two ")
+            await read_until_text(near, "two ")
             with pytest.raises(NotLiveError):
                 await far.read_next(PATIENCE)
             server.resume()
         await wait_until(lambda: is_live(readers))
         async with readers.follow(ANSWER, 4) as far:
-            await heard(far, "two ")
+            await read_until_text(far, "two ")
         await owners.aclose()
         await readers.aclose()
 
@@ -565,11 +565,11 @@ async def test_an_end_that_only_its_owner_could_not_tell_redis_is_told_later(red
         await owner.say("before ")
         await wait_until(lambda: is_live(readers))
         async with readers.follow(ANSWER, 0) as following:
-            await heard(following, "before ")
+            await read_until_text(following, "before ")
             relay.cut()
             await owner.say("meanwhile")
             await owner.end()
             relay.mend()
-            assert await asyncio.wait_for(rest(following), PATIENCE) == [Token("meanwhile"), USAGE, DONE]
+            assert await asyncio.wait_for(read_rest(following), PATIENCE) == [Token("meanwhile"), USAGE, DONE]
         await owners.aclose()
         await readers.aclose()

@@ -38,7 +38,7 @@ async def claude(server: ProviderServer) -> AsyncIterator[AnthropicProvider]:
         assert_typed(request.body)
 
 
-def asked(model: str, *turns: Turn, **wishes: Any) -> Prompt:
+def make_prompt(model: str, *turns: Turn, **wishes: Any) -> Prompt:
     turns = turns or (Turn("system", "Be brief."), Turn("user", "Why is the sky blue?"))
     return adapt_to_limits(Prompt(model, turns, capabilities=find_capabilities("anthropic", model), **wishes))
 
@@ -50,7 +50,7 @@ def assert_typed(body: dict[str, Any]) -> None:
     assert list(find_complaints(sent, kind)) == []
 
 
-async def well(provider: AnthropicProvider, prompt: Prompt) -> Heard:
+async def hear_whole(provider: AnthropicProvider, prompt: Prompt) -> Heard:
     heard = await hear(provider, prompt)
     assert heard.error is None, heard.error.detail
     return heard
@@ -61,9 +61,9 @@ async def well(provider: AnthropicProvider, prompt: Prompt) -> Heard:
 async def test_a_plain_question_and_a_second_turn(
     claude: AnthropicProvider, server: ProviderServer, model: str, ask: Any
 ) -> None:
-    first = await ask(claude, asked(model))
+    first = await ask(claude, make_prompt(model))
     turns = (Turn("user", "Why is the sky blue?"), Turn("assistant", first.text), Turn("user", "And the sea?"))
-    assert (first.error, (await ask(claude, asked(model, *turns))).error) == (None, None)
+    assert (first.error, (await ask(claude, make_prompt(model, *turns))).error) == (None, None)
     for request in server.requests:
         assert request.body["max_tokens"] == CONTRACTS[model].longest
         assert request.body["cache_control"] == {"type": "ephemeral"}
@@ -79,12 +79,12 @@ async def test_a_tool_loop_sends_thoughts_back_as_they_came(
         reasoning_between="And again.",
         tool_calls=[Call("clock", '{"zone": "CET"}', "call_a"), Call("clock", "{}", "call_b")],
     )
-    prompt = asked(model, tools=(CLOCK,))
-    heard = await well(claude, prompt)
+    prompt = make_prompt(model, tools=(CLOCK,))
+    heard = await hear_whole(claude, prompt)
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
     results = [Turn("tool", "Noon.", call_id=call.id) for call in heard.calls]
     server.script = Script(text="Noon.")
-    assert (await well(claude, replace(prompt, turns=(*prompt.turns, made, *results)))).text == "Noon."
+    assert (await hear_whole(claude, replace(prompt, turns=(*prompt.turns, made, *results)))).text == "Noon."
     sent = server.requests[1].body["messages"][1]["content"]
     kinds = ["thinking", "text", "thinking", "tool_use", "thinking", "tool_use"]
     assert [block["type"] for block in sent] == kinds
@@ -96,8 +96,8 @@ async def test_a_tool_loop_sends_thoughts_back_as_they_came(
 async def test_a_temperature_is_sent_or_spoken_of(
     claude: AnthropicProvider, server: ProviderServer, model: str
 ) -> None:
-    prompt = asked(model, temperature=0.5)
-    await well(claude, prompt)
+    prompt = make_prompt(model, temperature=0.5)
+    await hear_whole(claude, prompt)
     is_taken = CONTRACTS[model].sampling
     assert server.requests[0].body.get("temperature") == (0.5 if is_taken else None)
     assert any("temperature" in sentence for sentence in list_remarks(prompt)) is not is_taken
@@ -106,7 +106,7 @@ async def test_a_temperature_is_sent_or_spoken_of(
 @MODELS
 async def test_a_schema_is_given_to_the_api(claude: AnthropicProvider, server: ProviderServer, model: str) -> None:
     server.script = Script(text='{"sky": "blue"}')
-    assert (await well(claude, asked(model, response_schema=SCHEMA))).text == '{"sky": "blue"}'
+    assert (await hear_whole(claude, make_prompt(model, response_schema=SCHEMA))).text == '{"sky": "blue"}'
     body = server.requests[0].body
     sent = body["output_config"]["format"]["schema"]
     assert sent["additionalProperties"] is False
@@ -117,7 +117,7 @@ async def test_a_schema_is_given_to_the_api(claude: AnthropicProvider, server: P
 @MODELS
 async def test_an_answer_that_was_cut_goes_on(claude: AnthropicProvider, server: ProviderServer, model: str) -> None:
     turns = (Turn("user", "Count"), Turn("assistant", "One two "))
-    await well(claude, asked(model, *turns, answer_so_far="One two "))
+    await hear_whole(claude, make_prompt(model, *turns, answer_so_far="One two "))
     last = server.requests[0].body["messages"][-1]
     assert last["role"] == ("assistant" if CONTRACTS[model].prefill else "user")
     assert (CONTINUE_INSTRUCTION in str(last)) is not CONTRACTS[model].prefill
@@ -128,8 +128,8 @@ async def test_every_effort_is_taken_and_others_become_the_nearest(
     claude: AnthropicProvider, server: ProviderServer, model: str
 ) -> None:
     for effort in ("none", "low", "medium", "high", "xhigh", "max"):
-        prompt = asked(model, effort=effort)
-        await well(claude, prompt)
+        prompt = make_prompt(model, effort=effort)
+        await hear_whole(claude, prompt)
         sent = server.requests[-1].body.get("output_config", {}).get("effort")
         efforts = CONTRACTS[model].efforts
         assert (sent == effort) is (effort in efforts)
@@ -142,8 +142,8 @@ async def test_every_effort_is_taken_and_others_become_the_nearest(
 async def test_a_tool_is_forced_where_that_can_be(
     claude: AnthropicProvider, server: ProviderServer, model: str, effort: str
 ) -> None:
-    prompt = asked(model, tools=(CLOCK,), tool_choice="clock", effort=effort)
-    await well(claude, prompt)
+    prompt = make_prompt(model, tools=(CLOCK,), tool_choice="clock", effort=effort)
+    await hear_whole(claude, prompt)
     assert ("tool_choice" in server.requests[0].body) is CONTRACTS[model].forced
     assert any("made to use a tool" in sentence for sentence in list_remarks(prompt)) is not CONTRACTS[model].forced
 
@@ -163,7 +163,7 @@ NOT_TO_THINK = {
 async def test_a_prompt_without_thinking_asks_each_model_in_its_way(
     claude: AnthropicProvider, server: ProviderServer, model: str
 ) -> None:
-    await well(claude, asked(model, effort="none"))
+    await hear_whole(claude, make_prompt(model, effort="none"))
     assert server.requests[0].body.get("thinking") == NOT_TO_THINK[model]
 
 
@@ -171,11 +171,11 @@ async def test_a_prompt_without_thinking_asks_each_model_in_its_way(
 async def test_no_more_is_asked_for_than_the_model_writes(
     claude: AnthropicProvider, server: ProviderServer, model: str
 ) -> None:
-    prompt = asked(model, max_output_tokens=900_000)
-    await well(claude, prompt)
+    prompt = make_prompt(model, max_output_tokens=900_000)
+    await hear_whole(claude, prompt)
     assert server.requests[0].body["max_tokens"] == CONTRACTS[model].longest
     assert "at most" in list_remarks(prompt)[0]
-    await well(claude, asked(model, max_output_tokens=40, effort="none"))
+    await hear_whole(claude, make_prompt(model, max_output_tokens=40, effort="none"))
     least = 40 if len(CONTRACTS[model].thinking) > 1 else 1_024  # it can be asked not to think
     assert server.requests[1].body["max_tokens"] >= least
 
@@ -184,7 +184,7 @@ async def test_no_more_is_asked_for_than_the_model_writes(
 async def test_a_budget_is_given_only_to_models_that_have_nothing_else(server: ProviderServer, model: str) -> None:
     adapter = AnthropicProvider(api_key=KEY, base_url=server.anthropic_url, thinking_tokens=2_000)
     server.script = Script(reasoning=THOUGHT)
-    heard = await hear(adapter, asked(model))
+    heard = await hear(adapter, make_prompt(model))
     await adapter.aclose()
     assert (heard.error, heard.reasoning) == (None, THOUGHT)
     kinds = CONTRACTS[model].thinking
@@ -197,7 +197,7 @@ async def test_a_budget_is_given_only_to_models_that_have_nothing_else(server: P
 
 async def test_a_budget_for_thoughts_goes_with_no_temperature(server: ProviderServer) -> None:
     provider = AnthropicProvider(api_key=KEY, base_url=server.anthropic_url, thinking_tokens=2_048)
-    await well(provider, asked("claude-haiku-4-5", temperature=0.5))
+    await hear_whole(provider, make_prompt("claude-haiku-4-5", temperature=0.5))
     assert "temperature" not in server.requests[0].body
     await provider.aclose()
 
@@ -210,13 +210,13 @@ async def test_another_models_thoughts_and_calls_are_left_out_or_taken(
     server.script = Script(
         text="I look. ", reasoning=THOUGHT, reasoning_between="Hm.", tool_calls=[Call("clock", "{}")]
     )
-    heard = await well(claude, asked(other, tools=(CLOCK,)))
+    heard = await hear_whole(claude, make_prompt(other, tools=(CLOCK,)))
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
     result = Turn("tool", "Noon.", call_id=heard.calls[0].id)
     question = Turn("user", "And now?")
     turns = (Turn("user", "What time is it?"), made, result, Turn("assistant", "Noon."), question)
     server.script = Script()
-    await well(claude, asked(model, *turns, tools=(CLOCK,)))
+    await hear_whole(claude, make_prompt(model, *turns, tools=(CLOCK,)))
     assert "thinking" not in json.dumps(server.requests[1].body["messages"])
 
 
@@ -228,7 +228,7 @@ async def test_twenty_turns_are_mostly_read_from_the_cache_and_the_figures_equal
     total = Usage(0, 0)
     for number in range(20):
         turns.append(Turn("user", f"Question {number}: why is the sky blue?"))
-        heard = await well(claude, asked(model, *turns, tools=(CLOCK,)))
+        heard = await hear_whole(claude, make_prompt(model, *turns, tools=(CLOCK,)))
         assert heard.usage is not None
         total += heard.usage
         turns.append(Turn("assistant", heard.text))
@@ -268,7 +268,7 @@ def stream(*events: dict[str, Any]) -> str:
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
-def blocks(*contents: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def make_blocks(*contents: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for index, content in enumerate(contents):
         deltas = content.pop("deltas", [])
         yield {"type": "content_block_start", "index": index, "content_block": content}
@@ -276,7 +276,7 @@ def blocks(*contents: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"type": "content_block_stop", "index": index}
 
 
-def ended(reason: str, **details: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def make_ending(reason: str, **details: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     delta = {"stop_reason": reason, **details}
     usage = {"output_tokens": 9, "server_tool_use": {"web_search_requests": 2}}
     return {"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}
@@ -301,16 +301,16 @@ CITED = {
 
 async def test_a_paused_turn_goes_back_as_it_came(claude: AnthropicProvider, server: ProviderServer) -> None:
     text = {"type": "text", "text": "", "deltas": [{"type": "text_delta", "text": "I search."}]}
-    parts = blocks(text, {**SEARCH, "deltas": QUERY}, dict(FOUND))
-    server.enqueue(Script(raw=stream(START, *parts, *ended("pause_turn"))))
-    prompt = asked("claude-sonnet-5-5")
-    heard = await well(claude, prompt)
+    parts = make_blocks(text, {**SEARCH, "deltas": QUERY}, dict(FOUND))
+    server.enqueue(Script(raw=stream(START, *parts, *make_ending("pause_turn"))))
+    prompt = make_prompt("claude-sonnet-5-5")
+    heard = await hear_whole(claude, prompt)
     assert (heard.text, heard.finishes) == ("I search.", ["pause"])
     assert heard.usage is not None
     assert heard.usage.searches == 2
     made = Turn("assistant", heard.text, thinking=heard.thinking)
     server.script = Script(text="Blue.")
-    assert (await well(claude, replace(prompt, turns=(*prompt.turns, made)))).text == "Blue."
+    assert (await hear_whole(claude, replace(prompt, turns=(*prompt.turns, made)))).text == "Blue."
     assert server.requests[1].body["messages"][-1]["content"] == [
         {"type": "text", "text": "I search."},
         {**SEARCH, "input": {"query": "sky"}},
@@ -326,13 +326,13 @@ async def test_citations_go_back_with_their_text(claude: AnthropicProvider, serv
         "deltas": [{"type": "text_delta", "text": "It scatters."}, {"type": "citations_delta", "citation": CITED}],
     }
     call = {"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {}}
-    parts = blocks({**SEARCH, "deltas": QUERY}, dict(FOUND), cited, call)
-    server.enqueue(Script(raw=stream(START, *parts, *ended("tool_use"))))
-    prompt = asked("claude-sonnet-5-5", tools=(CLOCK,))
-    heard = await well(claude, prompt)
+    parts = make_blocks({**SEARCH, "deltas": QUERY}, dict(FOUND), cited, call)
+    server.enqueue(Script(raw=stream(START, *parts, *make_ending("tool_use"))))
+    prompt = make_prompt("claude-sonnet-5-5", tools=(CLOCK,))
+    heard = await hear_whole(claude, prompt)
     assert (heard.text, [call.id for call in heard.calls]) == ("It scatters.", ["toolu_1"])
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
-    await well(claude, replace(prompt, turns=(*prompt.turns, made, Turn("tool", "Noon.", call_id="toolu_1"))))
+    await hear_whole(claude, replace(prompt, turns=(*prompt.turns, made, Turn("tool", "Noon.", call_id="toolu_1"))))
     assert server.requests[1].body["messages"][1]["content"] == [
         {**SEARCH, "input": {"query": "sky"}},
         FOUND,
@@ -357,8 +357,8 @@ async def test_a_refusal_says_its_category_in_a_sentence(
     claude: AnthropicProvider, server: ProviderServer, category: str | None, words: str
 ) -> None:
     details = {"type": "refusal", "category": category, "explanation": None}
-    server.enqueue(Script(raw=stream(START, *ended("refusal", stop_details=details))))
-    heard = await well(claude, asked("claude-sonnet-5-5"))
+    server.enqueue(Script(raw=stream(START, *make_ending("refusal", stop_details=details))))
+    heard = await hear_whole(claude, make_prompt("claude-sonnet-5-5"))
     assert heard.finishes == ["content_filter"]
     sentences = [event.message for event in heard.events if isinstance(event, Remark)]
     assert len(sentences) == bool(words)
@@ -367,4 +367,4 @@ async def test_a_refusal_says_its_category_in_a_sentence(
 
 async def test_a_full_window_ends_as_a_limit_does(claude: AnthropicProvider, server: ProviderServer) -> None:
     server.script = Script(finish_reason="model_context_window_exceeded")
-    assert (await well(claude, asked("claude-sonnet-5-5"))).finishes == ["length"]
+    assert (await hear_whole(claude, make_prompt("claude-sonnet-5-5"))).finishes == ["length"]

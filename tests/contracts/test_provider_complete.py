@@ -23,7 +23,7 @@ from tests.contracts.hearing import (
     TOUR,
     Make,
     complete,
-    failed,
+    get_failure,
     hear,
 )
 from tests.provider_server import Call, ProviderServer, Script
@@ -156,7 +156,7 @@ async def test_a_refused_request_has_its_code(
     provider: Provider, server: ProviderServer, script: Script, code: str
 ) -> None:
     server.script = script
-    assert failed(await complete(provider)).code == code
+    assert get_failure(await complete(provider)).code == code
     assert len(server.requests) == 1
 
 
@@ -174,26 +174,26 @@ async def test_a_broken_answer_has_its_code(
     provider: Provider, server: ProviderServer, script: Script, code: str
 ) -> None:
     server.script = script
-    assert failed(await complete(provider)).code == code
+    assert get_failure(await complete(provider)).code == code
     assert len(server.requests) == 1
 
 
 async def test_an_answer_beyond_the_limit_is_cut_off(make: Make, server: ProviderServer) -> None:
     server.script = Script(text="a" * 50_000_000)
-    assert failed(await complete(make(max_line_bytes=1_000_000))).code == "upstream_error"
+    assert get_failure(await complete(make(max_line_bytes=1_000_000))).code == "upstream_error"
     server.script = Script(text="a" * 900_000)
     assert len((await complete(make(max_line_bytes=1_000_000))).text) == 900_000
 
 
 async def test_the_wait_that_the_provider_asks_for_is_told(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(status=429, retry_after=7)
-    assert failed(await complete(provider)).retry_after == 7
+    assert get_failure(await complete(provider)).retry_after == 7
 
 
 @pytest.mark.parametrize("script", [Script(status=401, echo_key=True), Script(error_event_after=1, error_message=KEY)])
 async def test_no_failure_tells_the_key(provider: Provider, server: ProviderServer, script: Script) -> None:
     server.script = script
-    error = failed(await complete(provider))
+    error = get_failure(await complete(provider))
     assert KEY not in "".join(traceback.format_exception(error))
 
 

@@ -26,7 +26,7 @@ from tests.contracts.hearing import (
     TEXT,
     TOUR,
     Make,
-    failed,
+    get_failure,
     hear,
 )
 from tests.provider_server import ProviderServer, Script
@@ -79,12 +79,12 @@ async def test_deltas_that_come_while_the_reader_is_busy_are_read_in_one_go(
     wakes = 0
     received = ResponseHandler.data_received
 
-    def counted(self: ResponseHandler, data: bytes) -> None:
+    def count_wakes(self: ResponseHandler, data: bytes) -> None:
         nonlocal wakes
         wakes += bool(data)  # aiohttp wakes its own parser with nothing
         received(self, data)
 
-    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    monkeypatch.setattr(ResponseHandler, "data_received", count_wakes)
     server.script = Script(text=TEXT * 4, chunk_size=4, delay_between=0.002)
     told = ""
     async for batch in provider.stream(PROMPT):
@@ -94,7 +94,7 @@ async def test_deltas_that_come_while_the_reader_is_busy_are_read_in_one_go(
     assert wakes < len(told) / 4 / 3
 
 
-def exchanges() -> set[int]:
+def find_exchanges() -> set[int]:
     """The SDK's requests and responses in memory. By their types, because `isinstance` wakes lazy objects of others."""
     gc.collect()
     return {id(held) for held in gc.get_objects() if issubclass(type(held), httpx2.Request | httpx2.Response)}
@@ -103,10 +103,10 @@ def exchanges() -> set[int]:
 async def test_a_stream_does_not_hold_what_it_was_asked_with(provider: Provider, server: ProviderServer) -> None:
     """It lasts for minutes, and the SDK's request and response are 12 KiB."""
     server.script = Script(text=TEXT, gate_after=9)
-    before = exchanges()
+    before = find_exchanges()
     async with aclosing(provider.stream(PROMPT)) as batches:
         await anext(batches)
-        assert exchanges() <= before
+        assert find_exchanges() <= before
 
 
 async def test_the_request_carries_the_prompt_and_the_key(
@@ -282,7 +282,7 @@ async def test_a_failure_leaves_no_connection_in_use(
     provider: Provider, server: ProviderServer, script: Script, code: str
 ) -> None:
     server.enqueue(replace(script, text=TEXT))
-    assert failed(await hear(provider)).code == code
+    assert get_failure(await hear(provider)).code == code
     assert (await hear(provider)).finishes == ["stop"]
     await server.until(lambda: server.open_connections <= 1)
 

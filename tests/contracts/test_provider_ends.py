@@ -8,9 +8,9 @@ import pytest
 
 from chat.core.events import Usage
 from chat.providers.base import Provider
-from tests.contracts.hearing import OPENAI, complete, failed, hear
+from tests.contracts.hearing import OPENAI, complete, get_failure, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, sse, write_stream
+from tests.support.odd_answers import make_chunk, write_openai_events, write_stream
 
 LENGTHS = [
     "length",
@@ -85,10 +85,10 @@ async def test_an_unknown_word_is_no_good_end_and_the_text_is_kept(
 ) -> None:
     server.script = Script(raw=write_stream(name, "Hi.", reason))
     heard = await hear(provider)
-    assert (failed(heard).code, heard.text) == ("upstream_error", "Hi.")
+    assert (get_failure(heard).code, heard.text) == ("upstream_error", "Hi.")
     if isinstance(reason, str):
         server.script = Script(text="Hi.", finish_reason=reason)
-        assert failed(await complete(provider)).code == "upstream_error"
+        assert get_failure(await complete(provider)).code == "upstream_error"
     assert len(server.requests) == 1 + isinstance(reason, str)
 
 
@@ -98,7 +98,7 @@ async def test_an_answer_without_a_finish_reason_is_not_complete(
 ) -> None:
     server.script = Script(raw=write_stream(name, "Hi.", reason))
     heard = await hear(provider)
-    assert (failed(heard).code, heard.text) == ("upstream_error", "Hi.")
+    assert (get_failure(heard).code, heard.text) == ("upstream_error", "Hi.")
 
 
 @OPENAI
@@ -115,9 +115,9 @@ async def test_text_is_text_until_the_end_marker(
     provider: Provider, server: ProviderServer, reasons: list[str | None]
 ) -> None:
     pieces = ["One ", "two ", "three."]
-    events = [chunk(piece, reason) for piece, reason in zip(pieces, reasons, strict=True)]
+    events = [make_chunk(piece, reason) for piece, reason in zip(pieces, reasons, strict=True)]
     usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}
-    server.script = Script(raw=sse(*events, usage))
+    server.script = Script(raw=write_openai_events(*events, usage))
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, "One two three.", ["stop"])
     assert heard.usage == Usage(5, 6)
@@ -129,17 +129,17 @@ async def test_a_server_that_says_stop_with_each_piece_has_not_ended_when_it_bre
     provider: Provider, server: ProviderServer, cut: int
 ) -> None:
     pieces = ["One ", "two ", "three."]
-    server.script = Script(raw=sse(*(chunk(piece, "stop") for piece in pieces[:cut]), done=False))
+    server.script = Script(raw=write_openai_events(*(make_chunk(piece, "stop") for piece in pieces[:cut]), done=False))
     heard = await hear(provider)
-    assert (failed(heard).code, heard.text) == ("upstream_error", "".join(pieces[:cut]))
+    assert (get_failure(heard).code, heard.text) == ("upstream_error", "".join(pieces[:cut]))
 
 
 @OPENAI
 async def test_a_finish_reason_before_any_text_is_no_end_without_the_marker(
     provider: Provider, server: ProviderServer
 ) -> None:
-    server.script = Script(raw=sse(chunk("", "stop"), done=False))
-    assert failed(await hear(provider)).code == "upstream_error"
+    server.script = Script(raw=write_openai_events(make_chunk("", "stop"), done=False))
+    assert get_failure(await hear(provider)).code == "upstream_error"
 
 
 @OPENAI
@@ -147,13 +147,13 @@ async def test_a_finish_reason_before_any_text_is_no_end_without_the_marker(
 async def test_the_worse_of_two_finish_reasons_counts(
     provider: Provider, server: ProviderServer, words: list[str], finish: str
 ) -> None:
-    server.script = Script(raw=sse(chunk("Hi."), *(chunk(reason=word) for word in words)))
+    server.script = Script(raw=write_openai_events(make_chunk("Hi."), *(make_chunk(reason=word) for word in words)))
     assert (await hear(provider)).finishes == [finish]
 
 
 @OPENAI
 @pytest.mark.parametrize("marker", ["[DONE]", "[done]", " [DONE] ", '"[DONE]"', "DONE", "[ DONE ]"])
 async def test_the_end_marker_has_variants(provider: Provider, server: ProviderServer, marker: str) -> None:
-    server.script = Script(raw=sse(chunk("Hi.", "stop"), marker, done=False))
+    server.script = Script(raw=write_openai_events(make_chunk("Hi.", "stop"), marker, done=False))
     heard = await hear(provider)
     assert (heard.error, heard.finishes) == (None, ["stop"])

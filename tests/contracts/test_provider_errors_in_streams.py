@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 
 from chat.providers.base import Provider
-from tests.contracts.hearing import OPENAI, complete, failed, hear
+from tests.contracts.hearing import OPENAI, complete, get_failure, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, open_answer, sse, write_output_text, write_text
+from tests.support.odd_answers import (
+    make_chunk,
+    open_answer,
+    write_anthropic_events,
+    write_openai_events,
+    write_output_text,
+    write_text,
+)
 
 ERRORS = [
     (
@@ -37,14 +44,14 @@ async def test_an_error_of_any_form_in_the_stream_has_its_code(
     name: str, provider: Provider, server: ProviderServer, body: Any, code: str, text: str
 ) -> None:
     begun = {
-        "openai": sse(chunk(text), done=False),
-        "responses": messages(write_output_text(text)),
-        "anthropic": messages(open_answer(), write_text(text)),
+        "openai": write_openai_events(make_chunk(text), done=False),
+        "responses": write_anthropic_events(write_output_text(text)),
+        "anthropic": write_anthropic_events(open_answer(), write_text(text)),
     }
     before = begun[name] if text else ""
     server.script = Script(raw=f"{before}data: {json.dumps(body)}\n\n")
     heard = await hear(provider)
-    assert (failed(heard).code, heard.text) == (code, text)
+    assert (get_failure(heard).code, heard.text) == (code, text)
     assert len(server.requests) == 1
 
 
@@ -54,18 +61,20 @@ async def test_an_error_of_any_form_as_the_body_has_its_code(
     provider: Provider, server: ProviderServer, body: Any, code: str, ask: Any
 ) -> None:
     server.script = Script(raw=json.dumps(body), raw_type="application/json")
-    assert failed(await ask(provider)).code == code
+    assert get_failure(await ask(provider)).code == code
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("data", ["Internal Server Error", '{"message": "Overloaded"}', "{half"])
 async def test_an_event_that_is_called_an_error_is_one(provider: Provider, server: ProviderServer, data: str) -> None:
     server.script = Script(raw=f"event: error\ndata: {data}\n\n")
-    assert failed(await hear(provider)).code == "upstream_error"
+    assert get_failure(await hear(provider)).code == "upstream_error"
 
 
 @OPENAI
 async def test_text_in_the_chunk_of_an_error_is_kept(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(raw=sse(chunk("Half", "error", error={"code": 502, "message": "the provider behind"})))
+    server.script = Script(
+        raw=write_openai_events(make_chunk("Half", "error", error={"code": 502, "message": "the provider behind"}))
+    )
     heard = await hear(provider)
-    assert (failed(heard).code, heard.text) == ("upstream_error", "Half")
+    assert (get_failure(heard).code, heard.text) == ("upstream_error", "Half")

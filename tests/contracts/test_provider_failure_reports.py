@@ -8,7 +8,7 @@ from chat.core.failures import Cause, ProviderReport
 from chat.providers.base import Prompt, Provider, Turn
 from chat.providers.demo import DemoProvider
 from chat.providers.errors import describe_failure
-from tests.contracts.hearing import AFTER, KEY, PROMPT, TEXT, Make, failed, hear
+from tests.contracts.hearing import AFTER, KEY, PROMPT, TEXT, Make, get_failure, hear
 from tests.provider_server import ProviderServer, Script
 from tests.provider_server.anthropic import REQUEST_ID
 
@@ -50,7 +50,7 @@ async def test_a_refusal_has_its_cause_its_status_and_the_id_of_the_request(
     provider: Provider, server: ProviderServer, script: Script, cause: Cause, status: int
 ) -> None:
     server.script = script
-    error = failed(await hear(provider))
+    error = get_failure(await hear(provider))
     assert (error.cause, error.report.status) == (cause, status)
     if not script.html_200 and not script.location:  # a proxy's page has no id
         assert error.report.request_id == REQUEST_ID
@@ -61,7 +61,7 @@ async def test_a_broken_stream_has_its_cause_and_the_id_of_the_request(
     provider: Provider, server: ProviderServer, script: Script, cause: Cause
 ) -> None:
     server.script = script if script.html_200 else Script(**{**vars(script), "text": TEXT})
-    error = failed(await hear(provider))
+    error = get_failure(await hear(provider))
     assert error.cause == cause
     if not script.html_200:
         assert error.report.request_id == REQUEST_ID
@@ -69,11 +69,11 @@ async def test_a_broken_stream_has_its_cause_and_the_id_of_the_request(
 
 async def test_the_providers_own_codes_and_words_are_kept(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(status=429, error_type="rate_limit_error", error_message="Slow down, please.")
-    report = failed(await hear(provider)).report
+    report = get_failure(await hear(provider)).report
     assert "rate_limit_error" in report.kind
     assert report.message == "Slow down, please."
     server.script = Script(text=TEXT, error_event_after=AFTER, error_type="overloaded_error", error_message="Too busy.")
-    report = failed(await hear(provider)).report
+    report = get_failure(await hear(provider)).report
     assert "overloaded_error" in report.kind
     assert report.message == "Too busy."
 
@@ -81,7 +81,7 @@ async def test_the_providers_own_codes_and_words_are_kept(provider: Provider, se
 async def test_a_server_that_is_away_is_a_connection_without_a_report(make: Make) -> None:
     async with ProviderServer() as gone:
         url = gone.openai_url
-    error = failed(await hear(make(base_url=url)))
+    error = get_failure(await hear(make(base_url=url)))
     assert (error.cause, error.report) == (Cause.CONNECTION, ProviderReport())
     assert "ClientConnectorError" in describe_failure(error, PROMPT).report.message
 
@@ -98,7 +98,7 @@ async def test_no_report_holds_the_key_or_what_it_repeats_of_the_conversation(
         else Script(text=TEXT, error_event_after=AFTER, error_type="api_error", error_message=f"{words} {TEXT[:AFTER]}")
     )
     heard = await hear(provider)
-    failure = describe_failure(failed(heard), PROMPT, heard.text)
+    failure = describe_failure(get_failure(heard), PROMPT, heard.text)
     assert "may not ask" in failure.report.message
     for kept in (failure.report.kind, failure.report.message, failure.report.request_id):
         assert KEY not in kept
@@ -112,5 +112,5 @@ async def test_no_report_holds_the_key_or_what_it_repeats_of_the_conversation(
 )
 async def test_the_demo_says_what_it_fails_of(question: str, cause: Cause, status: int | None) -> None:
     heard = await hear(DemoProvider(pace=0), Prompt("tour", (Turn("user", question),)))
-    error = failed(heard)
+    error = get_failure(heard)
     assert (error.cause, error.report.status, error.report.request_id) == (cause, status, "demo-request")

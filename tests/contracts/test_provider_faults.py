@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from chat.providers.base import Provider
-from tests.contracts.hearing import AFTER, DROPS, FAULTS, KEY, PATIENCE, REFUSALS, TEXT, Make, failed, hear
+from tests.contracts.hearing import AFTER, DROPS, FAULTS, KEY, PATIENCE, REFUSALS, TEXT, Make, get_failure, hear
 from tests.provider_server import ProviderServer, Script
 
 # How long a reader is busy with one batch: enough for the network to tell the client what has happened by then.
@@ -25,7 +25,7 @@ async def test_a_refused_request_has_its_code(
 ) -> None:
     server.script = script
     heard = await hear(provider)
-    assert failed(heard).code == code
+    assert get_failure(heard).code == code
     assert not heard.events
 
 
@@ -35,7 +35,7 @@ async def test_a_broken_stream_has_its_code_and_the_text_before_it(
 ) -> None:
     server.script = replace(script, text=TEXT)
     heard = await hear(provider)
-    assert failed(heard).code == code
+    assert get_failure(heard).code == code
     assert heard.text == TEXT[:AFTER]
 
 
@@ -45,7 +45,7 @@ async def test_text_that_comes_in_the_same_read_as_the_failure_is_not_lost(
 ) -> None:
     server.script = replace(script, text=TEXT, one_write=True)
     heard = await hear(provider)
-    assert failed(heard).code == code
+    assert get_failure(heard).code == code
     assert heard.text == TEXT[:AFTER]
 
 
@@ -56,7 +56,7 @@ async def test_a_dropped_connection_leaves_the_text_before_it(
 ) -> None:
     server.script = replace(script, text=TEXT, one_write=one_write)
     heard = await hear(provider)
-    assert failed(heard).code == "upstream_error"
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:AFTER]
 
 
@@ -66,13 +66,13 @@ async def test_text_that_comes_while_the_reader_is_busy_is_not_lost_with_the_con
 ) -> None:
     server.script = replace(script, text=TEXT, gate_after=4)
 
-    async def be_busy(text: str) -> None:
+    async def stay_busy(text: str) -> None:
         server.release()
         await server.until(lambda: server.open_connections == 0)
         await asyncio.sleep(BUSY)
 
-    heard = await hear(provider, each=be_busy)
-    assert failed(heard).code == "upstream_error"
+    heard = await hear(provider, each=stay_busy)
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:AFTER]
 
 
@@ -80,7 +80,7 @@ async def test_text_that_comes_while_the_reader_is_busy_is_not_lost_with_the_con
 async def test_a_clean_eof_is_never_a_completion(provider: Provider, server: ProviderServer, after: int) -> None:
     server.script = Script(text=TEXT, eof_after=after)
     heard = await hear(provider)
-    assert failed(heard).code == "upstream_error"
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:after]
 
 
@@ -97,7 +97,7 @@ async def test_openais_done_without_a_finish_reason_is_no_completion(
 ) -> None:
     server.script = Script(text=TEXT, no_finish=True)
     heard = await hear(provider)
-    assert failed(heard).code == "upstream_error"
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT
 
 
@@ -107,7 +107,7 @@ async def test_anthropics_stop_reason_without_message_stop_is_no_completion(
 ) -> None:
     server.script = Script(text=TEXT, no_end_marker=True)
     heard = await hear(provider)
-    assert failed(heard).code == "upstream_error"
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT
 
 
@@ -125,36 +125,36 @@ async def test_the_wait_that_the_provider_asks_for_is_told(
     provider: Provider, server: ProviderServer, script: Script, seconds: float | None
 ) -> None:
     server.script = script
-    assert failed(await hear(provider)).retry_after == seconds
+    assert get_failure(await hear(provider)).retry_after == seconds
 
 
 async def test_the_wait_may_be_a_date(provider: Provider, server: ProviderServer) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=100)
     server.script = Script(status=429, retry_after=format_datetime(moment, usegmt=True))
-    assert failed(await hear(provider)).retry_after == pytest.approx(100, abs=PATIENCE)
+    assert get_failure(await hear(provider)).retry_after == pytest.approx(100, abs=PATIENCE)
 
 
 async def test_a_refused_connection_is_a_provider_that_could_not_be_reached(make: Make) -> None:
     async with ProviderServer() as gone:
         url = gone.openai_url
-    assert failed(await hear(make(base_url=url))).code == "unreachable"
+    assert get_failure(await hear(make(base_url=url))).code == "unreachable"
 
 
 async def test_a_wrong_key_is_an_authentication_failure(make: Make) -> None:
-    assert failed(await hear(make(api_key="sk-wrong"))).code == "auth_failed"
+    assert get_failure(await hear(make(api_key="sk-wrong"))).code == "auth_failed"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 async def test_no_failure_tells_the_key(provider: Provider, server: ProviderServer, status: int) -> None:
     server.script = Script(status=status, echo_key=True)
-    error = failed(await hear(provider))
+    error = get_failure(await hear(provider))
     assert KEY not in error.detail
     assert KEY not in "".join(traceback.format_exception(error))
 
 
 async def test_a_key_echoed_in_the_stream_is_not_told_either(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(error_event_after=AFTER, error_message=f"Your key {KEY} is tired.")
-    error = failed(await hear(provider))
+    error = get_failure(await hear(provider))
     assert KEY not in "".join(traceback.format_exception(error))
 
 
@@ -168,7 +168,7 @@ async def test_a_key_echoed_in_the_stream_is_not_told_either(provider: Provider,
 )
 async def test_no_call_is_made_twice(provider: Provider, server: ProviderServer, script: Script) -> None:
     server.script = script
-    failed(await hear(provider))
+    get_failure(await hear(provider))
     assert len(server.requests) == 1
 
 
@@ -176,7 +176,7 @@ async def test_a_line_of_50_mb_is_cut_off_at_the_limit(make: Make, server: Provi
     server.script = Script(text=TEXT, long_line_after=AFTER, long_line=50_000_000)
     started = monotonic()
     heard = await hear(make(max_line_bytes=1_000_000))
-    assert failed(heard).code == "upstream_error"
+    assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:AFTER]
     assert monotonic() - started < 5
     await server.wait_closed(server.requests[0])

@@ -11,7 +11,7 @@ import pytest
 from chat.providers.base import CalledTool, Provider, Turn
 from tests.contracts.hearing import ANTHROPIC, OPENAI, PROMPT, complete, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, end_message, messages, open_answer, sse
+from tests.support.odd_answers import end_message, make_chunk, open_answer, write_anthropic_events, write_openai_events
 
 
 @OPENAI
@@ -30,7 +30,9 @@ async def test_what_came_with_a_call_goes_back_with_it_unread(
     }
     body = {"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
     delta = {"choices": [{"delta": {"tool_calls": [call]}}]}
-    server.script = Script(raw=json.dumps(body) if ask is complete else sse(delta, chunk(reason="stop")))
+    server.script = Script(
+        raw=json.dumps(body) if ask is complete else write_openai_events(delta, make_chunk(reason="stop"))
+    )
     heard = await ask(provider)
     assert heard.finishes == ["tool_calls"]
     made = Turn("assistant", "", calls=tuple(heard.calls))
@@ -55,7 +57,9 @@ async def test_what_comes_in_a_later_delta_of_a_call_goes_back_too(provider: Pro
         {"index": 0, "function": {"arguments": "{}"}, "extra_content": {"google": {"b": 2}}},
     ]
     server.script = Script(
-        raw=sse(*({"choices": [{"delta": {"tool_calls": [each]}}]} for each in deltas), chunk(reason="stop"))
+        raw=write_openai_events(
+            *({"choices": [{"delta": {"tool_calls": [each]}}]} for each in deltas), make_chunk(reason="stop")
+        )
     )
     heard = await hear(provider)
     results = [Turn("tool", "Noon.", call_id=call.id) for call in heard.calls]
@@ -79,7 +83,7 @@ async def test_what_came_with_an_anthropic_call_goes_back_too(provider: Provider
         "signature": "s",
     }
     start = {"type": "content_block_start", "index": 0, "content_block": block}
-    server.script = Script(raw=messages(open_answer(), start, *end_message("tool_use")))
+    server.script = Script(raw=write_anthropic_events(open_answer(), start, *end_message("tool_use")))
     heard = await hear(provider)
     server.script = Script()
     turns = (*PROMPT.turns, Turn("assistant", "", calls=tuple(heard.calls)), Turn("tool", "Noon.", call_id="t1"))

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 
 from chat.providers.base import Provider
-from tests.contracts.hearing import ANTHROPIC, DROPS, OPENAI, Make, complete, failed, hear
+from tests.contracts.hearing import ANTHROPIC, DROPS, OPENAI, Make, complete, get_failure, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, end_message, messages, open_answer, sse, write_stream, write_text
+from tests.support.odd_answers import (
+    end_message,
+    make_chunk,
+    open_answer,
+    write_anthropic_events,
+    write_openai_events,
+    write_stream,
+    write_text,
+)
 
 
 @OPENAI
@@ -23,7 +31,7 @@ async def test_content_may_be_a_list_of_parts(provider: Provider, server: Provid
         [".", {"type": "image_url", "image_url": "x"}],
         {"type": "text", "text": " Bye."},
     ]
-    server.script = Script(raw=sse(*map(chunk, parts), chunk(reason="stop")))
+    server.script = Script(raw=write_openai_events(*map(make_chunk, parts), make_chunk(reason="stop")))
     heard = await hear(provider)
     assert (heard.error, heard.reasoning, heard.text) == (None, "Okay. ", "Hello world. Bye.")
     body = {"choices": [{"message": {"content": [*parts[0], *parts[1], *parts[3]]}, "finish_reason": "stop"}]}
@@ -50,8 +58,12 @@ async def test_a_bookkeeping_field_of_an_odd_shape_costs_no_text(
     provider: Provider, server: ProviderServer, odd: dict[str, Any]
 ) -> None:
     deltas: list[Any] = ["", None, [], 0]
-    nothing = [chunk() | {"choices": [{"delta": delta}]} for delta in deltas]
-    server.script = Script(raw=sse(chunk("a"), odd, *nothing, {"choices": None}, {}, chunk("c"), chunk(reason="stop")))
+    nothing = [make_chunk() | {"choices": [{"delta": delta}]} for delta in deltas]
+    server.script = Script(
+        raw=write_openai_events(
+            make_chunk("a"), odd, *nothing, {"choices": None}, {}, make_chunk("c"), make_chunk(reason="stop")
+        )
+    )
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, "abc", ["stop"])
 
@@ -62,9 +74,13 @@ async def test_a_bookkeeping_field_of_an_odd_shape_costs_no_text(
 async def test_an_anthropic_event_is_known_by_its_name_too(
     provider: Provider, server: ProviderServer, index: Any, kind: Any
 ) -> None:
-    odd = messages(write_text("b", index)).replace('"type": "content_block_delta"', f'"type": {json.dumps(kind)}')
+    odd = write_anthropic_events(write_text("b", index)).replace(
+        '"type": "content_block_delta"', f'"type": {json.dumps(kind)}'
+    )
     server.script = Script(
-        raw=messages(open_answer(), write_text("a")) + odd + messages(write_text("c"), *end_message())
+        raw=write_anthropic_events(open_answer(), write_text("a"))
+        + odd
+        + write_anthropic_events(write_text("c"), *end_message())
     )
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, "abc", ["stop"])
@@ -131,4 +147,4 @@ async def test_a_server_that_ignores_that_a_stream_was_asked_for_is_understood(
 async def test_half_a_json_body_is_no_answer(provider: Provider, server: ProviderServer, drop: Script) -> None:
     body = json.dumps({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]})
     server.script = replace(drop, raw=body, drop_after=len(body) - 4)
-    assert failed(await hear(provider)).code == "upstream_error"
+    assert get_failure(await hear(provider)).code == "upstream_error"

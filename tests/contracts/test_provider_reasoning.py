@@ -18,16 +18,16 @@ THOUGHT = "Think of Rayleigh. λ⁻⁴, so blue."
 ASKED = replace(PROMPT, tools=(ToolSchema("clock", "What time it is.", {"type": "object", "properties": {}}),))
 
 
-def signed(name: str) -> list[str]:
+def list_signature_events(name: str) -> list[str]:
     """What ends reasoning. The Responses API has it sent back with the call or the answer that follows it."""
     return [] if name == "responses" else ["Signature"]
 
 
-def ended(name: str) -> list[str]:
+def list_ending_events(name: str) -> list[str]:
     return ["NativeForm", "Finish"] if name == "responses" else ["Finish"]
 
 
-def called(name: str) -> list[str]:
+def list_call_events(name: str) -> list[str]:
     return ["ToolCall", "ToolCallExtra"] if name == "responses" else ["ToolCall"]
 
 
@@ -42,7 +42,7 @@ async def test_reasoning_is_kept_apart_from_the_text(
     server.script = Script(text=TEXT, reasoning=THOUGHT, reasoning_field=field)
     heard = await ask(provider)
     assert (heard.reasoning, heard.text) == (THOUGHT, TEXT)
-    assert heard.kinds == ["Reasoning", *signed(name), "Token", *ended(name)]
+    assert heard.kinds == ["Reasoning", *list_signature_events(name), "Token", *list_ending_events(name)]
 
 
 @pytest.mark.parametrize("ask", [hear, complete])
@@ -52,14 +52,20 @@ async def test_reasoning_may_come_before_a_tool_call(
     server.script = Script(text="", reasoning=THOUGHT, tool_calls=CALLS[:1])
     heard = await ask(provider, ASKED)
     assert heard.reasoning == THOUGHT
-    assert heard.kinds == ["Reasoning", *signed(name), *called(name), "ToolArguments", "Finish"]
+    assert heard.kinds == [
+        "Reasoning",
+        *list_signature_events(name),
+        *list_call_events(name),
+        "ToolArguments",
+        "Finish",
+    ]
 
 
 async def test_reasoning_may_come_between_tool_calls(name: str, provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", reasoning=THOUGHT, reasoning_between="And another.", tool_calls=CALLS)
     heard = await hear(provider, ASKED)
     assert heard.reasoning == THOUGHT + 2 * "And another."
-    step = ["Reasoning", *signed(name), *called(name), "ToolArguments"]
+    step = ["Reasoning", *list_signature_events(name), *list_call_events(name), "ToolArguments"]
     kinds = heard.kinds[:-2] if heard.kinds[-2] == "Signature" else heard.kinds[:-1]  # the whole, to go back as it came
     assert kinds[-2 * len(step) :] == [*step, *step]
     assert [call.id for call in heard.calls] == ["call_a", "call_b"]

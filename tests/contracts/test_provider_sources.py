@@ -28,7 +28,7 @@ def stream(events: list[Json]) -> str:
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
-def claude(text: str, pages: Pages, reason: str = "end_turn") -> str:
+def write_claude_stream(text: str, pages: Pages, reason: str = "end_turn") -> str:
     cited = [
         {"type": "web_search_result_location", "url": url, "title": title, "encrypted_index": "E", "cited_text": "x"}
         for url, title in pages
@@ -46,7 +46,7 @@ def claude(text: str, pages: Pages, reason: str = "end_turn") -> str:
     )
 
 
-def responses(text: str, pages: Pages, reason: str = "") -> str:
+def write_responses_stream(text: str, pages: Pages, reason: str = "") -> str:
     at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     cited = [
         {"type": "url_citation", "url": url, "title": title, "start_index": 0, "end_index": 1} for url, title in pages
@@ -67,24 +67,24 @@ def responses(text: str, pages: Pages, reason: str = "") -> str:
     )
 
 
-def chat(text: str, pages: Pages, reason: str = "stop") -> str:
+def write_chat_stream(text: str, pages: Pages, reason: str = "stop") -> str:
     """As OpenAI's search models and OpenRouter have it: the citations in a delta of their own."""
     cited = [
         {"type": "url_citation", "url_citation": {"url": url, "title": title, "start_index": 0, "end_index": 1}}
         for url, title in pages
     ]
     deltas = [{"role": "assistant", "content": text}, {"content": "", "annotations": cited}]
-    return chunks(*({"delta": delta} for delta in deltas), {"delta": {}, "finish_reason": reason})
+    return write_chunks(*({"delta": delta} for delta in deltas), {"delta": {}, "finish_reason": reason})
 
 
-def chunks(*choices: Json, **beside: Any) -> str:
+def write_chunks(*choices: Json, **beside: Any) -> str:
     """A stream of Chat Completions; what lies `beside` the choices comes with the last one."""
     said = [{"choices": [{"index": 0, **choice}]} for choice in choices]
     said[-1] |= beside
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in said) + "data: [DONE]\n\n"
 
 
-SCRIPTS = {"anthropic": claude, "responses": responses, "chat": chat}
+SCRIPTS = {"anthropic": write_claude_stream, "responses": write_responses_stream, "chat": write_chat_stream}
 CUTS = {"anthropic": "max_tokens", "responses": "max_output_tokens", "chat": "length"}
 
 
@@ -146,7 +146,7 @@ async def test_an_answer_that_was_cut_or_follows_a_schema_has_no_list(
 
 async def test_an_answer_in_one_piece_has_the_same_list(server: ProviderServer) -> None:
     adapter = OpenAIProvider(api_key=KEY, base_url=server.openai_url, api="responses")
-    whole = responses("It is blue.", [BLUE, SEA]).splitlines()[-2].removeprefix("data: ")
+    whole = write_responses_stream("It is blue.", [BLUE, SEA]).splitlines()[-2].removeprefix("data: ")
     server.script = Script(raw=json.dumps(json.loads(whole)["response"]), raw_type="application/json")
     assert (await complete(adapter, Prompt("a-model", QUESTION))).text == f"It is blue.{LISTED}"
     await adapter.aclose()
@@ -176,7 +176,7 @@ async def ask_chat(server: ProviderServer, raw: str, raw_type: str = "text/event
     ],
 )
 async def test_pages_beside_the_choices_are_listed(server: ProviderServer, beside: Json) -> None:
-    heard = await ask_chat(server, chunks({"delta": {"content": "It is blue."}}, STOP, **beside))
+    heard = await ask_chat(server, write_chunks({"delta": {"content": "It is blue."}}, STOP, **beside))
     assert heard.text == f"It is blue.{LISTED}"
     assert heard.finishes == ["stop"]
 
@@ -192,7 +192,7 @@ async def test_pages_that_the_text_refers_to_by_number_keep_their_numbers(server
     """A page twice, or one without an address, moves no other."""
     pages = [{"url": BLUE[0], "title": "Blue"}, {"url": BLUE[0], "title": "Blue"}, {"title": "A book"}, {"url": SEA[0]}]
     text = f"It is [blue]({BLUE[0]})[1][4]."
-    heard = await ask_chat(server, chunks({"delta": {"content": text}}, STOP, search_results=pages))
+    heard = await ask_chat(server, write_chunks({"delta": {"content": text}}, STOP, search_results=pages))
     first = f"[Blue](<{BLUE[0]}>)"
     listed = [f"1. {first}", f"2. {first}", "3. A book", f"4. [sea.example](<{SEA[0]}>)"]
     assert heard.text == text + HEADING + "\n".join(listed)
@@ -200,7 +200,7 @@ async def test_pages_that_the_text_refers_to_by_number_keep_their_numbers(server
 
 async def test_links_that_look_like_numbers_refer_to_no_list(server: ProviderServer) -> None:
     text = f"It is blue[[1]]({BLUE[0]})."
-    assert (await ask_chat(server, chunks({"delta": {"content": text}}, STOP, citations=[BLUE[0]]))).text == text
+    assert (await ask_chat(server, write_chunks({"delta": {"content": text}}, STOP, citations=[BLUE[0]]))).text == text
 
 
 async def test_citations_of_a_whole_message_are_listed(server: ProviderServer) -> None:
@@ -208,7 +208,7 @@ async def test_citations_of_a_whole_message_are_listed(server: ProviderServer) -
     cited = [{"type": "url_citation", "url": url, "title": title} for url, title in (BLUE, SEA)]
     message = {"role": "assistant", "content": "It is blue.", "annotations": cited}
     last = {"delta": {}, "message": message, "finish_reason": "stop"}
-    heard = await ask_chat(server, chunks({"delta": {"content": "It is blue."}}, last))
+    heard = await ask_chat(server, write_chunks({"delta": {"content": "It is blue."}}, last))
     assert heard.text == f"It is blue.{LISTED}"
     whole = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
     assert (await ask_chat(server, whole, "application/json")).text == f"It is blue.{LISTED}"
@@ -218,21 +218,23 @@ async def test_citations_of_a_whole_message_are_listed(server: ProviderServer) -
 @pytest.mark.parametrize("place", ["annotations", "citations", "search_results", "web_search"])
 async def test_citations_of_an_odd_shape_cost_nothing(server: ProviderServer, place: str, odd: object) -> None:
     inside, beside = ({place: odd}, {}) if place == "annotations" else ({}, {place: odd})
-    heard = await ask_chat(server, chunks({"delta": {"content": "Blue.", **inside}}, STOP, **beside))
+    heard = await ask_chat(server, write_chunks({"delta": {"content": "Blue.", **inside}}, STOP, **beside))
     assert (heard.text, heard.error, heard.finishes) == ("Blue.", None, ["stop"])
 
 
 async def test_an_answer_that_calls_tools_has_no_list(server: ProviderServer) -> None:
     call = {"index": 0, "id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     last = {"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}
-    heard = await ask_chat(server, chunks({"delta": {"content": "I look."}}, last, **PERPLEXITY))
+    heard = await ask_chat(server, write_chunks({"delta": {"content": "I look."}}, last, **PERPLEXITY))
     assert heard.text == "I look."
 
 
 async def test_a_message_without_reasoning_or_phase_goes_back_without_its_list(server: ProviderServer) -> None:
     """GPT-4.1 sends neither: nothing else is kept of its answer."""
     adapter = OpenAIProvider(api_key=KEY, base_url=server.openai_url, api="responses")
-    heard = await ask(adapter, server, responses("It is blue.", [BLUE]).replace('"phase": "final_answer"', '"x": 1'))
+    heard = await ask(
+        adapter, server, write_responses_stream("It is blue.", [BLUE]).replace('"phase": "final_answer"', '"x": 1')
+    )
     assert heard.text.startswith("It is blue.\n\nSources:")
     answer = Turn("assistant", heard.text, native_form=heard.native_form)
     server.script = Script()

@@ -46,18 +46,18 @@ WITH_IDS = [
 WITHOUT_IDS = ["no_id", "neither", "late_id", "late_id_no_index", "index_zero_no_id", "bare", "at_once_bare"]
 
 
-def said(heard: Heard) -> list[tuple[str, str]]:
+def list_calls(heard: Heard) -> list[tuple[str, str]]:
     return [(call.name, call.arguments) for call in heard.calls]
 
 
-def answered(prompt: Prompt, heard: Heard, *results: str) -> Prompt:
+def add_results(prompt: Prompt, heard: Heard, *results: str) -> Prompt:
     """The prompt of the next step."""
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
     turns = [Turn("tool", result, call_id=call.id) for call, result in zip(heard.calls, results, strict=True)]
     return replace(prompt, turns=(*prompt.turns, made, *turns))
 
 
-def results_in(name: str, body: dict[str, Any]) -> list[tuple[str, str]]:
+def find_results(name: str, body: dict[str, Any]) -> list[tuple[str, str]]:
     """The id and the content of each result in the request, in its order."""
     if name == "openai":
         return [(turn["tool_call_id"], turn["content"]) for turn in body["messages"] if turn["role"] == "tool"]
@@ -109,7 +109,7 @@ async def test_calls_without_ids_get_one_each(
 ) -> None:
     server.script = Script(text=TEXT, tool_calls=CALLS, tool_manner=manner, chunk_size=5)
     heard = await hear(provider, replace(ASKED, tools=tools))
-    assert said(heard) == [(call.name, call.arguments) for call in CALLS]
+    assert list_calls(heard) == [(call.name, call.arguments) for call in CALLS]
     assert len({call.id for call in heard.calls}) == len(CALLS)
     assert all(call.id for call in heard.calls)
 
@@ -121,7 +121,7 @@ async def test_calls_in_one_delta_are_told_apart_though_they_have_nothing_but_na
 ) -> None:
     calls = [Call("nothing", ""), Call("here", "")]
     server.script = Script(text="", tool_calls=calls, tool_manner="at_once_bare")
-    assert said(await ask(provider, ASKED)) == [("nothing", ""), ("here", "")]
+    assert list_calls(await ask(provider, ASKED)) == [("nothing", ""), ("here", "")]
 
 
 async def test_ids_made_up_in_two_steps_differ(provider: Provider, server: ProviderServer) -> None:
@@ -134,14 +134,14 @@ async def test_ids_made_up_in_two_steps_differ(provider: Provider, server: Provi
 async def test_calls_with_one_id_are_told_apart(provider: Provider, server: ProviderServer, ask: Any) -> None:
     server.script = Script(text="", tool_calls=[replace(call, id="call_1") for call in CALLS])
     heard = await ask(provider, ASKED)
-    assert said(heard) == [(call.name, call.arguments) for call in CALLS]
+    assert list_calls(heard) == [(call.name, call.arguments) for call in CALLS]
     assert len({call.id for call in heard.calls}) == len(CALLS)
 
 
 async def test_an_id_of_an_earlier_step_is_not_used_again(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", tool_calls=CALLS[:1])
     first = await hear(provider, ASKED)
-    second = await hear(provider, answered(ASKED, first, "Sunny."))
+    second = await hear(provider, add_results(ASKED, first, "Sunny."))
     assert second.error is None
     assert second.calls[0].id != first.calls[0].id
 
@@ -169,7 +169,7 @@ async def test_a_name_that_begins_like_another_is_whole(
 
 async def test_a_call_without_arguments_is_told(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", tool_calls=[Call("weather", "", "a"), Call("unknown", "", "b")])
-    assert said(await hear(provider, ASKED)) in (
+    assert list_calls(await hear(provider, ASKED)) in (
         [("weather", ""), ("unknown", "")],
         [("weather", "{}"), ("unknown", "{}")],
     )
@@ -191,13 +191,13 @@ async def test_an_answer_that_stops_with_calls_waits_for_tools(
 async def test_an_answer_that_was_cut_short_in_a_call_says_so(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", tool_calls=[Call("weather", '{"city": "Ro')], finish_reason="length")
     heard = await hear(provider, ASKED)
-    assert (said(heard), heard.finishes) == ([("weather", '{"city": "Ro')], ["length"])
+    assert (list_calls(heard), heard.finishes) == ([("weather", '{"city": "Ro')], ["length"])
 
 
 async def test_the_finish_is_the_end_of_what_is_told(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text="", tool_calls=[Call("unknown", "")])
     heard = await hear(provider, ASKED)
-    assert said(heard)[0][0] == "unknown"
+    assert list_calls(heard)[0][0] == "unknown"
     assert heard.kinds[-1] == "Finish"
 
 
@@ -243,10 +243,10 @@ async def test_three_steps_of_parallel_calls_are_accepted_with_their_results(
     for step in range(3):
         heard = await ask(provider, prompt)
         assert heard.error is None
-        prompt = answered(prompt, heard, *(f"result {step} {place}" for place in range(3)))
+        prompt = add_results(prompt, heard, *(f"result {step} {place}" for place in range(3)))
     last = await ask(provider, prompt)
     assert (last.error, last.text) == (None, TEXT)
-    assert results_in(name, server.requests[-1].body) == [
+    assert find_results(name, server.requests[-1].body) == [
         (f"{call.id}_{step}", f"result {step} {place}") for step in range(3) for place, call in enumerate(CALLS)
     ]
 
@@ -319,7 +319,7 @@ async def test_arguments_that_are_no_object_go_back_inside_one(
     provider: Provider, server: ProviderServer, arguments: str
 ) -> None:
     heard = Heard([ToolCall("a", "weather"), ToolArguments("a", arguments), Finish("tool_calls")])
-    assert (await hear(provider, answered(ASKED, heard, "No JSON."))).error is None
+    assert (await hear(provider, add_results(ASKED, heard, "No JSON."))).error is None
     assert "INVALID_JSON" in str(server.requests[0].body)
 
 
@@ -328,15 +328,15 @@ async def test_ids_that_another_provider_made_are_accepted(
     name: str, provider: Provider, server: ProviderServer, call_id: str
 ) -> None:
     heard = Heard([ToolCall(call_id, "weather"), ToolArguments(call_id, "{}"), Finish("tool_calls")])
-    assert (await hear(provider, answered(ASKED, heard, "Sunny."))).error is None
-    assert [content for _, content in results_in(name, server.requests[0].body)] == ["Sunny."]
+    assert (await hear(provider, add_results(ASKED, heard, "Sunny."))).error is None
+    assert [content for _, content in find_results(name, server.requests[0].body)] == ["Sunny."]
 
 
 async def test_a_history_with_calls_is_accepted_when_there_are_no_tools_any_more(
     provider: Provider, server: ProviderServer
 ) -> None:
     heard = Heard([ToolCall("a", "weather"), Finish("tool_calls")])
-    assert (await hear(provider, answered(PROMPT, heard, "Sunny."))).error is None
+    assert (await hear(provider, add_results(PROMPT, heard, "Sunny."))).error is None
 
 
 def test_the_size_of_a_prompt_counts_what_the_calls_say() -> None:

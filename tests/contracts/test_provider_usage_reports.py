@@ -11,12 +11,12 @@ from chat.providers.base import Provider
 from tests.contracts.hearing import ANTHROPIC, OPENAI, hear
 from tests.provider_server import ProviderServer, Script
 from tests.support.odd_answers import (
-    chunk,
     end_message,
     end_response,
-    messages,
+    make_chunk,
     open_answer,
-    sse,
+    write_anthropic_events,
+    write_openai_events,
     write_output_text,
     write_stream,
     write_text,
@@ -98,7 +98,12 @@ async def test_the_last_report_counts_and_figures_do_not_shrink(
 ) -> None:
     first, last = reports
     server.script = Script(
-        raw=sse(chunk("One ", usage=first), chunk("two."), chunk(reason="stop"), {"choices": [], "usage": last})
+        raw=write_openai_events(
+            make_chunk("One ", usage=first),
+            make_chunk("two."),
+            make_chunk(reason="stop"),
+            {"choices": [], "usage": last},
+        )
     )
     heard = await hear(provider)
     assert (heard.error, heard.text) == (None, "One two.")
@@ -111,13 +116,17 @@ async def test_an_implausible_figure_is_an_estimate(
 ) -> None:
     if name == "openai":
         usage = {"prompt_tokens": 20, "completion_tokens": figure}
-        server.script = Script(raw=sse(chunk("12345678"), chunk(reason="stop"), {"choices": [], "usage": usage}))
+        server.script = Script(
+            raw=write_openai_events(make_chunk("12345678"), make_chunk(reason="stop"), {"choices": [], "usage": usage})
+        )
     elif name == "responses":
         end = end_response("stop", input_tokens=20, output_tokens=figure)
-        server.script = Script(raw=messages(write_output_text("12345678"), end))
+        server.script = Script(raw=write_anthropic_events(write_output_text("12345678"), end))
     else:
         server.script = Script(
-            raw=messages(open_answer(input_tokens=20), write_text("12345678"), *end_message(output_tokens=figure))
+            raw=write_anthropic_events(
+                open_answer(input_tokens=20), write_text("12345678"), *end_message(output_tokens=figure)
+            )
         )
     heard = await hear(provider)
     assert heard.usage == Usage(20, 2, estimated=True)
@@ -142,9 +151,11 @@ async def test_a_figure_that_is_no_number_is_an_estimate(
 async def test_figures_where_moonshot_and_groq_have_them(provider: Provider, server: ProviderServer) -> None:
     usage = {"prompt_tokens": 20, "completion_tokens": 9, "cached_tokens": 4}
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}]}
-    server.script = Script(raw=sse(chunk("Hi."), last))
+    server.script = Script(raw=write_openai_events(make_chunk("Hi."), last))
     assert (await hear(provider)).usage == Usage(20, 9, cached_tokens=4)
-    server.script = Script(raw=sse(chunk("Hi."), chunk(reason="stop", x_groq={"usage": usage})))
+    server.script = Script(
+        raw=write_openai_events(make_chunk("Hi."), make_chunk(reason="stop", x_groq={"usage": usage}))
+    )
     assert (await hear(provider)).usage == Usage(20, 9, cached_tokens=4)
 
 
@@ -152,13 +163,15 @@ async def test_figures_where_moonshot_and_groq_have_them(provider: Provider, ser
 async def test_zeros_in_the_last_report_do_not_erase_the_cache(provider: Provider, server: ProviderServer) -> None:
     start = open_answer(input_tokens=472, cache_read_input_tokens=100, cache_creation_input_tokens=20, output_tokens=1)
     end = end_message(input_tokens=0, cache_read_input_tokens=0, cache_creation_input_tokens=0, output_tokens=7)
-    server.script = Script(raw=messages(start, write_text("Hi."), *end))
+    server.script = Script(raw=write_anthropic_events(start, write_text("Hi."), *end))
     assert (await hear(provider)).usage == Usage(592, 7, cached_tokens=100, written_tokens=20)
 
 
 @ANTHROPIC
 async def test_an_input_that_comes_late_counts(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(raw=messages(open_answer(input_tokens=0), write_text("Hi."), *end_message(input_tokens=40)))
+    server.script = Script(
+        raw=write_anthropic_events(open_answer(input_tokens=0), write_text("Hi."), *end_message(input_tokens=40))
+    )
     assert (await hear(provider)).usage == Usage(40, 2)
 
 
@@ -168,5 +181,7 @@ async def test_the_output_that_a_message_begins_with_is_no_report(provider: Prov
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
         {"type": "message_stop"},
     ]
-    server.script = Script(raw=messages(open_answer(input_tokens=20, output_tokens=1), write_text("12345678"), *end))
+    server.script = Script(
+        raw=write_anthropic_events(open_answer(input_tokens=20, output_tokens=1), write_text("12345678"), *end)
+    )
     assert (await hear(provider)).usage == Usage(20, 2, estimated=True)

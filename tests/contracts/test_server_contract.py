@@ -145,11 +145,11 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(
         conversation = client.http.post("/api/conversations/").json()["id"]
         path = f"/api/conversations/{conversation}/messages/"
         for body in (b"x" * 4_000_000, iter([b"x" * 1_000_000] * 4)):
-            assert status_of(client, path, body) == 413
+            assert post_and_read_status(client, path, body) == 413
         assert client.http.get(f"/api/conversations/{conversation}/").json()["messages"] == []
 
 
-def status_of(client: Client, path: str, body: bytes | Iterator[bytes]) -> int:
+def post_and_read_status(client: Client, path: str, body: bytes | Iterator[bytes]) -> int:
     """The status, or 413 for a connection that was cut while the rest of the body was still being sent."""
     try:
         return client.http.post(path, content=body, headers={"content-type": "application/json"}).status_code

@@ -95,12 +95,12 @@ async def test_the_kernel_asks_whether_a_silent_server_is_still_there(
         while is_sign_of_life(await anext(batches)):
             pass
         waiting = asyncio.ensure_future(anext(batches))
-        await wait_until(lambda: KEEPALIVE in timers_of(server.port))
+        await wait_until(lambda: KEEPALIVE in list_timers(server.port))
         server.release()
         await waiting
 
 
-def timers_of(port: int) -> list[int]:
+def list_timers(port: int) -> list[int]:
     """The timers of this machine's connections to a port."""
     connections = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     return [int(fields[5].partition(":")[0], 16) for fields in connections if fields[2].endswith(f":{port:04X}")]

@@ -13,51 +13,53 @@ from chat.core.events import Usage
 from chat.providers.base import CalledTool, Provider, ToolSchema, Turn
 from tests.contracts.hearing import PROMPT, Heard, hear
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, open_answer, sse
+from tests.support.odd_answers import make_chunk, open_answer, write_anthropic_events, write_openai_events
 
 ASKED = replace(PROMPT, tools=(ToolSchema("clock", "The time", {"type": "object"}),))
 Row = tuple[str, dict[str, Any]]
 
 
-def delta(**members: Any) -> dict[str, Any]:
+def make_delta(**members: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": members, "finish_reason": None}]}
 
 
-def block(kind: str, **members: Any) -> list[dict[str, Any]]:
+def make_reasoning_block(kind: str, **members: Any) -> list[dict[str, Any]]:
     """`reasoning_details` of one block."""
     return [{"type": f"reasoning.{kind}", **members, "index": 0}]
 
 
-STOP = chunk(reason="stop")
+STOP = make_chunk(reason="stop")
 OPENAI: dict[str, Row] = {
     "details with signature": (
-        sse(
-            delta(reasoning="H", reasoning_details=block("text", text="H")),
-            delta(
+        write_openai_events(
+            make_delta(reasoning="H", reasoning_details=make_reasoning_block("text", text="H")),
+            make_delta(
                 reasoning="m.",
-                reasoning_details=block("text", text="m.", signature="abc"),
+                reasoning_details=make_reasoning_block("text", text="m.", signature="abc"),
             ),
-            chunk("Hi."),
+            make_chunk("Hi."),
             STOP,
         ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "vllm continuous usage": (
-        sse(
-            delta(role="assistant", content="")
+        write_openai_events(
+            make_delta(role="assistant", content="")
             | {"usage": {"prompt_tokens": 20, "total_tokens": 20, "completion_tokens": 0}},
-            chunk("Hi.") | {"usage": {"prompt_tokens": 20, "total_tokens": 22, "completion_tokens": 2}},
+            make_chunk("Hi.") | {"usage": {"prompt_tokens": 20, "total_tokens": 22, "completion_tokens": 2}},
             STOP | {"usage": {"prompt_tokens": 20, "total_tokens": 23, "completion_tokens": 3}},
             {"choices": [], "usage": {"prompt_tokens": 20, "total_tokens": 23, "completion_tokens": 3}},
         ),
         {"text": "Hi.", "usage": Usage(20, 3)},
     ),
     "vllm stop_reason int": (
-        sse({"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": "stop", "stop_reason": 151643}]}),
+        write_openai_events(
+            {"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": "stop", "stop_reason": 151643}]}
+        ),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "azure filters": (
-        sse(
+        write_openai_events(
             {
                 "choices": [],
                 "created": 0,
@@ -68,7 +70,7 @@ OPENAI: dict[str, Row] = {
                     {"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
                 ],
             },
-            chunk("Hi."),
+            make_chunk("Hi."),
             {
                 "choices": [
                     {
@@ -97,8 +99,8 @@ OPENAI: dict[str, Row] = {
     ),
     "openrouter comment and mid error": (
         ": OPENROUTER PROCESSING\n\n"
-        + sse(
-            chunk("Half"),
+        + write_openai_events(
+            make_chunk("Half"),
             {
                 "id": "gen",
                 "object": "chat.completion.chunk",
@@ -110,35 +112,42 @@ OPENAI: dict[str, Row] = {
         {"text": "Half", "err": "upstream_error"},
     ),
     "ollama bare line error": (
-        sse(chunk("Half"), done=False)
+        write_openai_events(make_chunk("Half"), done=False)
         + '{"error":"an error was encountered while running the model: unexpected EOF"}\n',
         {"text": "Half", "err": "upstream_error"},
     ),
     "ollama bare line context": (
-        sse(done=False) + ': x\n\n{"error":"prompt is too long: the input length exceeds the context length"}\n\n',
+        write_openai_events(done=False)
+        + ': x\n\n{"error":"prompt is too long: the input length exceeds the context length"}\n\n',
         {"text": "", "err": "context_length"},
     ),
     **{
-        name: (sse(thought, chunk("Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."})
+        name: (write_openai_events(thought, make_chunk("Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."})
         for name, thought in {
-            "reasoning and details": delta(reasoning="Hm.", reasoning_details=block("text", text="Hm.")),
-            "reasoning_details alone": delta(content="", reasoning_details=block("text", text="Hm.")),
-            "reasoning_details summary": delta(content="", reasoning_details=block("summary", summary="Hm.")),
-            "reasoning_text field": delta(reasoning_text="Hm."),
-            "thinking field": delta(thinking="Hm."),
-            "reasoning object": delta(reasoning={"content": "Hm."}),
+            "reasoning and details": make_delta(
+                reasoning="Hm.", reasoning_details=make_reasoning_block("text", text="Hm.")
+            ),
+            "reasoning_details alone": make_delta(
+                content="", reasoning_details=make_reasoning_block("text", text="Hm.")
+            ),
+            "reasoning_details summary": make_delta(
+                content="", reasoning_details=make_reasoning_block("summary", summary="Hm.")
+            ),
+            "reasoning_text field": make_delta(reasoning_text="Hm."),
+            "thinking field": make_delta(thinking="Hm."),
+            "reasoning object": make_delta(reasoning={"content": "Hm."}),
         }.items()
     },
     "gemini thought flag": (
-        sse(
-            delta(content="<thought>Hm.", extra_content={"google": {"thought": True}}),
-            delta(content="</thought>Hi."),
+        write_openai_events(
+            make_delta(content="<thought>Hm.", extra_content={"google": {"thought": True}}),
+            make_delta(content="</thought>Hi."),
             STOP,
         ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "perplexity cumulative message": (
-        sse(
+        write_openai_events(
             {
                 "choices": [
                     {
@@ -172,32 +181,41 @@ OPENAI: dict[str, Row] = {
         {"text": "Hello world\n\nSources:\n\n- [a](<https://a>)"},
     ),
     "legacy text": (
-        sse(
+        write_openai_events(
             {"object": "text_completion", "choices": [{"text": "Hi", "index": 0, "finish_reason": None}]},
             {"choices": [{"text": ".", "index": 0, "finish_reason": "stop"}]},
         ),
         {"text": "Hi."},
     ),
     "legacy function_call": (
-        sse(
-            delta(content=None, function_call={"name": "clock", "arguments": ""}),
-            delta(function_call={"arguments": '{"zone"'}),
-            delta(function_call={"arguments": ':"CET"}'}),
-            chunk(reason="function_call"),
+        write_openai_events(
+            make_delta(content=None, function_call={"name": "clock", "arguments": ""}),
+            make_delta(function_call={"arguments": '{"zone"'}),
+            make_delta(function_call={"arguments": ':"CET"}'}),
+            make_chunk(reason="function_call"),
         ),
         {"text": "", "fin": ["tool_calls"], "calls": [("clock", '{"zone":"CET"}')]},
     ),
-    "done without blank line": (sse(chunk("Hi."), STOP, done=False) + "data: [DONE]", {"text": "Hi."}),
+    "done without blank line": (
+        write_openai_events(make_chunk("Hi."), STOP, done=False) + "data: [DONE]",
+        {"text": "Hi."},
+    ),
     "stop without blank line": (
-        sse(chunk("Hi."), done=False) + "data: " + json.dumps(STOP),
+        write_openai_events(make_chunk("Hi."), done=False) + "data: " + json.dumps(STOP),
         {"text": "Hi.", "fin": ["stop"]},
     ),
-    "cr only": (sse(chunk("Hi."), STOP).replace("\n", "\r"), {"text": "Hi."}),
-    "bom no space": ("\ufeff" + sse(chunk("Hi."), STOP).replace("data: ", "data:"), {"text": "Hi."}),
-    "single newlines": (sse(chunk("Hi"), chunk("."), STOP).replace("\n\n", "\n"), {"text": "Hi."}),
-    "ndjson": ("".join(json.dumps(x) + "\n" for x in (chunk("Hi"), chunk("."), STOP)), {"text": "Hi."}),
+    "cr only": (write_openai_events(make_chunk("Hi."), STOP).replace("\n", "\r"), {"text": "Hi."}),
+    "bom no space": (
+        "\ufeff" + write_openai_events(make_chunk("Hi."), STOP).replace("data: ", "data:"),
+        {"text": "Hi."},
+    ),
+    "single newlines": (
+        write_openai_events(make_chunk("Hi"), make_chunk("."), STOP).replace("\n\n", "\n"),
+        {"text": "Hi."},
+    ),
+    "ndjson": ("".join(json.dumps(x) + "\n" for x in (make_chunk("Hi"), make_chunk("."), STOP)), {"text": "Hi."}),
     "message in single event": (
-        sse(
+        write_openai_events(
             {
                 "object": "chat.completion",
                 "choices": [
@@ -213,32 +231,36 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "reasoning": "Hm.", "usage": Usage(3, 2)},
     ),
     "success code top": (
-        sse(
+        write_openai_events(
             {"code": 0, "msg": "success"},
-            chunk("Hi.") | {"code": 0, "msg": "success", "error": {"code": 0, "message": ""}},
+            make_chunk("Hi.") | {"code": 0, "msg": "success", "error": {"code": 0, "message": ""}},
             STOP | {"error": {"code": None, "message": None, "type": None}},
         ),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "minimax ok base_resp": (
-        sse(
-            chunk("Hi.") | {"base_resp": {"status_code": 0, "status_msg": ""}},
+        write_openai_events(
+            make_chunk("Hi.") | {"base_resp": {"status_code": 0, "status_msg": ""}},
             STOP | {"base_resp": {"status_code": 0, "status_msg": ""}},
         ),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "minimax error base_resp": (
-        sse({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+        write_openai_events(
+            {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+        ),
         {"text": "", "err": "provider_budget"},
     ),
     "minimax error empty choices": (
-        sse({"choices": [], "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}}),
+        write_openai_events(
+            {"choices": [], "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}}
+        ),
         {"text": "", "err": "rate_limited"},
     ),
     "minimax final chunk whole message": (
-        sse(
-            chunk("Hel"),
-            chunk("lo."),
+        write_openai_events(
+            make_chunk("Hel"),
+            make_chunk("lo."),
             {
                 "object": "chat.completion",
                 "choices": [
@@ -250,56 +272,59 @@ OPENAI: dict[str, Row] = {
         {"text": "Hello.", "usage": Usage(3, 6)},
     ),
     "delta and message both null": (
-        sse({"choices": [{"index": 0, "delta": None, "message": None}]}, chunk("Hi."), STOP),
+        write_openai_events({"choices": [{"index": 0, "delta": None, "message": None}]}, make_chunk("Hi."), STOP),
         {"text": "Hi."},
     ),
     "html in stream": (
-        sse(chunk("Half"), done=False) + "<html><head><title>504 Gateway Time-out</title></head></html>\n",
+        write_openai_events(make_chunk("Half"), done=False)
+        + "<html><head><title>504 Gateway Time-out</title></head></html>\n",
         {"text": "Half", "err": "upstream_error"},
     ),
     "usage strings floats mixed": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             STOP,
             {"choices": [], "usage": {"prompt_tokens": "20", "completion_tokens": 9.0, "total_tokens": "29"}},
         ),
         {"text": "Hi.", "usage": Usage(20, 9)},
     ),
     "usage list": (
-        sse(chunk("Hi."), STOP, {"choices": [], "usage": [{"prompt_tokens": 20, "completion_tokens": 9}]}),
+        write_openai_events(
+            make_chunk("Hi."), STOP, {"choices": [], "usage": [{"prompt_tokens": 20, "completion_tokens": 9}]}
+        ),
         {"text": "Hi."},
     ),
     "usage per chunk delta (not cumulative)": (
-        sse(
-            chunk("Hi.", usage={"prompt_tokens": 20, "completion_tokens": 1}),
-            chunk(" Yo.", usage={"prompt_tokens": 20, "completion_tokens": 2}),
+        write_openai_events(
+            make_chunk("Hi.", usage={"prompt_tokens": 20, "completion_tokens": 1}),
+            make_chunk(" Yo.", usage={"prompt_tokens": 20, "completion_tokens": 2}),
             STOP | {"usage": {"prompt_tokens": 20, "completion_tokens": 3}},
         ),
         {"text": "Hi. Yo.", "usage": Usage(20, 3)},
     ),
     "ollama native timings": (
-        sse(chunk("Hi."), STOP | {"timings": {"prompt_n": 20, "predicted_n": 9}}),
+        write_openai_events(make_chunk("Hi."), STOP | {"timings": {"prompt_n": 20, "predicted_n": 9}}),
         {"text": "Hi."},
     ),
     "gemini usage candidates": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             STOP,
             {"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 100}},
         ),
         {"text": "Hi.", "usage": Usage(20, 80, estimated=True)},
     ),
     "usage null completion": (
-        sse(
-            chunk("12345678"),
+        write_openai_events(
+            make_chunk("12345678"),
             STOP,
             {"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": None, "total_tokens": 20}},
         ),
         {"text": "12345678", "usage": Usage(20, 2, estimated=True)},
     ),
     "anthropic cache in openai": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             STOP,
             {
                 "choices": [],
@@ -315,8 +340,8 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "usage": Usage(592, 9, cached_tokens=100, written_tokens=20)},
     ),
     "litellm cache_creation in details": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             STOP,
             {
                 "choices": [],
@@ -330,8 +355,8 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "usage": Usage(592, 9, cached_tokens=100, written_tokens=20)},
     ),
     "qwen cached": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             STOP,
             {
                 "choices": [],
@@ -346,9 +371,9 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "usage": Usage(20, 9, cached_tokens=4)},
     ),
     "reasoning more than output no total": (
-        sse(
-            delta(reasoning="x" * 40),
-            chunk("Hi."),
+        write_openai_events(
+            make_delta(reasoning="x" * 40),
+            make_chunk("Hi."),
             STOP,
             {
                 "choices": [],
@@ -362,52 +387,57 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "usage": Usage(20, 12, reasoning_tokens=10, estimated=True)},
     ),
     "finish in wrapper": (
-        sse(chunk("Hi."), {"choices": [{"index": 0, "delta": {}, "finish_reason": {"type": "stop"}}]}),
+        write_openai_events(
+            make_chunk("Hi."), {"choices": [{"index": 0, "delta": {}, "finish_reason": {"type": "stop"}}]}
+        ),
         {"text": "Hi.", "err": "upstream_error"},
     ),
     "finish_reason uppercase tool": (
-        sse(
-            delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
-            chunk(reason="TOOL_CALLS"),
+        write_openai_events(
+            make_delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
+            make_chunk(reason="TOOL_CALLS"),
         ),
         {"text": "", "fin": ["tool_calls"], "calls": [("clock", "{}")]},
     ),
     "tool call args null then object": (
-        sse(
-            delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": None}}]),
-            delta(tool_calls=[{"index": 0, "id": None, "function": {"name": None, "arguments": {"zone": "CET"}}}]),
+        write_openai_events(
+            make_delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": None}}]),
+            make_delta(tool_calls=[{"index": 0, "id": None, "function": {"name": None, "arguments": {"zone": "CET"}}}]),
             STOP,
         ),
         {"text": "", "fin": ["tool_calls"], "calls": [("clock", '{"zone": "CET"}')]},
     ),
     "tool index 1 first": (
-        sse(
-            delta(tool_calls=[{"index": 1, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
-            chunk(reason="tool_calls"),
+        write_openai_events(
+            make_delta(tool_calls=[{"index": 1, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
+            make_chunk(reason="tool_calls"),
         ),
         {"text": "", "fin": ["tool_calls"], "calls": [("clock", "{}")]},
     ),
     "text after tool": (
-        sse(
-            delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
-            chunk("And."),
-            chunk(reason="tool_calls"),
+        write_openai_events(
+            make_delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "clock", "arguments": "{}"}}]),
+            make_chunk("And."),
+            make_chunk(reason="tool_calls"),
         ),
         {"text": "And.", "fin": ["tool_calls"]},
     ),
-    "content bool": (sse(chunk(True), chunk("Hi."), STOP), {"text": "Hi."}),
-    "content int": (sse(chunk("There are "), chunk(3), chunk(" of them."), STOP), {"text": "There are 3 of them."}),
+    "content bool": (write_openai_events(make_chunk(True), make_chunk("Hi."), STOP), {"text": "Hi."}),
+    "content int": (
+        write_openai_events(make_chunk("There are "), make_chunk(3), make_chunk(" of them."), STOP),
+        {"text": "There are 3 of them."},
+    ),
     "content nested text parts": (
-        sse(
-            chunk([{"type": "output_text", "text": "Hi", "annotations": []}]),
-            chunk([{"type": "text", "text": {"value": "."}}]),
+        write_openai_events(
+            make_chunk([{"type": "output_text", "text": "Hi", "annotations": []}]),
+            make_chunk([{"type": "text", "text": {"value": "."}}]),
             STOP,
         ),
         {"text": "Hi."},
     ),
     "content part unknown types": (
-        sse(
-            chunk(
+        write_openai_events(
+            make_chunk(
                 [
                     {"type": "image_url", "image_url": {"url": "x"}},
                     {"type": "text", "text": "Hi."},
@@ -419,38 +449,59 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi."},
     ),
     "thinking then string same delta": (
-        sse(chunk([{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Hi."}]), STOP),
+        write_openai_events(
+            make_chunk([{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Hi."}]),
+            STOP,
+        ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "think tag split": (
-        sse(chunk("<th"), chunk("ink>\nHm"), chunk(".</thi"), chunk("nk>\n\nHi."), STOP),
+        write_openai_events(
+            make_chunk("<th"), make_chunk("ink>\nHm"), make_chunk(".</thi"), make_chunk("nk>\n\nHi."), STOP
+        ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
-    "reasoning tag": (sse(chunk("<reasoning>Hm.</reasoning>Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
-    "kimi-vl think": (sse(chunk("◁think▷Hm.◁/think▷Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
+    "reasoning tag": (
+        write_openai_events(make_chunk("<reasoning>Hm.</reasoning>Hi."), STOP),
+        {"text": "Hi.", "reasoning": "Hm."},
+    ),
+    "kimi-vl think": (
+        write_openai_events(make_chunk("◁think▷Hm.◁/think▷Hi."), STOP),
+        {"text": "Hi.", "reasoning": "Hm."},
+    ),
     "begin_of_thought": (
-        sse(chunk("<|begin_of_thought|>Hm.<|end_of_thought|>Hi."), STOP),
+        write_openai_events(make_chunk("<|begin_of_thought|>Hm.<|end_of_thought|>Hi."), STOP),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "harmony": (
-        sse(chunk("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi."), STOP),
+        write_openai_events(
+            make_chunk("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi."), STOP
+        ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
-    "magistral": (sse(chunk("[THINK]Hm.[/THINK]Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
-    "seed cot": (sse(chunk("<seed:think>Hm.</seed:think>Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
-    "ernie": (sse(chunk("<think>\n\n</think>\n\nHi."), STOP), {"text": "Hi.", "reasoning": ""}),
+    "magistral": (write_openai_events(make_chunk("[THINK]Hm.[/THINK]Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
+    "seed cot": (
+        write_openai_events(make_chunk("<seed:think>Hm.</seed:think>Hi."), STOP),
+        {"text": "Hi.", "reasoning": "Hm."},
+    ),
+    "ernie": (write_openai_events(make_chunk("<think>\n\n</think>\n\nHi."), STOP), {"text": "Hi.", "reasoning": ""}),
     "answer tags": (
-        sse(chunk("<think>Hm.</think><answer>Hi.</answer>"), STOP),
+        write_openai_events(make_chunk("<think>Hm.</think><answer>Hi.</answer>"), STOP),
         {"text": "<answer>Hi.</answer>", "reasoning": "Hm."},
     ),
-    "gemma4 channel": (sse(chunk("<|channel>thought\nHm.<channel|>Hi."), STOP), {"text": "Hi.", "reasoning": "Hm."}),
-    "nul": (sse(chunk("a\u0000b"), STOP), {"text": None}),
+    "gemma4 channel": (
+        write_openai_events(make_chunk("<|channel>thought\nHm.<channel|>Hi."), STOP),
+        {"text": "Hi.", "reasoning": "Hm."},
+    ),
+    "nul": (write_openai_events(make_chunk("a\u0000b"), STOP), {"text": None}),
     "queue notice": (
-        sse({"object": "queue", "position": 3, "message": "You are in the queue"}, chunk("Hi."), STOP),
+        write_openai_events(
+            {"object": "queue", "position": 3, "message": "You are in the queue"}, make_chunk("Hi."), STOP
+        ),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "statusCode 429": (
-        sse({"statusCode": 429, "message": "Rate limit is exceeded."}),
+        write_openai_events({"statusCode": 429, "message": "Rate limit is exceeded."}),
         {"text": "", "err": "rate_limited"},
     ),
     "error as json string": (
@@ -458,35 +509,50 @@ OPENAI: dict[str, Row] = {
         {"text": "", "err": "upstream_error"},
     ),
     "event completion end": (
-        "event: completion\n" + sse(chunk("Hi."), STOP, done=False) + "event: done\ndata: \n\n",
+        "event: completion\n" + write_openai_events(make_chunk("Hi."), STOP, done=False) + "event: done\ndata: \n\n",
         {"text": "Hi.", "fin": ["stop"]},
     ),
-    "done lower json": (sse(chunk("Hi."), STOP, done=False) + 'data: {"done": true}\n\n', {"text": "Hi."}),
-    "eof after stop then no done": (sse(chunk("Hi."), STOP, done=False), {"text": "Hi.", "fin": ["stop"]}),
-    "finish empty answer": (sse(STOP), {"text": "", "fin": ["stop"]}),
-    "refusal field": (sse(delta(refusal="I cannot"), delta(refusal=" do that."), STOP), {"text": "I cannot do that."}),
+    "done lower json": (
+        write_openai_events(make_chunk("Hi."), STOP, done=False) + 'data: {"done": true}\n\n',
+        {"text": "Hi."},
+    ),
+    "eof after stop then no done": (
+        write_openai_events(make_chunk("Hi."), STOP, done=False),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
+    "finish empty answer": (write_openai_events(STOP), {"text": "", "fin": ["stop"]}),
+    "refusal field": (
+        write_openai_events(make_delta(refusal="I cannot"), make_delta(refusal=" do that."), STOP),
+        {"text": "I cannot do that."},
+    ),
     "annotations delta": (
-        sse(
-            chunk("Hi."),
-            delta(annotations=[{"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}]),
+        write_openai_events(
+            make_chunk("Hi."),
+            make_delta(annotations=[{"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}]),
             STOP,
         ),
         {"text": "Hi.\n\nSources:\n\n- [A](<https://a>)", "fin": ["stop"]},
     ),
-    "retry field": ("retry: 100\n" + sse(chunk("Hi."), STOP), {"text": "Hi."}),
+    "retry field": ("retry: 100\n" + write_openai_events(make_chunk("Hi."), STOP), {"text": "Hi."}),
     "huge index": (
-        sse({"choices": [{"index": 99999999999999999999, "delta": {"content": "Hi."}}]}, STOP),
+        write_openai_events({"choices": [{"index": 99999999999999999999, "delta": {"content": "Hi."}}]}, STOP),
         {"text": "Hi."},
     ),
-    "finish reason with space": (sse(chunk("Hi."), chunk(reason=" stop ")), {"text": "Hi.", "fin": ["stop"]}),
-    "finish null string": (sse(chunk("Hi.", "null"), chunk(reason="stop")), {"text": "Hi.", "fin": ["stop"]}),
+    "finish reason with space": (
+        write_openai_events(make_chunk("Hi."), make_chunk(reason=" stop ")),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
+    "finish null string": (
+        write_openai_events(make_chunk("Hi.", "null"), make_chunk(reason="stop")),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
     "finish MALFORMED_RESPONSE": (
-        sse(chunk("Hi."), chunk(reason="MALFORMED_RESPONSE")),
+        write_openai_events(make_chunk("Hi."), make_chunk(reason="MALFORMED_RESPONSE")),
         {"text": "Hi.", "err": "upstream_error"},
     ),
     "finish_details": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             {
                 "choices": [
                     {
@@ -501,8 +567,8 @@ OPENAI: dict[str, Row] = {
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "native_finish_reason": (
-        sse(
-            chunk("Hi."),
+        write_openai_events(
+            make_chunk("Hi."),
             {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"}]},
         ),
         {"text": "Hi."},
@@ -510,11 +576,11 @@ OPENAI: dict[str, Row] = {
 }
 
 
-def text_of(text: str, i: int = 0) -> dict[str, Any]:
+def make_text_event(text: str, i: int = 0) -> dict[str, Any]:
     return {"type": "content_block_delta", "index": i, "delta": {"type": "text_delta", "text": text}}
 
 
-def ended(reason: str = "end_turn", **u: Any) -> list[dict[str, Any]]:
+def make_end_events(reason: str = "end_turn", **u: Any) -> list[dict[str, Any]]:
     return [
         {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 2, **u}},
         {"type": "message_stop"},
@@ -523,38 +589,43 @@ def ended(reason: str = "end_turn", **u: Any) -> list[dict[str, Any]]:
 
 ANTHROPIC: dict[str, Row] = {
     "text in start": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}},
-            text_of("."),
-            *ended(),
+            make_text_event("."),
+            *make_end_events(),
         ),
         {"text": "Hi."},
     ),
     "duplicate start": (
-        messages(open_answer(input_tokens=3), open_answer(input_tokens=3), text_of("Hi."), *ended()),
+        write_anthropic_events(
+            open_answer(input_tokens=3), open_answer(input_tokens=3), make_text_event("Hi."), *make_end_events()
+        ),
         {"text": "Hi.", "usage": Usage(3, 2)},
     ),
     "vertex_event": (
         'event: vertex_event\ndata: {"type":"vertex_event","usage":{}}\n\n'
-        + messages(open_answer(), text_of("Hi."), *ended()),
+        + write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()),
         {"text": "Hi."},
     ),
-    "done after stop": (messages(open_answer(), text_of("Hi."), *ended()) + "data: [DONE]\n\n", {"text": "Hi."}),
+    "done after stop": (
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()) + "data: [DONE]\n\n",
+        {"text": "Hi."},
+    ),
     "eof after message_delta": (
-        messages(open_answer(), text_of("Hi."), ended()[0]),
+        write_anthropic_events(open_answer(), make_text_event("Hi."), make_end_events()[0]),
         {"text": "Hi.", "err": "upstream_error"},
     ),
     "timeout_error": (
-        messages(
+        write_anthropic_events(
             open_answer(),
-            text_of("Hi."),
+            make_text_event("Hi."),
             {"type": "error", "error": {"details": None, "type": "timeout_error", "message": "Request timed out"}},
         ),
         {"text": "Hi.", "err": "timeout"},
     ),
     "billing": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "error",
                 "error": {
@@ -566,11 +637,13 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "", "err": "provider_budget"},
     ),
     "rate": (
-        messages({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}, "request_id": "r"}),
+        write_anthropic_events(
+            {"type": "error", "error": {"type": "rate_limit_error", "message": "x"}, "request_id": "r"}
+        ),
         {"text": "", "err": "rate_limited"},
     ),
     "too large": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "error",
                 "error": {
@@ -586,15 +659,21 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "", "err": "context_length"},
     ),
     "stop reason compaction": (
-        messages(open_answer(), text_of("Hi."), *ended("compaction")),
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events("compaction")),
         {"text": "Hi.", "err": "upstream_error"},
     ),
-    "stop stop (vllm)": (messages(open_answer(), text_of("Hi."), *ended("stop")), {"text": "Hi.", "fin": ["stop"]}),
-    "stop length": (messages(open_answer(), text_of("Hi."), *ended("length")), {"text": "Hi.", "fin": ["length"]}),
+    "stop stop (vllm)": (
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events("stop")),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
+    "stop length": (
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events("length")),
+        {"text": "Hi.", "fin": ["length"]},
+    ),
     "usage in stop": (
-        messages(
+        write_anthropic_events(
             open_answer(input_tokens=0, output_tokens=0),
-            text_of("Hi."),
+            make_text_event("Hi."),
             {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
             {
                 "type": "message_stop",
@@ -605,7 +684,7 @@ ANTHROPIC: dict[str, Row] = {
         {"text": "Hi.", "usage": Usage(30, 4)},
     ),
     "stop_reason in start null": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "message_start",
                 "message": {
@@ -617,49 +696,49 @@ ANTHROPIC: dict[str, Row] = {
                     "usage": {"input_tokens": 3},
                 },
             },
-            text_of("Hi."),
-            *ended(),
+            make_text_event("Hi."),
+            *make_end_events(),
         ),
         {"text": "Hi."},
     ),
     "text as parts": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {
                 "type": "content_block_delta",
                 "index": 0,
                 "delta": {"type": "text_delta", "text": [{"type": "text", "text": "Hi."}]},
             },
-            *ended(),
+            *make_end_events(),
         ),
         {"text": "Hi."},
     ),
     "thinking between": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
             {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm."}},
             {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
             {"type": "content_block_stop", "index": 0},
-            text_of("Hi.", 1),
-            *ended(),
+            make_text_event("Hi.", 1),
+            *make_end_events(),
         ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "tool input in start, string": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {
                 "type": "content_block_start",
                 "index": 0,
                 "content_block": {"type": "tool_use", "id": "t", "name": "clock", "input": '{"zone": "CET"}'},
             },
-            *ended("tool_use"),
+            *make_end_events("tool_use"),
         ),
         {"text": "", "calls": [("clock", '{"zone": "CET"}')]},
     ),
     "tool input in start and delta": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {
                 "type": "content_block_start",
@@ -671,50 +750,60 @@ ANTHROPIC: dict[str, Row] = {
                 "index": 0,
                 "delta": {"type": "input_json_delta", "partial_json": '{"zone": "CET"}'},
             },
-            *ended("tool_use"),
+            *make_end_events("tool_use"),
         ),
         {"text": "", "calls": [("clock", '{"zone": "CET"}')]},
     ),
     "unknown delta type": (
-        messages(
+        write_anthropic_events(
             open_answer(),
-            text_of("Hi"),
+            make_text_event("Hi"),
             {"type": "content_block_delta", "index": 0, "delta": {"type": "compaction_delta", "content": "x"}},
-            text_of("."),
-            *ended(),
+            make_text_event("."),
+            *make_end_events(),
         ),
         {"text": "Hi."},
     ),
     "unknown block": (
-        messages(
+        write_anthropic_events(
             open_answer(),
             {"type": "content_block_start", "index": 0, "content_block": {"type": "fallback", "text": "no"}},
-            text_of("Hi.", 1),
-            *ended(),
+            make_text_event("Hi.", 1),
+            *make_end_events(),
         ),
         {"text": "Hi."},
     ),
     "usage strings": (
-        messages(open_answer(input_tokens="30"), text_of("Hi."), *ended(output_tokens="4")),
+        write_anthropic_events(
+            open_answer(input_tokens="30"), make_text_event("Hi."), *make_end_events(output_tokens="4")
+        ),
         {"text": "Hi.", "usage": Usage(30, 4)},
     ),
-    "openai chunks": (sse(chunk("Hi."), STOP), {"err": "upstream_error"}),
-    "single newlines": (messages(open_answer(), text_of("Hi."), *ended()).replace("\n\n", "\n"), {"text": "Hi."}),
+    "openai chunks": (write_openai_events(make_chunk("Hi."), STOP), {"err": "upstream_error"}),
+    "single newlines": (
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()).replace("\n\n", "\n"),
+        {"text": "Hi."},
+    ),
     "no event names": (
         "".join(
-            x for x in messages(open_answer(), text_of("Hi."), *ended()).splitlines(True) if not x.startswith("event:")
+            x
+            for x in write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()).splitlines(True)
+            if not x.startswith("event:")
         ),
         {"text": "Hi."},
     ),
-    "cr": (messages(open_answer(), text_of("Hi."), *ended()).replace("\n", "\r"), {"text": "Hi."}),
+    "cr": (
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()).replace("\n", "\r"),
+        {"text": "Hi."},
+    ),
     "no final blank": (
-        messages(open_answer(), text_of("Hi."), *ended()).rstrip("\n"),
+        write_anthropic_events(open_answer(), make_text_event("Hi."), *make_end_events()).rstrip("\n"),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "refusal details": (
-        messages(
+        write_anthropic_events(
             open_answer(),
-            text_of("Hi."),
+            make_text_event("Hi."),
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "refusal", "stop_details": {"category": "unknown_kind"}},
@@ -727,11 +816,11 @@ ANTHROPIC: dict[str, Row] = {
 }
 
 
-def piece(t: Any, **k: Any) -> dict[str, Any]:
+def make_text_piece(t: Any, **k: Any) -> dict[str, Any]:
     return {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "delta": t, **k}
 
 
-def completed(**r: Any) -> dict[str, Any]:
+def make_completed_event(**r: Any) -> dict[str, Any]:
     return {
         "type": "response.completed",
         "response": {"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 2}, **r},
@@ -739,18 +828,24 @@ def completed(**r: Any) -> dict[str, Any]:
 
 
 RESPONSES: dict[str, Row] = {
-    "done marker": (messages(piece("Hi."), completed()) + "data: [DONE]\n\n", {"text": "Hi.", "usage": Usage(3, 2)}),
+    "done marker": (
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event()) + "data: [DONE]\n\n",
+        {"text": "Hi.", "usage": Usage(3, 2)},
+    ),
     "incomplete null reason": (
-        messages(piece("Hi."), completed(incomplete_details={"reason": None})),
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event(incomplete_details={"reason": None})),
         {"text": "Hi.", "fin": ["stop"]},
     ),
     "completed but incomplete status": (
-        messages(piece("Hi."), completed(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
+        write_anthropic_events(
+            make_text_piece("Hi."),
+            make_completed_event(status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        ),
         {"text": "Hi.", "fin": ["length"]},
     ),
     "incomplete length": (
-        messages(
-            piece("Hi."),
+        write_anthropic_events(
+            make_text_piece("Hi."),
             {
                 "type": "response.incomplete",
                 "response": {"status": "incomplete", "incomplete_details": {"reason": "length"}},
@@ -759,8 +854,8 @@ RESPONSES: dict[str, Row] = {
         {"text": "Hi.", "fin": ["length"]},
     ),
     "incomplete max_tool_calls": (
-        messages(
-            piece("Hi."),
+        write_anthropic_events(
+            make_text_piece("Hi."),
             {
                 "type": "response.incomplete",
                 "response": {"status": "incomplete", "incomplete_details": {"reason": "max_tool_calls"}},
@@ -769,7 +864,7 @@ RESPONSES: dict[str, Row] = {
         {"text": "Hi.", "err": "upstream_error"},
     ),
     "failed context": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.failed",
                 "response": {
@@ -784,7 +879,7 @@ RESPONSES: dict[str, Row] = {
         {"err": "context_length"},
     ),
     "failed quota": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.failed",
                 "response": {
@@ -796,7 +891,7 @@ RESPONSES: dict[str, Row] = {
         {"err": "provider_budget"},
     ),
     "failed rate": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.failed",
                 "response": {
@@ -808,7 +903,7 @@ RESPONSES: dict[str, Row] = {
         {"err": "rate_limited"},
     ),
     "failed cyber": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.failed",
                 "response": {
@@ -823,7 +918,7 @@ RESPONSES: dict[str, Row] = {
         {"err": "content_filter"},
     ),
     "nested error event": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "error",
                 "error": {
@@ -837,7 +932,7 @@ RESPONSES: dict[str, Row] = {
         {"err": "context_length"},
     ),
     "error event flat": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "error",
                 "code": "server_error",
@@ -849,93 +944,116 @@ RESPONSES: dict[str, Row] = {
         {"err": "upstream_error"},
     ),
     "chat style usage": (
-        messages(piece("Hi."), completed(usage={"prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34})),
+        write_anthropic_events(
+            make_text_piece("Hi."),
+            make_completed_event(usage={"prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34}),
+        ),
         {"text": "Hi.", "usage": Usage(30, 4)},
     ),
-    "completed no response": (messages(piece("Hi."), {"type": "response.completed"}), {"text": "Hi.", "fin": ["stop"]}),
+    "completed no response": (
+        write_anthropic_events(make_text_piece("Hi."), {"type": "response.completed"}),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
     "text done only": (
-        messages({"type": "response.output_text.done", "item_id": "m", "output_index": 0, "text": "Hi."}, completed()),
+        write_anthropic_events(
+            {"type": "response.output_text.done", "item_id": "m", "output_index": 0, "text": "Hi."},
+            make_completed_event(),
+        ),
         {"text": "Hi."},
     ),
     "content_part done only": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.content_part.done",
                 "item_id": "m",
                 "output_index": 0,
                 "part": {"type": "output_text", "text": "Hi."},
             },
-            completed(),
+            make_completed_event(),
         ),
         {"text": "Hi."},
     ),
-    "delta list": (messages(piece([{"type": "output_text", "text": "Hi."}]), completed()), {"text": "Hi."}),
+    "delta list": (
+        write_anthropic_events(make_text_piece([{"type": "output_text", "text": "Hi."}]), make_completed_event()),
+        {"text": "Hi."},
+    ),
     "reasoning_text": (
-        messages(
+        write_anthropic_events(
             {"type": "response.reasoning_text.delta", "item_id": "r", "output_index": 0, "delta": "Hm."},
-            piece("Hi.", output_index=1),
-            completed(),
+            make_text_piece("Hi.", output_index=1),
+            make_completed_event(),
         ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
     "reasoning.delta (vllm old)": (
-        messages(
+        write_anthropic_events(
             {"type": "response.reasoning.delta", "item_id": "r", "output_index": 0, "delta": "Hm."},
-            piece("Hi.", output_index=1),
-            completed(),
+            make_text_piece("Hi.", output_index=1),
+            make_completed_event(),
         ),
         {"text": "Hi.", "reasoning": "Hm."},
     ),
-    "inline think": (messages(piece("<think>Hm.</think>Hi."), completed()), {"text": "Hi.", "reasoning": "Hm."}),
+    "inline think": (
+        write_anthropic_events(make_text_piece("<think>Hm.</think>Hi."), make_completed_event()),
+        {"text": "Hi.", "reasoning": "Hm."},
+    ),
     "queued/in_progress": (
-        messages(
+        write_anthropic_events(
             {"type": "response.queued", "response": {"status": "queued"}},
             {"type": "response.in_progress", "response": {"status": "in_progress"}},
-            piece("Hi."),
-            completed(),
+            make_text_piece("Hi."),
+            make_completed_event(),
         ),
         {"text": "Hi."},
     ),
     "keepalive event": (
-        messages(piece("Hi."), {"type": "keepalive", "sequence_number": 9}, completed()),
+        write_anthropic_events(
+            make_text_piece("Hi."), {"type": "keepalive", "sequence_number": 9}, make_completed_event()
+        ),
         {"text": "Hi."},
     ),
     "mcp call item": (
-        messages(
+        write_anthropic_events(
             {"type": "response.output_item.added", "output_index": 0, "item": {"type": "mcp_call", "id": "x"}},
-            piece("Hi.", output_index=1),
-            completed(),
+            make_text_piece("Hi.", output_index=1),
+            make_completed_event(),
         ),
         {"text": "Hi."},
     ),
     "custom_tool_call": (
-        messages(
+        write_anthropic_events(
             {
                 "type": "response.output_item.done",
                 "output_index": 0,
                 "item": {"type": "custom_tool_call", "call_id": "a", "name": "clock", "input": "now"},
             },
-            completed(),
+            make_completed_event(),
         ),
         {},
     ),
     "status cancelled": (
-        messages(piece("Hi."), completed(status="cancelled")),
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event(status="cancelled")),
         {"text": "Hi.", "err": "upstream_error"},
     ),
-    "eof": (messages(piece("Hi.")), {"text": "Hi.", "err": "upstream_error"}),
+    "eof": (write_anthropic_events(make_text_piece("Hi.")), {"text": "Hi.", "err": "upstream_error"}),
     "done marker instead of completed": (
-        messages(piece("Hi.")) + "data: [DONE]\n\n",
+        write_anthropic_events(make_text_piece("Hi.")) + "data: [DONE]\n\n",
         {"text": "Hi.", "err": "upstream_error"},
     ),
-    "error null on completed": (messages(piece("Hi."), completed(error=None)), {"text": "Hi.", "fin": ["stop"]}),
-    "error empty object": (
-        messages(piece("Hi."), completed(error={"code": None, "message": None})),
+    "error null on completed": (
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event(error=None)),
         {"text": "Hi.", "fin": ["stop"]},
     ),
-    "chat chunks": (sse(chunk("Hi."), STOP), {"err": "upstream_error"}),
-    "cr": (messages(piece("Hi."), completed()).replace("\n", "\r"), {"text": "Hi."}),
-    "no final blank": (messages(piece("Hi."), completed()).rstrip("\n"), {"text": "Hi."}),
+    "error empty object": (
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event(error={"code": None, "message": None})),
+        {"text": "Hi.", "fin": ["stop"]},
+    ),
+    "chat chunks": (write_openai_events(make_chunk("Hi."), STOP), {"err": "upstream_error"}),
+    "cr": (write_anthropic_events(make_text_piece("Hi."), make_completed_event()).replace("\n", "\r"), {"text": "Hi."}),
+    "no final blank": (
+        write_anthropic_events(make_text_piece("Hi."), make_completed_event()).rstrip("\n"),
+        {"text": "Hi."},
+    ),
 }
 
 ROWS = {"openai": OPENAI, "anthropic": ANTHROPIC, "responses": RESPONSES}
@@ -972,8 +1090,10 @@ async def test_reasoning_details_go_back_with_the_call_as_they_came(provider: Pr
     pieces = [first, {"type": "reasoning.text", "text": "m.", "signature": "abc", "index": 0}]
     secret = {"type": "reasoning.encrypted", "data": "Zm9v", "id": "c1", "index": 1}
     call = {"index": 0, "id": "c1", "function": {"name": "clock", "arguments": "{}"}}
-    deltas = [delta(reasoning_details=[block]) for block in (*pieces, secret)]
-    server.script = Script(raw=sse(*deltas, delta(tool_calls=[call]), chunk(reason="tool_calls")))
+    deltas = [make_delta(reasoning_details=[block]) for block in (*pieces, secret)]
+    server.script = Script(
+        raw=write_openai_events(*deltas, make_delta(tool_calls=[call]), make_chunk(reason="tool_calls"))
+    )
     heard = await hear(provider, ASKED)
     assert (heard.reasoning, [made.name for made in heard.calls]) == ("Hm.", ["clock"])
     made = Turn("assistant", "", calls=(CalledTool("c1", "clock", "{}"),), thinking=heard.thinking)

@@ -248,7 +248,7 @@ def write(key: str, sender: str, *content: Json, parent: str | None = None, **fi
     }
 
 
-def text(words: str) -> Json:
+def make_text_block(words: str) -> Json:
     return {"type": "text", "text": words, "citations": []}
 
 
@@ -256,8 +256,8 @@ def test_claude_messages_without_parents_follow_each_other() -> None:
     found = read_claude(
         write("1", "human", text="Q"),
         write("2", "assistant", text="A"),
-        write("3", "human", text("R")),
-        write("4", "assistant", text("B")),
+        write("3", "human", make_text_block("R")),
+        write("4", "assistant", make_text_block("B")),
     )
     assert show(found) == ["Q", "A", "R", "B"]
     assert (found.source, found.title) == (("claude", "u1"), "A name")
@@ -266,18 +266,21 @@ def test_claude_messages_without_parents_follow_each_other() -> None:
 
 def test_claude_messages_without_ids_follow_each_other_too() -> None:
     found = read_claude(
-        *(write("", sender, text(words)) for sender, words in zip(("human", "assistant") * 2, "QARB", strict=True))
+        *(
+            write("", sender, make_text_block(words))
+            for sender, words in zip(("human", "assistant") * 2, "QARB", strict=True)
+        )
     )
     assert (show(found), found.left_out) == (["Q", "A", "R", "B"], {})
 
 
 def test_claude_branches_are_kept_and_the_current_one_is_shown() -> None:
     found = read_claude(
-        write("1", "human", text("Q"), parent=claude.ROOT),
-        write("2", "assistant", text("A"), parent="1"),
-        write("3", "assistant", text("B"), parent="1"),
-        write("4", "human", text("W"), parent=claude.ROOT),
-        write("5", "assistant", text("C"), parent="4"),
+        write("1", "human", make_text_block("Q"), parent=claude.ROOT),
+        write("2", "assistant", make_text_block("A"), parent="1"),
+        write("3", "assistant", make_text_block("B"), parent="1"),
+        write("4", "human", make_text_block("W"), parent=claude.ROOT),
+        write("5", "assistant", make_text_block("C"), parent="4"),
         model="claude-sonnet-4-5",
         current_leaf_message_uuid="2",
     )
@@ -288,19 +291,19 @@ def test_claude_branches_are_kept_and_the_current_one_is_shown() -> None:
 
 def test_claude_thoughts_and_tools_are_parts_of_the_answer() -> None:
     times = {"start_timestamp": "2025-05-01T10:00:00Z", "stop_timestamp": "2025-05-01T10:00:02.5Z"}
-    result = {"type": "tool_result", "tool_use_id": "t1", "content": [text("Found.")], "is_error": False}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [make_text_block("Found.")], "is_error": False}
     found = read_claude(
-        write("1", "human", text("Q")),
+        write("1", "human", make_text_block("Q")),
         write(
             "2",
             "assistant",
             {"type": "thinking", "thinking": "Hm.", "summaries": [], **times},
-            text("I look."),
+            make_text_block("I look."),
             {"type": "tool_use", "id": "t1", "name": "web_search", "input": {"query": "x"}},
             result,
             {"type": "token_budget"},
             {"type": "hologram"},
-            text("It is so."),
+            make_text_block("It is so."),
         ),
     )
     answer = find_answer(found)
@@ -321,7 +324,7 @@ def test_claude_attachments_are_text_and_files_are_named() -> None:
     files = [{"file_name": "cat.jpg", "file_uuid": "f"}, {"file_name": "a.pdf"}]
     found = read_claude(
         write("1", "human", attachments=[paste], files=files),
-        write("2", "assistant", text("A")),
+        write("2", "assistant", make_text_block("A")),
     )
     assert show(found)[0] == "A long paste.\n\n[Image left out: cat.jpg]\n\n\n\n[File left out: a.pdf]"
     assert found.left_out == {"image": 1, "file": 1}

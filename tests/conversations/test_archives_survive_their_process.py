@@ -43,11 +43,11 @@ def begin_import(user: User, content: bytes) -> ExchangeJob:
     return begin_job(user, ExchangeJob.Kind.IMPORT, uuid4(), "a.zip", draft)
 
 
-def never() -> bool:
+def return_false() -> bool:
     return False
 
 
-def after(calls: int) -> Callable[[], bool]:
+def make_check(calls: int) -> Callable[[], bool]:
     """Return what says that a job is over from the so manieth look on."""
     looks = count()
     return lambda: next(looks) >= calls
@@ -66,7 +66,7 @@ def test_an_import_goes_on_where_a_lost_process_has_come_to(user: User) -> None:
         rounds += 1
         claimed = claim()
         try:
-            run_job(claimed, after(max(done, 0) + 4))
+            run_job(claimed, make_check(max(done, 0) + 4))
         except LostJobError:
             ExchangeJob.objects.filter(pk=job.pk).update(lease_until=timezone.now() - timedelta(seconds=1), owner=GONE)
         job.refresh_from_db()
@@ -86,7 +86,7 @@ def test_a_process_that_has_lost_a_job_keeps_nothing_of_it(user: User) -> None:
     claimed = claim()
     ExchangeJob.objects.update(owner=GONE)
     with pytest.raises(LostJobError):
-        run_job(claimed, never)
+        run_job(claimed, return_false)
     ExchangeJob.objects.update(owner=claimed.owner, total=4)
     claimed.total = 4
 
@@ -123,11 +123,11 @@ def test_an_archive_that_a_lost_process_has_begun_is_written_anew(user: User) ->
         Conversation.objects.create(user=user, title=f"T{number}")
     job = begin_job(user, ExchangeJob.Kind.EXPORT, uuid4())
     with pytest.raises(LostJobError):
-        run_job(claim(), after(2))
+        run_job(claim(), make_check(2))
     assert not files.find_path(job.pk).exists()
     assert not list(files.find_directory().glob(f"{job.pk}*"))
     jobs.leave_job(job.pk)
-    run_job(claim(), never)
+    run_job(claim(), return_false)
     job.refresh_from_db()
     assert (job.done, job.total, job.is_finished) == (5, 5, True)
     assert len(unpack(files.find_path(job.pk).read_bytes())) == 11
@@ -164,7 +164,7 @@ def test_a_file_that_is_nobodys_is_deleted(user: User) -> None:
 def test_a_file_that_is_gone_is_said_to_be(user: User) -> None:
     job = begin_import(user, make_conversations(1))
     files.find_path(job.pk).unlink()
-    run_job(claim(), never)
+    run_job(claim(), return_false)
     job.refresh_from_db()
     assert "not on this machine" in job.error
 

@@ -10,11 +10,11 @@ from tests.provider_server import ProviderServer, Script
 from tests.support.site import Json, Site
 
 
-async def asked(site: Site, conversation: str, content: str, **fields: str) -> Json:
+async def ask(site: Site, conversation: str, content: str, **fields: str) -> Json:
     return await site.ask(content, conversation, **fields)
 
 
-async def shown(site: Site, conversation: str) -> str:
+async def load_page(site: Site, conversation: str) -> str:
     return (await site.get(f"/c/{conversation}/")).content.decode()
 
 
@@ -22,8 +22,8 @@ async def test_an_edited_question_follows_what_the_old_one_followed(site: Site, 
     provider.enqueue(Script(text="First."), Script(text="Second."), Script(text="Third."))
     first = await site.ask("One?")
     conversation = first["conversation"]
-    second = await asked(site, conversation, "Two?")
-    third = await asked(site, conversation, "Two, but better?", edits=second["parent"])
+    second = await ask(site, conversation, "Two?")
+    third = await ask(site, conversation, "Two, but better?", edits=second["parent"])
     messages = provider.requests[2].body["messages"]
     assert [message["content"] for message in messages] == ["One?", "First.", "Two, but better?"]
     questions = Message.objects.filter(pk__in=(second["parent"], third["parent"]))
@@ -33,14 +33,14 @@ async def test_an_edited_question_follows_what_the_old_one_followed(site: Site, 
 async def test_the_page_shows_the_new_branch_and_the_way_to_the_old_one(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(text="Old."), Script(text="New."))
     old = await site.ask("Old wording")
-    new = await asked(site, old["conversation"], "New wording", edits=old["parent"])
-    page = await shown(site, old["conversation"])
+    new = await ask(site, old["conversation"], "New wording", edits=old["parent"])
+    page = await load_page(site, old["conversation"])
     assert "New wording" in page
     assert ">Old wording</p>" not in page
     assert "Wording 2 of 2" in page
     response = await site.client.post(f"/messages/{old['parent']}/show/")
     assert response.status_code == 302
-    page = await shown(site, old["conversation"])
+    page = await load_page(site, old["conversation"])
     assert "Old wording" in page
     assert "Old." in page
     assert "Wording 1 of 2" in page
@@ -77,7 +77,7 @@ async def test_only_questions_of_the_conversation_can_be_edited(site: Site) -> N
 async def test_the_same_edit_twice_is_one_question(site: Site, provider: ProviderServer) -> None:
     answer = await site.ask("Old")
     turn = str(uuid4())
-    twice = [await asked(site, answer["conversation"], "New", edits=answer["parent"], turn=turn) for _ in range(2)]
+    twice = [await ask(site, answer["conversation"], "New", edits=answer["parent"], turn=turn) for _ in range(2)]
     assert twice[0]["id"] == twice[1]["id"]
     assert len(provider.requests) == 2
 
@@ -87,8 +87,8 @@ async def test_going_back_shows_the_branch_that_was_read_there_last(site: Site, 
     provider.script = Script(text="Yes.")
     first = await site.ask("One?")
     conversation = first["conversation"]
-    followed = await asked(site, conversation, "Two?")
-    await asked(site, conversation, "Two, but better?", edits=followed["parent"])
+    followed = await ask(site, conversation, "Two?")
+    await ask(site, conversation, "Two, but better?", edits=followed["parent"])
     await site.client.post(f"/messages/{followed['parent']}/show/")
     await site.events(await site.retry(first["id"]))
     response = await site.client.post(f"/messages/{first['id']}/show/", headers={"hx-request": "true"})

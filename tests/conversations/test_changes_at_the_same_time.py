@@ -22,7 +22,7 @@ MEANWHILE = 0.3
 
 
 @contextmanager
-def meanwhile(is_it: Callable[[str], bool], change: Callable[[], object]) -> Iterator[None]:
+def change_meanwhile(is_it: Callable[[str], bool], change: Callable[[], object]) -> Iterator[None]:
     """Make another change in a thread just after the first statement that `is_it`, and wait for its end at the end."""
     begun: list[threading.Thread] = []
 
@@ -62,7 +62,7 @@ def test_a_retry_leaves_the_title_that_is_written_meanwhile(answer: Message) -> 
     def is_it(sql: str) -> bool:
         return connection.in_atomic_block and "JOIN" in sql and "title" in sql
 
-    with meanwhile(is_it, lambda: conversation.update(title="Rayleigh")):
+    with change_meanwhile(is_it, lambda: conversation.update(title="Rayleigh")):
         keep_retry(answer.conversation.user, answer, "openai:gpt-test", make_turn_id())
     assert conversation.get().title == "Rayleigh"
 
@@ -72,7 +72,7 @@ def test_saved_settings_leave_the_branch_that_is_shown_meanwhile(answer: Message
     client = Client()
     client.force_login(answer.conversation.user)
     path = f"/c/{answer.conversation_id}/settings/"
-    with meanwhile(
+    with change_meanwhile(
         lambda sql: "FROM" in sql and "system_prompt" in sql, lambda: conversation.update(leaf=answer.parent)
     ):
         client.post(path, {"title": "Mine"})

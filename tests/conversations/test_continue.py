@@ -16,7 +16,7 @@ HALF = Script(text="One two three", chunk_size=4, drop_after=8)
 REST = Script(text="three four.")
 
 
-async def continued(site: Site, answer: str) -> Json:
+async def continue_answer(site: Site, answer: str) -> Json:
     response = await site.post(f"/api/answers/{answer}/continue/")
     assert response.status_code == 202, response.content
     await site.events(answer)
@@ -27,7 +27,7 @@ async def test_a_continued_answer_stays_one_message(site: Site, provider: Provid
     provider.enqueue(HALF, REST)
     failed = await site.ask("Count", model=model)
     assert (failed["status"], failed["text"]) == ("interrupted", "One two ")
-    whole = await continued(site, failed["id"])
+    whole = await continue_answer(site, failed["id"])
     assert (whole["status"], whole["text"], whole["error"]) == ("complete", "One two three four.", None)
     assert await Message.objects.filter(parent=failed["parent"]).acount() == 1
 
@@ -35,7 +35,7 @@ async def test_a_continued_answer_stays_one_message(site: Site, provider: Provid
 async def test_both_calls_of_a_continued_answer_are_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask()
-    await continued(site, failed["id"])
+    await continue_answer(site, failed["id"])
     outcomes = [call.outcome async for call in ProviderCall.objects.filter(answer=failed["id"]).order_by("pk")]
     assert outcomes == ["interrupted", "complete"]
 
@@ -43,7 +43,7 @@ async def test_both_calls_of_a_continued_answer_are_on_the_ledger(site: Site, pr
 async def test_anthropic_goes_on_with_its_own_words(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask("Count", model="anthropic:messages-test")
-    await continued(site, failed["id"])
+    await continue_answer(site, failed["id"])
     messages = provider.requests[1].body["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant"]
     assert "One two" in str(messages[1]["content"])
@@ -54,7 +54,7 @@ async def test_a_model_that_does_not_go_on_with_its_own_words_is_told_to(site: S
     refusal = "This model does not support assistant message prefill. The conversation must end with a user message."
     provider.enqueue(HALF, Script(status=400, error_message=refusal), REST)
     failed = await site.ask("Count", model="anthropic:messages-test")
-    whole = await continued(site, failed["id"])
+    whole = await continue_answer(site, failed["id"])
     assert (whole["status"], whole["text"]) == ("complete", "One two three four.")
     messages = provider.requests[2].body["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
@@ -66,7 +66,7 @@ async def test_a_model_that_does_not_go_on_with_its_own_words_is_told_to(site: S
 async def test_openai_is_told_to_go_on(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask("Count", model="openai:gpt-test")
-    await continued(site, failed["id"])
+    await continue_answer(site, failed["id"])
     messages = provider.requests[1].body["messages"]
     assert [message["content"] for message in messages] == ["Count", "One two", CONTINUE_INSTRUCTION]
 
@@ -76,7 +76,7 @@ async def test_a_reader_who_had_the_end_gets_the_rest_exactly(site: Site, provid
     provider.enqueue(HALF, REST)
     failed = await site.ask()
     seen = await site.events(failed["id"])
-    await continued(site, failed["id"])
+    await continue_answer(site, failed["id"])
     for position, _ in seen:
         text = "One two "[:position] + join_text(await site.events(failed["id"], position))
         assert text == "One two three four."
@@ -88,7 +88,7 @@ async def test_a_reader_who_had_the_end_gets_the_rest_exactly(site: Site, provid
 async def test_the_page_shows_where_it_was_joined(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(HALF, REST)
     failed = await site.ask()
-    await continued(site, failed["id"])
+    await continue_answer(site, failed["id"])
     page = await site.get(f"/c/{failed['conversation']}/")
     assert 'One two <span class="joint" title="Continued here"></span>three four.' in page.content.decode()
 
@@ -111,11 +111,11 @@ async def test_a_stopped_answer_can_be_continued_and_one_at_its_length_limit(
     answer = await site.begin()
     await provider.wait_for_requests(1)
     await site.stop(answer)
-    assert (await continued(site, answer))["status"] == "complete"
+    assert (await continue_answer(site, answer))["status"] == "complete"
     provider.enqueue(Script(text="One two ", finish_reason="length"), REST)
     limited = await site.ask()
     assert limited["finish_reason"] == "length"
-    assert (await continued(site, limited["id"]))["text"] == "One two three four."
+    assert (await continue_answer(site, limited["id"]))["text"] == "One two three four."
 
 
 async def test_an_answer_with_a_later_message_cannot_be_continued(site: Site, provider: ProviderServer) -> None:

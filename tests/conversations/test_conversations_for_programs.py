@@ -42,7 +42,7 @@ async def make(site: Site, count: int, **fields: Any) -> list[str]:
     return [str(row.pk) for row in rows]
 
 
-def ids(piece: Json) -> list[str]:
+def list_ids(piece: Json) -> list[str]:
     return [row["id"] for row in piece["conversations"]]
 
 
@@ -51,7 +51,7 @@ async def test_every_conversation_is_listed_once_newest_first(site: Site) -> Non
     found, path = [], f"{LIST}?limit=5"
     while path:
         piece = await get(site, path)
-        found += ids(piece)
+        found += list_ids(piece)
         path = f"{LIST}?limit=5&cursor={piece['next']}".replace("+", "%2B") if piece["next"] else ""
     assert found == made
 
@@ -83,7 +83,7 @@ async def test_the_list_is_filtered_by_either_flag(site: Site) -> None:
         "archived=false": [pinned, plain],
         "archived=true&pinned=true": [],
     }.items():
-        assert ids(await get(site, f"{LIST}?{query}")) == expected, query
+        assert list_ids(await get(site, f"{LIST}?{query}")) == expected, query
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_change_is_kept_and_returned_and_moves_nothing(site: Site) -> No
     status, changed = await send(site, "PATCH", f"{LIST}{oldest}/", {"title": "  A\u202e title \n", "pinned": True})
     assert status == 200
     assert (changed["title"], changed["titled_by"], changed["pinned"]) == ("A title", "user", True)
-    assert ids(await get(site, LIST)) == [newest, oldest]
+    assert list_ids(await get(site, LIST)) == [newest, oldest]
     assert (await get(site, f"{LIST}{oldest}/"))["title"] == "A title"
 
 
@@ -163,7 +163,7 @@ async def test_a_deleted_conversation_is_gone_at_once_and_can_be_restored(site: 
         assert (await site.get(address)).status_code == 404
     for address in (f"/api/answers/{answer['id']}/retry/", f"/answers/{answer['id']}/retry/"):
         assert (await site.post(address)).status_code == 404
-    assert ids(await get(site, LIST)) == []
+    assert list_ids(await get(site, LIST)) == []
     status, restored = await send(site, "POST", f"{path}restore/", {})
     assert (status, restored["title"]) == (200, "Why is the sky blue?")
     assert len((await get(site, path))["messages"]) == 2
@@ -173,7 +173,7 @@ async def test_a_deleted_conversation_is_gone_at_once_and_can_be_restored(site: 
 async def test_nobody_changes_what_is_not_theirs(site: Site) -> None:
     theirs = await Conversation.objects.acreate(user=await User.objects.acreate_user("eve"), title="A secret")
     path = f"{LIST}{theirs.pk}/"
-    assert ids(await get(site, LIST)) == []
+    assert list_ids(await get(site, LIST)) == []
     for method, at, body in (("PATCH", "", {"title": "Mine"}), ("DELETE", "", None), ("POST", "restore/", {})):
         assert (await send(site, method, path + at, body))[0] == 404
     await theirs.arefresh_from_db()
@@ -188,7 +188,7 @@ async def test_a_question_brings_a_conversation_back_from_the_archive(site: Site
     path = f"{LIST}{answer['conversation']}/"
     await send(site, "PATCH", path, {"archived": True})
     await site.ask("Again", answer["conversation"])
-    assert ids(await get(site, f"{LIST}?archived=false")) == [answer["conversation"]]
+    assert list_ids(await get(site, f"{LIST}?archived=false")) == [answer["conversation"]]
 
 
 async def test_a_title_given_by_hand_stays_whatever_is_asked(site: Site) -> None:

@@ -18,7 +18,7 @@ from tests.support.services import find_free_port
 
 def test_without_a_key_and_a_writable_checkout_the_start_names_secret_key(tmp_path: Path) -> None:
     """The checkout of a service belongs to somebody else. Root may write everywhere, so a file stands in its way."""
-    copy = checkout(tmp_path)
+    copy = copy_checkout(tmp_path)
     (copy / ".secret_key").mkdir()
     ended = manage(copy, "check", DATABASE_URL=f"sqlite:///{tmp_path}/site.sqlite3")
     assert (ended.returncode, len(ended.stderr.splitlines())) == (78, 1)
@@ -26,7 +26,7 @@ def test_without_a_key_and_a_writable_checkout_the_start_names_secret_key(tmp_pa
 
 
 def test_an_empty_file_for_the_key_is_no_key(tmp_path: Path) -> None:
-    copy = checkout(tmp_path)
+    copy = copy_checkout(tmp_path)
     (copy / ".secret_key").write_text("\n")
     ended = manage(copy, "check")
     assert (ended.returncode, len(ended.stderr.splitlines())) == (78, 1)
@@ -35,7 +35,7 @@ def test_an_empty_file_for_the_key_is_no_key(tmp_path: Path) -> None:
 
 
 def test_without_a_database_url_and_a_writable_checkout_the_start_names_database_url(tmp_path: Path) -> None:
-    copy = checkout(tmp_path)
+    copy = copy_checkout(tmp_path)
     (copy / "db.sqlite3").mkdir()
     ended = manage(copy, "check", SECRET_KEY="key")
     assert (ended.returncode, len(ended.stderr.splitlines())) == (78, 1)
@@ -43,7 +43,7 @@ def test_without_a_database_url_and_a_writable_checkout_the_start_names_database
 
 
 def test_a_key_is_made_once_and_kept_for_the_user_alone(tmp_path: Path) -> None:
-    copy = checkout(tmp_path)
+    copy = copy_checkout(tmp_path)
     assert manage(copy, "check").returncode == 0
     key = (copy / ".secret_key").read_text()
     assert len(key) >= 50
@@ -53,7 +53,7 @@ def test_a_key_is_made_once_and_kept_for_the_user_alone(tmp_path: Path) -> None:
     assert [path.name for path in copy.glob(".secret_key*")] == [".secret_key"]
 
 
-def checkout(directory: Path) -> Path:
+def copy_checkout(directory: Path) -> Path:
     """A copy of what the site runs, to be spoilt."""
     copy = directory / "checkout"
     copy.mkdir()

@@ -115,12 +115,12 @@ async def test_a_conversation_that_the_reader_stumbles_over_costs_no_other_one(
 ) -> None:
     read = chatgpt.read_conversation
 
-    def stumble(value: Any) -> PortableConversation:
+    def raise_at_odd_title(value: Any) -> PortableConversation:
         if value["title"] == "Odd":
             raise KeyError("what nobody thought of")
         return read(value)
 
-    monkeypatch.setattr(chatgpt, "read_conversation", stumble)
+    monkeypatch.setattr(chatgpt, "read_conversation", raise_at_odd_title)
     asked = {"q": say("q", None, "user", "Why?")}
     archive = pack(
         {"conversations.json": [{"title": title, "id": title, "mapping": asked} for title in ("Odd", "Good")]}

@@ -50,7 +50,7 @@ def lock(content: bytes) -> bytes:
     )
 
 
-def pack_by(method: int) -> bytes:
+def pack_with_method(method: int) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         archive.writestr("conversations.json", "[]")
@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a way from the root": (pack({"/etc/conversations.json": []}), "outside of itself"),
     "a way up in Windows": (pack({"..\\conversations.json": []}), "outside of itself"),
     "a password": (lock(GOOD), "password"),
-    "lzma": (pack_by(zipfile.ZIP_LZMA), "plain ZIP"),
+    "lzma": (pack_with_method(zipfile.ZIP_LZMA), "plain ZIP"),
     "a table of contents of 3 GB": (pretend_directory(GOOD, 3_000_000_000), "too many files"),
     "a bomb": (pack({"conversations.json": b"[" + b" " * (40 * MEGABYTE)}), "times as long"),
     "many small bombs": (

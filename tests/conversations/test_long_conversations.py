@@ -47,7 +47,7 @@ def test_room_is_kept_for_a_long_answer() -> None:
     assert long > short
 
 
-def with_native_forms(turns: tuple[Turn, ...], model: str, chars: int = 2_000) -> tuple[Turn, ...]:
+def add_native_forms(turns: tuple[Turn, ...], model: str, chars: int = 2_000) -> tuple[Turn, ...]:
     """The same turns, each answer with what came with it in its provider's own form."""
     form = write_extra(model, {"items": [{"type": "reasoning", "encrypted_content": "x" * chars}]})
     return tuple(replace(turn, native_form=form) if turn.role == "assistant" else turn for turn in turns)
@@ -57,7 +57,7 @@ def with_native_forms(turns: tuple[Turn, ...], model: str, chars: int = 2_000) -
 def test_content_in_native_form_takes_room_in_the_window(origin: str) -> None:
     plain = Prompt("m", make_conversation(20))
     assert fit_into_window(plain, 8_000) == (plain, 0)
-    prompt, omitted = fit_into_window(replace(plain, turns=with_native_forms(plain.turns, origin)), 8_000)
+    prompt, omitted = fit_into_window(replace(plain, turns=add_native_forms(plain.turns, origin)), 8_000)
     assert omitted > 0
     sent = sum(len(turn.content) + len(turn.native_form) for turn in prompt.turns)
     assert sent / 4 <= 6_000
@@ -65,7 +65,7 @@ def test_content_in_native_form_takes_room_in_the_window(origin: str) -> None:
 
 def test_content_of_another_model_takes_no_room() -> None:
     """It is not sent: `m-mini` has a name that begins as the other's does."""
-    turns = with_native_forms(make_conversation(20), "m-mini")
+    turns = add_native_forms(make_conversation(20), "m-mini")
     assert fit_into_window(Prompt("m", turns), 8_000) == (Prompt("m", turns), 0)
 
 
@@ -155,7 +155,7 @@ async def test_every_message_is_sent_in_order_where_the_window_is_unknown(site: 
 
 
 @contextmanager
-def loaded() -> Iterator[list[Message]]:
+def note_loaded_messages() -> Iterator[list[Message]]:
     """The messages that are read from the database meanwhile."""
     messages: list[Message] = []
 
@@ -172,14 +172,14 @@ def loaded() -> Iterator[list[Message]]:
 async def test_messages_that_no_model_is_sent_are_not_read(site: Site, settings: Settings) -> None:
     settings.CHAT_CONTEXT_WINDOWS = {"openai:gpt-test": 8_000}
     conversation = await sync_to_async(fill_conversation)(site, 200)
-    with loaded() as messages:
+    with note_loaded_messages() as messages:
         await site.ask("And now?", conversation)
     assert len(messages) < READ_AT_ONCE + 20
 
 
 async def test_messages_that_are_not_shown_are_not_read(site: Site) -> None:
     conversation = await sync_to_async(fill_conversation)(site, 200)
-    with loaded() as messages:
+    with note_loaded_messages() as messages:
         await site.get(f"/c/{conversation}/")
     assert MESSAGES_SHOWN <= len(messages) < MESSAGES_SHOWN + 20
 

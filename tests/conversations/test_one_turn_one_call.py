@@ -79,7 +79,7 @@ async def test_retry_at_once_from_many_tabs(site: Site, provider: ProviderServer
     assert await ProviderCall.objects.acount() == 2
 
 
-async def both_attempts_are_complete() -> bool:
+async def are_both_attempts_complete() -> bool:
     return await Message.objects.filter(role="assistant", status="complete").acount() == 2
 
 
@@ -89,5 +89,5 @@ async def test_a_retry_form_sent_twice_after_its_end_is_one_retry(site: Site, pr
     form = {"turn": str(uuid.uuid4())}
     for _ in range(2):
         await site.client.post(f"/answers/{first['id']}/retry/", form)
-        await wait_until(both_attempts_are_complete)
+        await wait_until(are_both_attempts_complete)
     assert await ProviderCall.objects.acount() == 2

@@ -19,7 +19,7 @@ from chat.models import Conversation, User
 ROUNDS = 12
 
 
-def at_once(*works: Callable[[], object]) -> list[object]:
+def run_at_once(*works: Callable[[], object]) -> list[object]:
     """Do these in threads of their own that begin together; return what each came to."""
     barrier, results = threading.Barrier(len(works)), [None] * len(works)
 
@@ -52,7 +52,7 @@ def test_a_rename_never_brings_back_what_another_device_deletes(user: User, conv
     for number in range(ROUNDS):
         Conversation.objects.update(deleted_at=None, title="First")
         changes = Changes(title=f"Title {number}", is_pinned=True)
-        renamed, deleted = at_once(
+        renamed, deleted = run_at_once(
             partial(apply_changes, user, conversation, changes), partial(delete, user, conversation)
         )
         kept = Conversation.objects.get()
@@ -65,7 +65,7 @@ def test_one_of_two_renames_stays_whole(user: User, conversation: UUID) -> None:
     for number in range(ROUNDS):
         one = Changes(title=f"One {number}", is_pinned=True)
         other = Changes(title=f"Other {number}", is_archived=True)
-        assert at_once(
+        assert run_at_once(
             partial(apply_changes, user, conversation, one),
             partial(apply_changes, user, conversation, other),
         ) == [True, True]
@@ -81,7 +81,7 @@ def test_a_conversation_is_restored_or_gone_and_never_half_of_it(user: User) -> 
         made = Conversation.objects.create(user=user, deleted_at=timezone.now() - timedelta(minutes=1))
         made.messages.create(role="user", text="A question")
         own = Conversation.objects.filter(pk=made.pk, deleted_at__isnull=False)
-        restored, swept, also_swept = at_once(partial(own.update, deleted_at=None), delete_expired, delete_expired)
+        restored, swept, also_swept = run_at_once(partial(own.update, deleted_at=None), delete_expired, delete_expired)
         assert [restored, swept, also_swept].count(1) == 1
         assert Conversation.objects.filter(pk=made.pk).exists() == (restored == 1)
         assert made.messages.count() == restored

@@ -58,18 +58,18 @@ FIELDS = [
 ]
 
 
-def said(model: str, text: str = TEXT, **how: Any) -> Script:
+def make_script(model: str, text: str = TEXT, **how: Any) -> Script:
     """The script of a model that answers with this JSON, in its format's own way."""
     if model == ANTHROPIC:
         return Script(text="", tool_calls=[Call("answer", text)], **how)
     return Script(text=text, **how)
 
 
-def fields_in(events: list[Positioned]) -> list[tuple[str, Any]]:
+def list_fields(events: list[Positioned]) -> list[tuple[str, Any]]:
     return [(event["path"], event["value"]) for _, event in events if event["type"] == "field"]
 
 
-def fed(*pieces: str) -> list[tuple[str, Any]]:
+def feed_pieces(*pieces: str) -> list[tuple[str, Any]]:
     fields = Fields()
     return [(field.path, field.value) for piece in pieces for field in fields.feed(piece)]
 
@@ -83,8 +83,8 @@ async def ask(site: Site, **fields: Any) -> Json:
 
 @pytest.mark.parametrize("text", [TEXT, json.dumps(VALUE, indent=2), json.dumps(VALUE, separators=(",", ":"))])
 def test_every_cut_of_a_text_gives_each_field_once(text: str) -> None:
-    assert all(fed(text[:cut], text[cut:]) == FIELDS for cut in range(len(text) + 1))
-    assert fed(*text) == FIELDS
+    assert all(feed_pieces(text[:cut], text[cut:]) == FIELDS for cut in range(len(text) + 1))
+    assert feed_pieces(*text) == FIELDS
 
 
 def test_a_field_is_given_with_the_character_that_completes_it() -> None:
@@ -112,31 +112,31 @@ def test_a_field_is_given_with_the_character_that_completes_it() -> None:
     ],
 )
 def test_text_that_is_no_object_gives_no_wrong_field(text: str) -> None:
-    assert fed(*text) in ([], [("/a", 1)])
+    assert feed_pieces(*text) in ([], [("/a", 1)])
 
 
 def test_the_depth_of_nested_json_is_bounded() -> None:
-    assert fed('{"a":' * 5000 + "1" + "}" * 5000) == []
-    assert fed('{"a":[' + "[" * 100 + "1" + "]" * 100 + "]}") == []
-    assert fed('{"a":[' + "[" * 5000 + "1" + "]" * 5000 + "]}") == []
+    assert feed_pieces('{"a":' * 5000 + "1" + "}" * 5000) == []
+    assert feed_pieces('{"a":[' + "[" * 100 + "1" + "]" * 100 + "]}") == []
+    assert feed_pieces('{"a":[' + "[" * 5000 + "1" + "]" * 5000 + "]}") == []
 
 
 def test_any_json_gives_back_its_value() -> None:
     chance = random.Random(1)
 
-    def value(depth: int) -> Any:
+    def draw_value(depth: int) -> Any:
         if depth and chance.random() < 0.6:
             size = chance.randrange(4)
             if chance.random() < 0.5:
-                return {chance.choice('ab"\\/~é') * (index + 1): value(depth - 1) for index in range(size)}
-            return [value(depth - 1) for _ in range(size)]
+                return {chance.choice('ab"\\/~é') * (index + 1): draw_value(depth - 1) for index in range(size)}
+            return [draw_value(depth - 1) for _ in range(size)]
         return chance.choice([None, True, 0, -2.5, "", 'x"y\\z', "{,}"])
 
     for _ in range(300):
-        whole = {"root": value(4)}
+        whole = {"root": draw_value(4)}
         text = json.dumps(whole)
         cut = chance.randrange(len(text))
-        assert put_together(fed(text[:cut], text[cut:])) == whole
+        assert put_together(feed_pieces(text[:cut], text[cut:])) == whole
 
 
 def put_together(fields: list[tuple[str, Any]]) -> Any:
@@ -158,13 +158,13 @@ def put_together(fields: list[tuple[str, Any]]) -> Any:
 
 
 async def test_both_formats_bring_the_text_and_its_fields(site: Site, provider: ProviderServer, model: str) -> None:
-    provider.script = said(model, chunk_size=5)
+    provider.script = make_script(model, chunk_size=5)
     answer = await ask(site, model=model)
     assert (answer["status"], answer["finish_reason"], answer["text"]) == ("complete", "stop", TEXT)
     assert answer["response_schema"] == SCHEMA
     for media_type in (SSE, NDJSON):
         events = await site.events(answer["id"], media_type=media_type)
-        assert fields_in(events) == FIELDS
+        assert list_fields(events) == FIELDS
         assert join_text(events) == TEXT
         assert not [event for _, event in events if event["type"].startswith("tool")]
 
@@ -172,7 +172,7 @@ async def test_both_formats_bring_the_text_and_its_fields(site: Site, provider: 
 async def test_the_provider_is_given_the_schema_and_no_tools(
     site: Site, provider: ProviderServer, model: str, settings: Settings
 ) -> None:
-    provider.script = said(model)
+    provider.script = make_script(model)
     await ask(site, model=model)
     body = provider.requests[0].body
     if model == OPENAI:
@@ -206,9 +206,9 @@ async def test_every_position_is_a_place_to_come_back_to(site: Site, provider: P
     for cut in range(1, last):
         later = await site.events(answer, after=cut)
         assert join_text(later) == text[max(0, cut - before) :]
-        had = [field for field in fields_in(whole) if field not in fields_in(later)]
-        assert had + fields_in(later) == fields_in(whole)
-        assert had == fed(text[: max(0, cut - before)])
+        had = [field for field in list_fields(whole) if field not in list_fields(later)]
+        assert had + list_fields(later) == list_fields(whole)
+        assert had == feed_pieces(text[: max(0, cut - before)])
         assert later[-1].event["type"] == "done"
         positions = [position for position, _ in later]
         assert positions == sorted(positions)
@@ -224,14 +224,14 @@ async def test_the_fields_of_a_piece_of_text_come_before_it(site: Site, provider
             told.append((event["path"], event["value"]))
         elif event["type"] == "token":
             text += event["content"]
-            assert told == fed(text)
+            assert told == feed_pieces(text)
     assert text == TEXT
 
 
 async def test_an_answer_without_a_schema_has_no_fields(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT)
     answer = await site.ask()
-    assert not fields_in(await site.events(answer["id"]))
+    assert not list_fields(await site.events(answer["id"]))
     assert answer["response_schema"] is None
 
 
@@ -270,23 +270,23 @@ async def test_an_answer_of_another_form_is_interrupted_and_kept(
 
 
 async def test_the_input_of_anthropics_tool_is_held_to_the_schema_too(site: Site, provider: ProviderServer) -> None:
-    provider.script = said(ANTHROPIC, '{"name": 1}')
+    provider.script = make_script(ANTHROPIC, '{"name": 1}')
     answer = await ask(site, model=ANTHROPIC)
     assert (answer["error"]["code"], answer["text"]) == ("invalid_output", '{"name": 1}')
 
 
 async def test_a_provider_that_sends_the_input_whole_is_understood(site: Site, provider: ProviderServer) -> None:
-    provider.script = said(ANTHROPIC, '{"name": "Ada", "age": 36}', tool_manner="whole")
+    provider.script = make_script(ANTHROPIC, '{"name": "Ada", "age": 36}', tool_manner="whole")
     answer = await ask(site, model=ANTHROPIC)
     assert (answer["status"], json.loads(answer["text"])) == ("complete", {"name": "Ada", "age": 36})
 
 
 async def test_a_retry_asks_by_the_same_schema(site: Site, provider: ProviderServer, model: str) -> None:
-    provider.enqueue(said(model, "{}"))
-    provider.script = said(model)
+    provider.enqueue(make_script(model, "{}"))
+    provider.script = make_script(model)
     first = await ask(site, model=model)
     second = await site.retry(first["id"])
-    assert fields_in(await site.events(second)) == FIELDS
+    assert list_fields(await site.events(second)) == FIELDS
     assert (await site.answer(second))["status"] == "complete"
     kept = await Message.objects.aget(pk=second)
     assert kept.response_schema == SCHEMA
@@ -357,7 +357,7 @@ def test_a_schema_nested_without_end_is_refused() -> None:
         check_schema(schema)
 
 
-async def code_of(text: str, schema: Json) -> str:
+async def check_and_read_code(text: str, schema: Json) -> str:
     try:
         await json_schema.check_text(text, check_schema(schema))
     except ChatError as error:
@@ -367,15 +367,15 @@ async def code_of(text: str, schema: Json) -> str:
 
 async def test_references_within_the_schema_are_followed() -> None:
     schema = {"type": "object", "properties": {"next": {"$ref": "#"}, "n": {"type": "integer"}}}
-    assert await code_of('{"next": {"next": {"n": 1}}}', schema) == ""
-    assert await code_of('{"next": {"next": {"n": "x"}}}', schema) == "invalid_output"
+    assert await check_and_read_code('{"next": {"next": {"n": 1}}}', schema) == ""
+    assert await check_and_read_code('{"next": {"next": {"n": "x"}}}', schema) == "invalid_output"
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "(a|a)*c"])
 async def test_no_pattern_takes_long(pattern: str) -> None:
     began = time.monotonic()
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
-    assert await code_of(json.dumps({"a": "a" * 20_000 + "b"}), schema) == "invalid_output"
+    assert await check_and_read_code(json.dumps({"a": "a" * 20_000 + "b"}), schema) == "invalid_output"
     assert time.monotonic() - began < json_schema.PATIENCE
 
 
@@ -384,12 +384,12 @@ async def test_references_that_multiply_are_given_up(monkeypatch: pytest.MonkeyP
     steps: Json = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * 2} for n in range(40)}
     schema = {"type": "object", "allOf": [{"$ref": "#/$defs/s0"}], "$defs": {**steps, "s40": True}}
     began = time.monotonic()
-    assert await code_of("{}", schema) == "invalid_output"
+    assert await check_and_read_code("{}", schema) == "invalid_output"
     assert time.monotonic() - began < 5
 
 
 async def test_a_reference_without_end_ends() -> None:
-    assert await code_of("{}", {"type": "object", "allOf": [{"$ref": "#"}]}) == "invalid_output"
+    assert await check_and_read_code("{}", {"type": "object", "allOf": [{"$ref": "#"}]}) == "invalid_output"
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/missing", "#/$defs/", "#missing", "#/$defs/name/type", "#/type"])
@@ -408,5 +408,5 @@ def test_a_reference_to_a_part_of_the_schema_is_taken(reference: str) -> None:
 async def test_a_key_that_comes_twice_is_no_valid_output() -> None:
     """Readers would disagree: most take the last one, some the first."""
     schema = {"type": "object", "properties": {"a": {"type": "object"}}}
-    assert await code_of('{"a": {"b": 1, "b": 1}}', schema) == "invalid_output"
-    assert await code_of('{"a": {"b": 1}, "b": 1}', schema) == ""
+    assert await check_and_read_code('{"a": {"b": 1, "b": 1}}', schema) == "invalid_output"
+    assert await check_and_read_code('{"a": {"b": 1}, "b": 1}', schema) == ""

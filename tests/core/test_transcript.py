@@ -38,17 +38,17 @@ events = st.lists(
 Said = list[Lasting]
 
 
-def transcript_of(said: Said) -> Transcript:
+def make_transcript(said: Said) -> Transcript:
     transcript = Transcript()
     transcript.append(said)
     return transcript
 
 
-def joined(said: Said, kind: type[Token | Reasoning]) -> str:
+def join_content(said: Said, kind: type[Token | Reasoning]) -> str:
     return "".join(event.content for event in said if isinstance(event, kind))
 
 
-def line_of(said: Said) -> list[object]:
+def list_positions(said: Said) -> list[object]:
     """What stands at each position: a character of a kind, or an event that cannot be split."""
     line: list[object] = []
     for event in said:
@@ -61,18 +61,18 @@ def line_of(said: Said) -> list[object]:
 
 @given(events)
 def test_text_before_any_cut_and_text_after_it_are_the_whole(said: Said) -> None:
-    transcript = transcript_of(said)
-    line = line_of(said)
+    transcript = make_transcript(said)
+    line = list_positions(said)
     for cut in range(transcript.position + 1):
         if line[cut : cut + 1] == [Continued()] == line[cut - 1 : cut]:
             continue  # nobody is in the middle of what comes whole
-        assert line[:cut] + line_of(transcript.read_since(cut)) == line
-        assert line_of(transcript.read_since(0, cut)) == line[:cut]
+        assert line[:cut] + list_positions(transcript.read_since(cut)) == line
+        assert list_positions(transcript.read_since(0, cut)) == line[:cut]
 
 
 @given(events)
 def test_a_stored_transcript_is_the_same_line(said: Said) -> None:
-    transcript = transcript_of(said)
+    transcript = make_transcript(said)
     stored = Transcript.restore(transcript.text, transcript.reasoning, transcript.outline)
     assert stored.read_since(0) == transcript.read_since(0)
     assert stored.position == transcript.position
@@ -84,25 +84,26 @@ def test_native_forms_keep_their_place_and_nobody_else_notices(said: list[tuple[
     line: list[object] = []
     for part in said:
         transcript.append([part] if isinstance(part, NativeForm) else part)
-        line += [part] if isinstance(part, NativeForm) else line_of(list(part))
+        line += [part] if isinstance(part, NativeForm) else list_positions(list(part))
     stored = Transcript.restore(transcript.text, transcript.reasoning, transcript.outline)
     for each in (transcript, stored):
         kept = [
-            [event] if isinstance(event, NativeForm) else line_of([event]) for event in each.list_with_native_forms()
+            [event] if isinstance(event, NativeForm) else list_positions([event])
+            for event in each.list_with_native_forms()
         ]
         assert [event for part in kept for event in part] == line
-        assert line_of(each.read_since(0)) == [event for event in line if not isinstance(event, NativeForm)]
+        assert list_positions(each.read_since(0)) == [event for event in line if not isinstance(event, NativeForm)]
 
 
 @given(events)
 def test_text_and_reasoning_are_kept_apart(said: Said) -> None:
-    transcript = transcript_of(said)
-    assert transcript.text == joined(said, Token)
-    assert transcript.reasoning == joined(said, Reasoning)
+    transcript = make_transcript(said)
+    assert transcript.text == join_content(said, Token)
+    assert transcript.reasoning == join_content(said, Reasoning)
 
 
 def test_neighbouring_pieces_are_one_event() -> None:
-    assert transcript_of([Token("a"), Token("b"), Reasoning("c"), Token("d")]).read_since(1) == [
+    assert make_transcript([Token("a"), Token("b"), Reasoning("c"), Token("d")]).read_since(1) == [
         Token("b"),
         Reasoning("c"),
         Token("d"),
@@ -110,7 +111,7 @@ def test_neighbouring_pieces_are_one_event() -> None:
 
 
 def test_a_position_past_the_end_lacks_nothing() -> None:
-    assert transcript_of([Token("abc")]).read_since(7) == []
+    assert make_transcript([Token("abc")]).read_since(7) == []
 
 
 def test_events_without_text_take_no_position() -> None:

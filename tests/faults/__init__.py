@@ -44,13 +44,13 @@ class Place(NamedTuple):
         return f"{self.kind}-{self.database}-{self.size}{'-redis' if self.redis else ''}"
 
 
-def place(name: str) -> Place:
+def find_place(name: str) -> Place:
     """A place by its name, such as `uvicorn-postgres-3-redis`."""
     kind, database, size, *redis = name.split("-")
     return Place(kind, database, int(size), bool(redis))
 
 
-def places(*short: str, sizes: Iterable[int] = (1, 3), redis: Iterable[bool] = (False, True)) -> list[Place]:
+def choose_places(*short: str, sizes: Iterable[int] = (1, 3), redis: Iterable[bool] = (False, True)) -> list[Place]:
     """The places named, or every place when the run is long."""
     every = [Place(*each) for each in product(("daphne", "uvicorn"), ("sqlite", "postgres"), sizes, redis)]
-    return every if LONG else [place(name) for name in short]
+    return every if LONG else [find_place(name) for name in short]

@@ -19,15 +19,15 @@ class Use(NamedTuple):
 
 
 def use(pid: int) -> Use:
-    return Use(_figure(pid, "Threads"), len([*Path(f"/proc/{pid}/fd").iterdir()]), read_memory(pid))
+    return Use(_read_figure(pid, "Threads"), len([*Path(f"/proc/{pid}/fd").iterdir()]), read_memory(pid))
 
 
 def read_memory(pid: int) -> int:
     """Resident bytes."""
-    return _figure(pid, "VmRSS") * 1024
+    return _read_figure(pid, "VmRSS") * 1024
 
 
-def _figure(pid: int, name: str) -> int:
+def _read_figure(pid: int, name: str) -> int:
     found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1])

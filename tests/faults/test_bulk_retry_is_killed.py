@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.faults import ALONE, MANY, Place, choose_length, place
+from tests.faults import ALONE, MANY, Place, choose_length, find_place
 from tests.faults.rows import run_in_shell
 from tests.provider_server import ProviderServer, Recorded
 from tests.support.server import Cluster, Server, log_in_demo
@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
     return {"CHAT_MODELS": f"openai:gpt-test,openai:{OTHER}", "CHAT_STAFF_RETRIES": str(AT_ONCE)}
 
 
-@pytest.mark.parametrize("place", [place(name) for name in choose_length([MANY], [ALONE, MANY])], ids=str)
+@pytest.mark.parametrize("place", [find_place(name) for name in choose_length([MANY], [ALONE, MANY])], ids=str)
 async def test_a_killed_bulk_retry_bills_no_answer_twice_and_skips_none(
     place: Place, cluster: Cluster, provider: ProviderServer, chance: random.Random
 ) -> None:
@@ -102,7 +102,7 @@ def assert_exact(found: dict[str, Any], requests: list[Recorded]) -> None:
     each = Counter(request.prompt for request in requests)
     assert set(each.values()) == {1}
     assert len(each) >= ANSWERS - lost  # a process may die between the row and the request
-    assert most_at_once(requests) <= AT_ONCE
+    assert count_most_at_once(requests) <= AT_ONCE
 
 
 class Asked:
@@ -120,7 +120,7 @@ class Asked:
         return self._found
 
 
-def most_at_once(requests: Iterable[Recorded]) -> int:
+def count_most_at_once(requests: Iterable[Recorded]) -> int:
     moments = []
     for request in requests:
         end = request.finished_at or request.closed_at

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Load
 
 ANSWERS = choose_length(12, 50)
@@ -16,7 +16,7 @@ CHARACTERS = choose_length(1000, 1500)
 PACE: dict[str, Any] = {"chunk_size": 7, "delay_between": 0.02}  # 3 to 4 s for an answer
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, MANY), ids=str)
 async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place: Place, load: Load) -> None:
     cuts = [CUTS // ANSWERS + (number < CUTS % ANSWERS) for number in range(ANSWERS)]
     questions = [await load.question(CHARACTERS, **PACE) for _ in cuts]
@@ -36,7 +36,7 @@ async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place
     assert load.failures == []
 
 
-@pytest.mark.parametrize("place", places(FILE), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE), ids=str)
 async def test_a_program_that_is_cut_off_while_it_asks_finds_its_answer_by_the_same_turn(
     place: Place, load: Load
 ) -> None:

@@ -276,7 +276,7 @@ class Trial:
     async def _recover(self) -> None:
         """Do in another process what each does: sweep, and go on with what it finds."""
         runner = self._make_runner()
-        self.teller.pause = _do_not_wait
+        self.teller.pause = _skip_wait
         if self.scenario.is_sent_again:
             await self._ask_again(runner)
         await run_in_thread(self._age_leases)
@@ -355,11 +355,11 @@ def look_at(trial: Trial, whole: Found) -> Iterator[tuple[str, bool]]:
     yield "each call is settled", not any(call.outcome == Outcome.RUNNING for call in found.calls)
     yield "each request has its row", found.requests <= len(found.calls)
     yield "what was left may be taken at once", not is_left_with_a_lease(before.answer)
-    if knows_response(before):
+    if is_response_known(before):
         yield "a response that is known is not asked for again", found.requests == whole.requests
         yield "it stays on its row", len(found.calls) == len(whole.calls)
     yield "nothing is held any more", not any(meter.held for meter in found.meters)
-    yield "what is used is what the ledger has", used_tokens(found) == ledger_tokens(found)
+    yield "what is used is what the ledger has", sum_used_tokens(found) == sum_ledger_tokens(found)
     yield "no position has had two contents", not trial.logs.torn
     yield "no tool ran twice", all(runs == 1 for runs in Tools.runs.values())
     if answer is None:
@@ -369,18 +369,21 @@ def look_at(trial: Trial, whole: Found) -> Iterator[tuple[str, bool]]:
         )
         return
     yield "a question and its answer", found.messages == 2
-    yield "it has one of the states", state_of(answer) in allowed_states(trial)
+    yield "it has one of the states", read_state(answer) in list_allowed_states(trial)
     yield "its positions are those of its events", answer.restore_transcript().position == answer.position
-    yield "readers had what it has", readers_had(trial, answer)
+    yield "readers had what it has", is_what_readers_had(trial, answer)
     yield "its text is a beginning", text.startswith(answer.text)
     if answer.status == "complete":
         yield "its text is whole", answer.text == text
-        yield "each settled step was asked for once", found.count(Outcome.COMPLETE) == steps_of(scenario)
+        yield "each settled step was asked for once", found.count(Outcome.COMPLETE) == count_steps(scenario)
         not_known = {row.name for row in found.tools if row.result == NO_RESULT}
         had = {name for part in scenario.story if not isinstance(part, str) for name in part}
         yield "each tool ran, or its result is not known", had - not_known <= Tools.runs.keys()
     if before.answer is not None and not before.answer.is_live:
-        yield "what had ended stays", (state_of(before.answer), before.answer.text) == (state_of(answer), answer.text)
+        yield (
+            "what had ended stays",
+            (read_state(before.answer), before.answer.text) == (read_state(answer), answer.text),
+        )
         yield "of what had ended nothing is asked", before.requests == found.requests
     yield "one more call than without the crash", found.requests <= whole.requests + 1
     kept = {row.pk: row.result for row in before.tools if row.finished_at is not None}
@@ -394,7 +397,7 @@ def is_left_with_a_lease(answer: Message | None) -> bool:
     return answer.lease_until is None or answer.lease_until > timezone.now()
 
 
-def knows_response(found: Found) -> bool:
+def is_response_known(found: Found) -> bool:
     """Return whether the response of the call that runs can be followed."""
     kept = found.answer.bookmark if found.answer is not None and found.answer.is_live else None
     if kept is None or kept["id"] in found.cancelled:
@@ -402,20 +405,20 @@ def knows_response(found: Found) -> bool:
     return any(call.pk == kept["call"] and call.outcome == Outcome.RUNNING for call in found.calls)
 
 
-def steps_of(scenario: Scenario) -> int:
+def count_steps(scenario: Scenario) -> int:
     """Return how many upstream calls the story takes: each ends with calls of tools, or with the story."""
     return 1 + sum(not isinstance(part, str) for part in scenario.story)
 
 
-def state_of(answer: Message) -> tuple[str, str]:
+def read_state(answer: Message) -> tuple[str, str]:
     return answer.status, answer.error_code
 
 
-def allowed_states(trial: Trial) -> set[tuple[str, str]]:
+def list_allowed_states(trial: Trial) -> set[tuple[str, str]]:
     """The table: how an answer may end, by what had happened when its process ended."""
     scenario, before = trial.scenario, trial.at_death.answer
     if before is not None and not before.is_live:
-        return {state_of(before)}
+        return {read_state(before)}
     if scenario.stop_after is not None and before is not None and before.stop_requested_at is not None:
         return {("stopped", "")}
     if before is not None and before.losses >= scenario.finish_lost:
@@ -423,17 +426,17 @@ def allowed_states(trial: Trial) -> set[tuple[str, str]]:
     return {("complete", "")}
 
 
-def readers_had(trial: Trial, answer: Message) -> bool:
+def is_what_readers_had(trial: Trial, answer: Message) -> bool:
     """Whether the answer has, at each position that was published, what was published there."""
     kept = dict(split(0, answer.restore_transcript().read_since(0)))
     return trial.logs.shown[str(answer.pk)].items() <= kept.items()
 
 
-def used_tokens(found: Found) -> int:
+def sum_used_tokens(found: Found) -> int:
     return sum(meter.used for meter in found.meters if meter.measure == "tokens")
 
 
-def ledger_tokens(found: Found) -> int:
+def sum_ledger_tokens(found: Found) -> int:
     return sum(call.input_tokens + call.output_tokens for call in found.calls)
 
 
@@ -442,7 +445,7 @@ def is_worth_a_trial(point: Point) -> bool:
     return point.side == "before" or not point.label.startswith("SELECT")
 
 
-async def _do_not_wait(batches: int) -> None:
+async def _skip_wait(batches: int) -> None:
     pass
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, MANY, Place, choose_length, places
+from tests.faults import ALONE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.server import Cluster
 
@@ -25,7 +25,7 @@ LOST_AT_MOST = 1.0
 ON_ITS_WAY = 0.3
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, MANY), ids=str)
 async def test_every_answer_keeps_an_exact_prefix_and_ends(place: Place, load: Load, cluster: Cluster) -> None:
     for _ in range(ROUNDS):
         await kill_one(place, load, cluster)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults import choose_length, place
+from tests.faults import choose_length, find_place
 from tests.faults.load import Asked, Load, Reading
 from tests.faults.pages import PageReading, follow_by_page, follow_by_socket, load_page, log_in
 from tests.faults.rows import read_ledger
@@ -57,7 +57,7 @@ class Readers(NamedTuple):
 
 @pytest.mark.parametrize(
     ("place", "environment"),
-    [(place(name), is_kept) for name, is_kept in CASES],
+    [(find_place(name), is_kept) for name, is_kept in CASES],
     ids=[f"{name}-{'kept by the provider' if is_kept else 'asked to go on'}" for name, is_kept in CASES],
     indirect=["environment"],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, Place, choose_length, places
+from tests.faults import ALONE, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load
 from tests.faults.rows import read_ledger, run_in_shell
 from tests.provider_server import ProviderServer, Script
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("place", places(ALONE), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE), ids=str)
 async def test_no_row_is_running_a_minute_later(
     place: Place, load: Load, cluster: Cluster, provider: ProviderServer, tmp_path: Path
 ) -> None:
@@ -62,7 +62,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     asked = [await load.ask(800, victim, **PACE) for _ in range(ANSWERS)]
     deleted = await load.ask(800, victim, **PACE)
     batch = begin_batch(victim, tmp_path)
-    await eventually_running(victim, before, 2 + ANSWERS + min(LINES, 4))
+    await wait_for_running_calls(victim, before, 2 + ANSWERS + min(LINES, 4))
     await asyncio.sleep(choose_length(2, 4))  # checkpoints, and a renewal of each lease
     victim.kill()
     batch.send_signal(signal.SIGKILL)
@@ -92,7 +92,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
         await asyncio.to_thread(victim.start)
 
 
-async def eventually_running(server: Server, before: set[int], count: int) -> None:
+async def wait_for_running_calls(server: Server, before: set[int], count: int) -> None:
     end = time.monotonic() + 50  # a title is given up after a minute
     while True:
         rows = [row for row in (await read_ledger(server))["rows"] if row["id"] not in before]

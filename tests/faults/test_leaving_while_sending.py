@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.faults import ALONE, MANY, Place, choose_length, places
+from tests.faults import ALONE, MANY, Place, choose_length, choose_places
 from tests.faults.leaving import Request, Sender, send_and_leave
 from tests.faults.load import LIVE, Asked, Load
 from tests.faults.rows import run_in_shell
@@ -47,26 +47,28 @@ async def senders(load: Load) -> AsyncIterator[dict[str, Sender]]:
 Asking = Callable[[Sender, Asked], Request]
 
 WAYS_TO_ASK: dict[str, Asking] = {
-    "page": lambda sender, asked: sender.submit("/send/", form_of(asked)),
-    "page of htmx": lambda sender, asked: sender.submit("/send/", form_of(asked), is_htmx=True),
-    "API": lambda sender, asked: sender.post(path_of(asked), {"content": asked.content}),
+    "page": lambda sender, asked: sender.submit("/send/", make_form(asked)),
+    "page of htmx": lambda sender, asked: sender.submit("/send/", make_form(asked), is_htmx=True),
+    "API": lambda sender, asked: sender.post(make_path(asked), {"content": asked.content}),
     "API, streaming": lambda sender, asked: sender.post(
-        path_of(asked), {"content": asked.content}, Accept="text/event-stream"
+        make_path(asked), {"content": asked.content}, Accept="text/event-stream"
     ),
-    "API, later": lambda sender, asked: sender.post(path_of(asked), {"content": asked.content}, Prefer="respond-async"),
-    "WebSocket": lambda sender, asked: sender.say({"type": "send", **form_of(asked)}),
+    "API, later": lambda sender, asked: sender.post(
+        make_path(asked), {"content": asked.content}, Prefer="respond-async"
+    ),
+    "WebSocket": lambda sender, asked: sender.say({"type": "send", **make_form(asked)}),
 }
 
 
-def form_of(asked: Asked) -> dict[str, str]:
+def make_form(asked: Asked) -> dict[str, str]:
     return {"content": asked.content, "conversation": asked.conversation}
 
 
-def path_of(asked: Asked) -> str:
+def make_path(asked: Asked) -> str:
     return f"/api/conversations/{asked.conversation}/messages/"
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY, sizes=(1,), redis=(False,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, MANY, sizes=(1,), redis=(False,)), ids=str)
 async def test_a_question_whose_client_left_is_answered_or_was_never_asked(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
@@ -78,7 +80,7 @@ async def test_a_question_whose_client_left_is_answered_or_was_never_asked(
         await send_and_leave(asked.server, WAYS_TO_ASK[way](senders[asked.server.url], asked), load.chance)
         left.append((way, asked))
 
-    await in_turns(leave, CLIENTS)
+    await leave_in_turns(leave, CLIENTS)
     found = Counter([(way, await name_outcome(load, asked)) for way, asked in left])
     print(f"{place}: {dict(sorted(found.items()))}")
     assert {outcome for _, outcome in found} <= {"nothing", "complete"}
@@ -135,8 +137,10 @@ CHANGES: dict[str, Change] = {
     "retry, API": lambda sender, on: sender.post(f"/api/answers/{on.answer}/retry/", {}),
     "continue, page": lambda sender, on: sender.submit(f"/answers/{on.answer}/continue/", {}),
     "continue, API": lambda sender, on: sender.post(f"/api/answers/{on.answer}/continue/", {}),
-    "edit, page": lambda sender, on: sender.submit("/send/", {**form_of(on.asked), "edits": on.question}),
-    "edit, API": lambda sender, on: sender.post(path_of(on.asked), {"content": on.asked.content, "edits": on.question}),
+    "edit, page": lambda sender, on: sender.submit("/send/", {**make_form(on.asked), "edits": on.question}),
+    "edit, API": lambda sender, on: sender.post(
+        make_path(on.asked), {"content": on.asked.content, "edits": on.question}
+    ),
     "stop, page": lambda sender, on: sender.submit("/stop/", {"conversation": on.asked.conversation}),
     "stop, API": lambda sender, on: sender.post(f"/api/answers/{on.answer}/stop/", {}),
     "stop, WebSocket": lambda sender, on: sender.say({"type": "stop", "answer": on.answer}),
@@ -146,7 +150,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("place", places(ALONE, sizes=(1,), redis=(False,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, sizes=(1,), redis=(False,)), ids=str)
 async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
@@ -164,7 +168,7 @@ async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
         await send_and_leave(asked.server, request, load.chance)
         left.append((name, asked))
 
-    await in_turns(leave, CLIENTS)
+    await leave_in_turns(leave, CLIENTS)
     found = Counter([(name, await name_change(load, name, asked)) for name, asked in left])
     print(f"{place}: {dict(sorted(found.items()))}")
     assert {outcome for _, outcome in found} <= {"nothing", "all of it"}, found
@@ -216,7 +220,7 @@ print(json.dumps(batches))
 """
 
 
-@pytest.mark.parametrize("place", places(MANY, sizes=(1,), redis=(False,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(MANY, sizes=(1,), redis=(False,)), ids=str)
 async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
     place: Place, load: Load, senders: dict[str, Sender]
 ) -> None:
@@ -248,7 +252,7 @@ async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
 # What all of them do
 
 
-async def in_turns(leave: Callable[[int], Any], count: int) -> None:
+async def leave_in_turns(leave: Callable[[int], Any], count: int) -> None:
     """Let so many clients leave, some at once, and give the last ones time to be heard."""
     for begun in range(0, count, AT_ONCE):
         await asyncio.gather(*(leave(number) for number in range(begun, min(begun + AT_ONCE, count))))

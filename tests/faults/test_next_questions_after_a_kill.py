@@ -10,12 +10,12 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from tests.faults import LONG, place
+from tests.faults import LONG, find_place
 from tests.faults.load import Asked, Load
 from tests.faults.pages import log_in
 from tests.support.server import Cluster, Server
 
-PLACES = [place(name) for name in ("daphne-sqlite-1", *(("uvicorn-postgres-2-redis",) if LONG else ()))]
+PLACES = [find_place(name) for name in ("daphne-sqlite-1", *(("uvicorn-postgres-2-redis",) if LONG else ()))]
 
 ASKED_WITHIN = 60.0
 

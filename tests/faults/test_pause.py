@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import ALONE, LONG, MANY, Place, choose_length, places
+from tests.faults import ALONE, LONG, MANY, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load
 from tests.support.server import Cluster
 
@@ -21,7 +21,7 @@ SWEEP = 4.0  # servers look for lost answers every 2 s
 LOST_AT_MOST = 1.0
 
 
-@pytest.mark.parametrize("place", places(MANY, sizes=(3,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(MANY, sizes=(3,)), ids=str)
 async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
     place: Place, load: Load, cluster: Cluster
 ) -> None:
@@ -60,7 +60,7 @@ def is_over(load: Load, asked: Asked) -> bool:
     return load.recorded(asked)[0].over
 
 
-@pytest.mark.parametrize("place", places(ALONE, sizes=(1,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, sizes=(1,)), ids=str)
 async def test_a_server_that_was_alone_goes_on_or_ends_honestly(place: Place, load: Load, cluster: Cluster) -> None:
     [sleeper] = cluster.servers
     asked = [await load.ask(600, sleeper, **PACE) for _ in range(ANSWERS)]

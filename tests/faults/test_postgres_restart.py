@@ -11,7 +11,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from tests.faults import MANY, Place, choose_length, places
+from tests.faults import MANY, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.services import Postgres
 
@@ -23,11 +23,11 @@ PACE: dict[str, Any] = {"chunk_size": 8, "delay_between": 0.04}  # 4 to 6 s
 SERVES_AGAIN_WITHIN = 15.0
 
 
-def on_postgres(*names: str) -> list[Place]:
-    return [place for place in places(*names) if place.database == "postgres"]
+def choose_postgres_places(*names: str) -> list[Place]:
+    return [place for place in choose_places(*names) if place.database == "postgres"]
 
 
-@pytest.mark.parametrize("place", on_postgres(MANY), ids=str)
+@pytest.mark.parametrize("place", choose_postgres_places(MANY), ids=str)
 async def test_answers_finish_or_end_honestly(place: Place, load: Load, postgres: Postgres) -> None:
     asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
     readings = [load.following(one.answer) for one in asked]

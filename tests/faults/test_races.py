@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Load
 from tests.support.server import Cluster
 
@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
 SLOW: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.05}
 
 
-@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE, MANY), ids=str)
 async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place, load: Load) -> None:
     for _ in range(SENDS):
         question = await load.question(100, **QUICK)
@@ -40,7 +40,7 @@ async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place,
     assert load.failures == []
 
 
-@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE, MANY), ids=str)
 async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place, load: Load) -> None:
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
@@ -57,7 +57,7 @@ async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place,
     assert load.failures == []
 
 
-@pytest.mark.parametrize("place", places(FILE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE, MANY), ids=str)
 async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Load) -> None:
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
@@ -76,7 +76,7 @@ async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Loa
     assert load.failures == []
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, MANY), ids=str)
 async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, cluster: Cluster) -> None:
     ends: list[str] = []
 
@@ -92,7 +92,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
         assert await load.answer(asked.answer) == said
         assert asked.text.startswith(said["text"])
         assert said["status"] == "stopped" or said["text"] == asked.text
-        assert outcomes(cluster, asked.answer) == [said["status"]]
+        assert list_outcomes(cluster, asked.answer) == [said["status"]]
         ends.append(said["status"])
 
     for _ in range(0, STOPS, AT_ONCE):
@@ -101,7 +101,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
     assert set(ends) == {"complete", "stopped"}, "no race: one of the two always came first"
 
 
-def outcomes(cluster: Cluster, answer: str) -> list[str]:
+def list_outcomes(cluster: Cluster, answer: str) -> list[str]:
     """How the ledger says that the answer's upstream calls ended."""
     url = cluster.servers[0].environment["DATABASE_URL"]
     query = "SELECT outcome FROM chat_providercall WHERE answer_id = "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis as client
 
-from tests.faults import MANY, Place, choose_length, places
+from tests.faults import MANY, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load, Reading
 from tests.support.services import Redis
 
@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[Callable[[Redis], None], Callable[[Redis], None]]] = {
 
 
 @pytest.mark.parametrize("fault", choose_length(["stopped", "hanging"], [*FAULTS]))
-@pytest.mark.parametrize("place", places(MANY, redis=(True,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(MANY, redis=(True,)), ids=str)
 async def test_answers_go_on_and_followers_keep_up(place: Place, fault: str, load: Load, redis: Redis) -> None:
     away, back = FAULTS[fault]
     asking = asyncio.ensure_future(ask_for(load, GONE_FOR + 2 * BEFORE_AND_AFTER))
@@ -61,7 +61,7 @@ async def ask_for(load: Load, seconds: float) -> list[tuple[Asked, asyncio.Task[
     return asked
 
 
-@pytest.mark.parametrize("place", places(MANY, redis=(True,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(MANY, redis=(True,)), ids=str)
 async def test_redis_is_used_again_when_it_is_back(place: Place, load: Load, redis: Redis) -> None:
     """A Redis that has forgotten everything holds the live answers again, without a restart of any server."""
     await asyncio.to_thread(redis.restart)

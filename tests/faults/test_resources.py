@@ -11,7 +11,7 @@ import aiohttp
 import psycopg
 import pytest
 
-from tests.faults import ALONE, MANY, Place, choose_length, places
+from tests.faults import ALONE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Load
 from tests.faults.processes import Use, use
 from tests.support.server import Cluster, log_in_demo
@@ -19,7 +19,7 @@ from tests.support.server import Cluster, log_in_demo
 FOLLOWERS = 300
 CONNECTIONS_AT_MOST = 20
 
-ON_POSTGRES = [place for place in places(MANY) if place.database == "postgres"]
+ON_POSTGRES = [place for place in choose_places(MANY) if place.database == "postgres"]
 
 # More than a process has threads for requests, and connections in its pool. Who finds none waits for one, 5 s.
 PAGES = 20
@@ -43,7 +43,7 @@ async def test_followers_hold_no_database_connection(place: Place, load: Load, c
     readings = [load.following(asked[number % len(asked)].answer) for number in range(FOLLOWERS)]
     most = 0
     while not all(reading.done() for reading in readings):
-        most = max(most, await asyncio.to_thread(connections, cluster.servers[0].environment["DATABASE_URL"]))
+        most = max(most, await asyncio.to_thread(count_connections, cluster.servers[0].environment["DATABASE_URL"]))
         await asyncio.sleep(0.1)
     for number, following in enumerate(readings):
         reading = await following
@@ -69,7 +69,7 @@ async def test_pages_that_follow_leave_the_connections_to_others(place: Place, l
     assert load.failures == []
 
 
-def connections(url: str) -> int:
+def count_connections(url: str) -> int:
     """How many sessions the database has, but for this one."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(url) as session:
@@ -78,23 +78,23 @@ def connections(url: str) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize("place", places(ALONE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, MANY), ids=str)
 async def test_after_many_answers_a_server_is_as_small_as_before(place: Place, load: Load, cluster: Cluster) -> None:
-    await answers(load, WARM_UP)
+    await ask_as_users_do(load, WARM_UP)
     await asyncio.sleep(2)
     before = [use(server.pid) for server in cluster.servers]
-    await answers(load, ANSWERS)
+    await ask_as_users_do(load, ANSWERS)
     for server, was in zip(cluster.servers, before, strict=True):
         await is_back(server.pid, was)
 
 
-async def answers(load: Load, number: int) -> None:
+async def ask_as_users_do(load: Load, number: int) -> None:
     """Ask, follow, leave in the middle and stop, as users do."""
     for start in range(0, number, AT_ONCE):
-        await asyncio.gather(*(one_of_many(load, which) for which in range(start, min(start + AT_ONCE, number))))
+        await asyncio.gather(*(ask_one_of_many(load, which) for which in range(start, min(start + AT_ONCE, number))))
 
 
-async def one_of_many(load: Load, number: int) -> None:
+async def ask_one_of_many(load: Load, number: int) -> None:
     script: dict[str, Any] = {"chunk_size": 100, "delay_between": 0.01}
     asked = await load.ask(2000, **script)
     match number % 4:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults import LONG, Place, choose_length, place
+from tests.faults import LONG, Place, choose_length, find_place
 from tests.faults.load import Asked, Load, Reading
 from tests.faults.pages import PageReading, follow_by_page, follow_by_socket, load_page, log_in
 from tests.provider_server import ProviderServer
@@ -29,7 +29,7 @@ CHARACTERS = choose_length(400, 3000)
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 2 s, or 15
 DRAIN = 90.0
 
-PLACES = [place(name) for name in ("uvicorn-sqlite-2", *(("daphne-postgres-2-redis",) if LONG else ()))]
+PLACES = [find_place(name) for name in ("uvicorn-sqlite-2", *(("daphne-postgres-2-redis",) if LONG else ()))]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_all_answers_are_whole_and_no_reader_notices(place: Place, front: 
         assert (kept["status"], kept["text"], kept["interruptions"]) == ("complete", one.text, 0)
         assert len(front.recorded(one)) == 1
     readings = await asyncio.wait_for(asyncio.gather(*programs), DRAIN)
-    have_read_all(asked, readings)
+    check_readings(asked, readings)
     await show_what_a_reload_shows(front, staying, asked, await asyncio.wait_for(asyncio.gather(*pages), DRAIN), login)
     assert front.failures == []
     longest = max(later - earlier for reading in readings for (earlier, _), (later, _) in pairwise(reading.heard))
@@ -78,7 +78,7 @@ async def test_all_answers_are_whole_and_no_reader_notices(place: Place, front: 
     )
 
 
-def have_read_all(asked: list[Asked], readings: list[Reading]) -> None:
+def check_readings(asked: list[Asked], readings: list[Reading]) -> None:
     texts = {one.answer: one.text for one in asked}
     for reading in readings:
         assert (reading.text, reading.status, reading.torn) == (texts[reading.answer], "complete", [])

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.faults import ALONE, FILE, MANY, Place, choose_length, places
+from tests.faults import ALONE, FILE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Asked, Load
 from tests.support.server import Cluster, Server
 
@@ -32,7 +32,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def half_sent_request(server: Server, token: str) -> AsyncIterator[None]:
+async def send_half_a_request(server: Server, token: str) -> AsyncIterator[None]:
     """A client that has sent the head of a request and the first half of its body, and now says nothing."""
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = f"POST /api/conversations/ HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n"
@@ -44,13 +44,13 @@ async def half_sent_request(server: Server, token: str) -> AsyncIterator[None]:
         writer.close()
 
 
-@pytest.mark.parametrize("place", places(ALONE, FILE, MANY), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, FILE, MANY), ids=str)
 async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load, cluster: Cluster) -> None:
     victim = load.choose_server()
     asked = [await load.ask(SHORT if number % 3 == 0 else MUCH, victim, **PACE) for number in range(ANSWERS)]
     readings = [load.following(one.answer) for one in asked]
     refused = [await load.question(SHORT, victim) for _ in range(5)]
-    async with half_sent_request(victim, cluster.token):
+    async with send_half_a_request(victim, cluster.token):
         await asyncio.sleep(0.5)
         leaving = asyncio.ensure_future(asyncio.to_thread(victim.terminate, EXIT_WITHIN))
         await asyncio.sleep(0.5)
@@ -82,9 +82,9 @@ async def is_refused(load: Load, question: Asked) -> None:
     assert load.recorded(question) == []
 
 
-@pytest.mark.parametrize("place", places(FILE, sizes=(1,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE, sizes=(1,)), ids=str)
 async def test_an_idle_server_leaves_in_spite_of_a_half_sent_request(place: Place, cluster: Cluster) -> None:
-    async with half_sent_request(cluster.servers[0], cluster.token):
+    async with send_half_a_request(cluster.servers[0], cluster.token):
         await asyncio.to_thread(cluster.servers[0].terminate, EXIT_WITHIN)
 
 
@@ -101,7 +101,7 @@ class Unread:
         self._socket.close()
 
 
-@pytest.mark.parametrize("place", places(ALONE, "uvicorn-sqlite-1", sizes=(1,), redis=(False,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(ALONE, "uvicorn-sqlite-1", sizes=(1,), redis=(False,)), ids=str)
 async def test_clients_that_neither_read_nor_send_do_not_delay_the_exit(
     place: Place, load: Load, cluster: Cluster
 ) -> None:
@@ -121,7 +121,7 @@ async def test_clients_that_neither_read_nor_send_do_not_delay_the_exit(
     path = f"/api/conversations/{waits.conversation}/messages/"
     clients.append(Unread(victim, f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n{body}"))
     await load.begun(waits)
-    async with half_sent_request(victim, cluster.token):
+    async with send_half_a_request(victim, cluster.token):
         took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
     print(f"{place}: {took:.1f} s")
     for client in clients:

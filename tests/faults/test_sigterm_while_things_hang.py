@@ -44,8 +44,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     return {**drain, "CHAT_TOOLS": tools, "CHAT_MCP": json.dumps({"mcp": server})}
 
 
-def on(*names: str) -> list[Place]:
-    return [faults.place(name) for name in names]
+def find_places(*names: str) -> list[Place]:
+    return [faults.find_place(name) for name in names]
 
 
 async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> None:
@@ -57,7 +57,7 @@ async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> 
 
 
 @pytest.mark.parametrize(
-    "place", on(*choose_length(["daphne-sqlite-1"], ["daphne-sqlite-1", "uvicorn-sqlite-1"])), ids=str
+    "place", find_places(*choose_length(["daphne-sqlite-1"], ["daphne-sqlite-1", "uvicorn-sqlite-1"])), ids=str
 )
 async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
     place: Place, load: Load, cluster: Cluster, provider: ProviderServer
@@ -102,7 +102,7 @@ def is_running(pid: int) -> bool:
 
 
 @contextmanager
-def locked(cluster: Cluster) -> Iterator[None]:
+def lock_database(cluster: Cluster) -> Iterator[None]:
     """An SQLite file that another program writes to, for longer than anybody waits."""
     path = cluster.servers[0].environment["DATABASE_URL"].removeprefix("sqlite:///")
     other = sqlite3.connect(path, isolation_level=None)
@@ -114,7 +114,7 @@ def locked(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def stopped(postgres: Postgres) -> Iterator[None]:
+def stop_postgres(postgres: Postgres) -> Iterator[None]:
     postgres.stop()
     try:
         yield
@@ -123,7 +123,7 @@ def stopped(postgres: Postgres) -> Iterator[None]:
 
 
 @contextmanager
-def silent(postgres: Postgres) -> Iterator[None]:
+def silence_postgres(postgres: Postgres) -> Iterator[None]:
     """A PostgreSQL that takes connections and says nothing, as one does whose disk hangs."""
     assert postgres.process is not None
     pids = [postgres.process.pid, *list_children(postgres.process.pid)]
@@ -137,7 +137,7 @@ def silent(postgres: Postgres) -> Iterator[None]:
 
 
 AWAY = [
-    (faults.place(place), how)
+    (faults.find_place(place), how)
     for place, how in choose_length(
         [("uvicorn-sqlite-1", "locked"), ("daphne-postgres-1", "silent"), ("uvicorn-postgres-1-redis", "stopped")],
         [
@@ -160,9 +160,9 @@ async def test_a_database_that_is_away_does_not_delay_the_exit(
     await asyncio.sleep(0.6)
     with ExitStack() as away:
         if how == "locked":
-            away.enter_context(locked(cluster))
+            away.enter_context(lock_database(cluster))
         else:
-            hold = stopped if how == "stopped" else silent
+            hold = stop_postgres if how == "stopped" else silence_postgres
             away.enter_context(hold(request.getfixturevalue("postgres")))
         took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
         print(f"{place}, {how}: {took:.1f} s")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults import Place, choose_length, places
+from tests.faults import Place, choose_length, choose_places
 from tests.faults.load import Load
 from tests.faults.processes import Peak
 from tests.provider_server import Script
@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def reader_that_does_not_read(server: Server, token: str, answer: str) -> Iterator[None]:
+def open_unread_stream(server: Server, token: str, answer: str) -> Iterator[None]:
     """It has asked for the events, and its TCP window fills up."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -38,7 +38,7 @@ def reader_that_does_not_read(server: Server, token: str, answer: str) -> Iterat
         yield
 
 
-@pytest.mark.parametrize("place", places("daphne-sqlite-1", "uvicorn-sqlite-1", sizes=(1,)), ids=str)
+@pytest.mark.parametrize("place", choose_places("daphne-sqlite-1", "uvicorn-sqlite-1", sizes=(1,)), ids=str)
 async def test_twenty_readers_that_do_not_read_take_no_more_than_20_megabytes(
     place: Place, load: Load, cluster: Cluster
 ) -> None:
@@ -49,22 +49,22 @@ async def test_twenty_readers_that_do_not_read_take_no_more_than_20_megabytes(
     text = ("x" * 99 + "\n") * (CHARACTERS // 100)
     load.provider.script = Script(text=text, chunk_size=4000, delay_between=SECONDS / (CHARACTERS / 4000))
     try:
-        alone = max([await peak_of_an_answer(load, server, 0) for _ in range(2)])
-        beset = min([await peak_of_an_answer(load, server, READERS) for _ in range(2)])
+        alone = max([await measure_peak_of_an_answer(load, server, 0) for _ in range(2)])
+        beset = min([await measure_peak_of_an_answer(load, server, READERS) for _ in range(2)])
     finally:
         load.provider.script = Script()
     print(f"{alone / MILLION:.0f} MB became {beset / MILLION:.0f} MB")
     assert beset - alone <= MORE_AT_MOST
 
 
-async def peak_of_an_answer(load: Load, server: Server, readers: int) -> int:
+async def measure_peak_of_an_answer(load: Load, server: Server, readers: int) -> int:
     """The most memory that the server had while it wrote the answer, in bytes."""
     made = await load.call("POST", server, "/api/conversations/")
     path = f"/api/conversations/{made['id']}/messages/"
     begun = await load.call("POST", server, path, {"content": f"{readers} of them"}, prefer="respond-async")
     with contextlib.ExitStack() as stack:
         for _ in range(readers):
-            stack.enter_context(reader_that_does_not_read(server, load.cluster.token, begun["answer"]))
+            stack.enter_context(open_unread_stream(server, load.cluster.token, begun["answer"]))
         async with Peak(server.pid) as peak:
             reading = await load.follow(begun["answer"])
     assert (reading.text, reading.status, reading.torn) == (load.provider.script.text, "complete", [])

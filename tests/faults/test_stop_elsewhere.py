@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import FILE, MANY, Place, choose_length, places
+from tests.faults import FILE, MANY, Place, choose_length, choose_places
 from tests.faults.load import Load
 from tests.support.server import Cluster
 
@@ -26,7 +26,7 @@ MOMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("place", places(FILE, MANY, sizes=(3,)), ids=str)
+@pytest.mark.parametrize("place", choose_places(FILE, MANY, sizes=(3,)), ids=str)
 async def test_the_upstream_call_is_closed_in_time(place: Place, load: Load, cluster: Cluster) -> None:
     moments = list(MOMENTS.values())
     for start in range(0, TIMES, AT_ONCE):

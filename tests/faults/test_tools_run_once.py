@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from chat.generation.recovery import NO_RESULT, NOT_RUN
-from tests.faults import LONG, choose_length, place
+from tests.faults import LONG, choose_length, find_place
 from tests.faults.counting_tools import HOLD, VARIABLE
 from tests.faults.load import Asked, Load
 from tests.faults.rows import run_in_shell
@@ -47,7 +47,7 @@ print(json.dumps([[str(row.answer_id), row.arguments, row.result] for row in Too
 """
 
 PLACES = [
-    place(name)
+    find_place(name)
     for name in (
         "uvicorn-postgres-2-redis",
         *(("daphne-sqlite-1", "uvicorn-sqlite-2", "daphne-postgres-1") if LONG else ()),

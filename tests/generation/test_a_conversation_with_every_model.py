@@ -41,7 +41,7 @@ async def site(site: Site, settings: Settings) -> Site:
     return site
 
 
-async def outcomes(answer: Json) -> list[str]:
+async def list_outcomes(answer: Json) -> list[str]:
     return [row.outcome async for row in ProviderCall.objects.filter(answer=answer["id"])]
 
 
@@ -65,7 +65,7 @@ async def test_models_and_efforts_change_in_the_middle(site: Site, provider: Pro
         )
         answer = await site.ask("Twice 21?", conversation, model=model)
         assert (answer["status"], answer["text"]) == ("complete", "I look. It is 42."), model
-        assert await outcomes(answer) == ["complete"] * 3, model
+        assert await list_outcomes(answer) == ["complete"] * 3, model
     assert len(provider.requests) == 3 * len(ROUTE)
     assert_typed(provider)
 

@@ -54,11 +54,11 @@ async def test_a_reader_in_another_process_keeps_an_answer_alive(
     provider.script = Script(text="a b c d e f g h ", chunk_size=2, delay_between=0.15)
     answer = await site.begin()
 
-    async def looked_at_elsewhere() -> bool:
+    async def is_over_while_watched_elsewhere() -> bool:
         await Message.objects.live().filter(pk=answer).aupdate(watched_at=timezone.now())
         return await is_over(site, answer)
 
-    await wait_until(looked_at_elsewhere)
+    await wait_until(is_over_while_watched_elsewhere)
     assert (await site.answer(answer))["status"] == "complete"
 
 

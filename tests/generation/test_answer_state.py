@@ -16,7 +16,7 @@ from chat.providers.base import Prompt, Turn
 from chat.tools.base import Context
 
 
-def live_answer() -> LiveAnswer:
+def make_live_answer() -> LiveAnswer:
     prompt = Prompt("model", (Turn("user", "Hello"),))
     context = Context(1, str(uuid4()))
     return LiveAnswer(uuid4(), 1, "demo:tour", context, Transcript(), prompt, None, Slot(1), timezone.now(), None)
@@ -34,7 +34,7 @@ def test_every_state_leads_to_the_ended_state(state: AnswerState) -> None:
 @pytest.mark.parametrize("before", list(AnswerState))
 @pytest.mark.parametrize("after", list(AnswerState))
 async def test_a_transition_that_is_not_in_the_table_is_refused(before: AnswerState, after: AnswerState) -> None:
-    live = live_answer()
+    live = make_live_answer()
     live.state = before
     if after in TRANSITIONS[before]:
         live.enter(after)
@@ -46,7 +46,7 @@ async def test_a_transition_that_is_not_in_the_table_is_refused(before: AnswerSt
 
 
 async def test_an_answer_that_is_ending_is_not_cut_off_any_more() -> None:
-    live = live_answer()
+    live = make_live_answer()
     live.enter(AnswerState.WAITING)
     live.end_call(AnswerState.ENDING)
     live.cut_off(STOPPED_BY_USER)

@@ -74,23 +74,23 @@ async def admin(site: Site) -> Site:
     return await sync_to_async(Site)(root)
 
 
-async def wishing(site: Site, **wishes: Any) -> str:
+async def begin_conversation_with(site: Site, **wishes: Any) -> str:
     """A conversation of the user's with these settings."""
     conversation = await site.conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(**wishes)
     return conversation
 
 
-async def page_of(site: Site, answer: Json) -> str:
+async def load_page(site: Site, answer: Json) -> str:
     return (await site.get(f"/c/{answer['conversation']}/")).content.decode()
 
 
-async def health_of(admin: Site) -> str:
+async def read_health(admin: Site) -> str:
     page = (await admin.get(HEALTH)).content.decode()
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-def bodies(provider: ProviderServer) -> list[Json]:
+def list_bodies(provider: ProviderServer) -> list[Json]:
     return [request.body for request in provider.requests]
 
 
@@ -101,17 +101,17 @@ async def test_a_model_that_refuses_tools_is_asked_without_them_and_readers_are_
     provider.script = Script(text="Hello.", refuses_parts=[refusal])
     first = await site.ask(model=model)
     assert (first["status"], first["text"]) == ("complete", "Hello.")
-    assert ["tools" in body for body in bodies(provider)] == [True, False]
+    assert ["tools" in body for body in list_bodies(provider)] == [True, False]
     second = await site.ask(model=model)
-    assert ["tools" in body for body in bodies(provider)] == [True, False, False]
+    assert ["tools" in body for body in list_bodies(provider)] == [True, False, False]
     for answer in (first, second):
         assert [notice["code"] for notice in answer["notices"]] == ["adapted"]
-        assert "does not take tools" in await page_of(site, answer)
+        assert "does not take tools" in await load_page(site, answer)
         events = await site.events(answer["id"])
         told = [event for _, event in events if event["type"] == "notice"]
         assert [(event["code"], "tools" in event["message"]) for event in told] == [("adapted", True)]
         assert join_text(events) == "Hello."
-    words = await health_of(admin)
+    words = await read_health(admin)
     assert "asked without tools" in words
     assert refusal.message in words
 
@@ -138,7 +138,7 @@ async def test_a_failed_tool_call_is_tried_again_with_tools_and_nothing_is_remem
     )
     answer = await site.ask()
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "42.", [])
-    assert all("tools" in body for body in bodies(provider))
+    assert all("tools" in body for body in list_bodies(provider))
     assert len(provider.requests) == 4
     assert not await Refusal.objects.aexists()
 
@@ -153,7 +153,7 @@ async def test_a_stream_that_ends_with_a_malformed_call_is_tried_again_with_tool
     )
     answer = await site.ask()
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "42.", [])
-    assert all("tools" in body for body in bodies(provider))
+    assert all("tools" in body for body in list_bodies(provider))
     assert not await Refusal.objects.aexists()
 
 
@@ -176,7 +176,7 @@ async def test_a_server_that_falters_once_and_mentions_tools_loses_none(
     )
     answer = await site.ask()
     assert (answer["text"], answer["notices"]) == ("Hello.", [])
-    assert all("tools" in body for body in bodies(provider))
+    assert all("tools" in body for body in list_bodies(provider))
     assert not await Refusal.objects.aexists()
 
 
@@ -194,22 +194,22 @@ async def test_each_of_several_refusals_in_a_row_changes_how_the_model_is_asked(
 ) -> None:
     refusals = [NO_STREAM_OPTIONS, NO_TOOLS, NO_TEMPERATURE, NO_SYSTEM, TOO_MANY]
     provider.script = Script(text="Hello.", refuses_parts=refusals)
-    conversation = await wishing(site, temperature=0.5, max_tokens=9000, system_prompt="Be brief.")
+    conversation = await begin_conversation_with(site, temperature=0.5, max_tokens=9000, system_prompt="Be brief.")
     answer = await site.ask("Hi", conversation)
     assert (answer["status"], answer["text"]) == ("complete", "Hello.")
     assert len(provider.requests) == len(refusals) + 1
-    last = bodies(provider)[-1]
+    last = list_bodies(provider)[-1]
     assert last["messages"] == [{"role": "user", "content": "Be brief.\n\nHi"}]
     assert last["max_tokens"] == 4096
     assert not {"stream_options", "tools", "temperature"} & last.keys()
     told = " ".join(notice["message"] for notice in answer["notices"])
     assert all(word in told for word in ("tools", "temperature", "system prompt", "4,096"))
     assert "stream_options" not in told
-    page = await page_of(site, answer)
+    page = await load_page(site, answer)
     assert all(notice["message"] in page for notice in answer["notices"])
     assert answer["usage"]["estimated"]
     provider.requests.clear()
-    await site.ask("Hi", await wishing(site, temperature=0.5))
+    await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     assert len(provider.requests) == 1
 
 
@@ -217,10 +217,10 @@ async def test_a_renamed_parameter_is_sent_under_its_new_name_without_a_notice(
     site: Site, admin: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NEW_NAME])
-    answer = await site.ask("Hi", await wishing(site, max_tokens=77))
-    assert bodies(provider)[-1]["max_completion_tokens"] == 77
+    answer = await site.ask("Hi", await begin_conversation_with(site, max_tokens=77))
+    assert list_bodies(provider)[-1]["max_completion_tokens"] == 77
     assert answer["notices"] == []
-    assert "max_completion_tokens" in await health_of(admin)
+    assert "max_completion_tokens" in await read_health(admin)
 
 
 @pytest.mark.parametrize(
@@ -265,14 +265,14 @@ async def test_a_refused_parameter_is_found_wherever_the_error_names_it(
     site: Site, provider: ProviderServer, error: Any
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[Refuses(part="temperature", message="", body=error)])
-    answer = await site.ask("Hi", await wishing(site, temperature=0.5))
+    answer = await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     assert (answer["text"], len(provider.requests)) == ("Hello.", 2)
     assert "temperature" in answer["notices"][0]["message"]
 
 
 async def test_a_reader_without_a_wish_is_shown_no_notice(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
-    await site.ask("Hi", await wishing(site, temperature=0.5))
+    await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     assert (await site.ask("Hi"))["notices"] == []
 
 
@@ -280,14 +280,14 @@ async def test_each_model_and_each_server_is_asked_in_its_own_way(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
-    conversation = await wishing(site, temperature=0.5)
+    conversation = await begin_conversation_with(site, temperature=0.5)
     await site.ask("Hi", conversation)
     await site.ask("Hi", conversation, model=ANTHROPIC)
-    assert ["temperature" in body for body in bodies(provider)] == [True, False, True, False]
+    assert ["temperature" in body for body in list_bodies(provider)] == [True, False, True, False]
     assert await Refusal.objects.acount() == 2
     await Refusal.objects.aupdate(server="another")
     await site.ask("Hi", conversation)
-    assert "temperature" in bodies(provider)[4]
+    assert "temperature" in list_bodies(provider)[4]
 
 
 @pytest.mark.parametrize("how", ["in time", "by a button", "by the setting"])
@@ -296,7 +296,7 @@ async def test_a_refusal_is_forgotten_in_time_or_by_an_admin(
 ) -> None:
     settings.CHAT_MODELS = [OPENAI]
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
-    conversation = await wishing(site, temperature=0.5)
+    conversation = await begin_conversation_with(site, temperature=0.5)
     await site.ask("Hi", conversation)
     refusal = await Refusal.objects.aget()
     if how == "in time":
@@ -308,9 +308,9 @@ async def test_a_refusal_is_forgotten_in_time_or_by_an_admin(
         assert not await Refusal.objects.aexists()
     else:
         settings.CHAT_REFUSAL_MEMORY = 0
-    assert "Asked otherwise" not in await health_of(admin)
+    assert "Asked otherwise" not in await read_health(admin)
     await site.ask("Hi", conversation)
-    assert ["temperature" in body for body in bodies(provider)] == [True, False, True, False]
+    assert ["temperature" in body for body in list_bodies(provider)] == [True, False, True, False]
 
 
 async def test_only_staff_who_may_test_models_may_have_refusals_forgotten(site: Site, provider: ProviderServer) -> None:
@@ -328,7 +328,7 @@ async def test_the_providers_words_are_kept_without_the_key_and_the_conversation
         part="temperature", message="temperature is not supported; key sk-test; you said: My secret garden"
     )
     provider.script = Script(text="Hello.", refuses_parts=[refusal])
-    await site.ask("My secret garden", await wishing(site, temperature=0.5))
+    await site.ask("My secret garden", await begin_conversation_with(site, temperature=0.5))
     kept = await Refusal.objects.aget()
     assert "temperature is not supported" in kept.detail
     assert "sk-test" not in kept.detail
@@ -347,7 +347,7 @@ async def test_a_model_that_refuses_a_schema_is_given_it_in_the_prompt(
     provider.script = Script(text='{"sky": "blue"}', refuses_parts=[no_schema, no_json][:refusals])
     answer = await site.ask("Why?", response_schema=SCHEMA)  # type: ignore[arg-type]
     assert (answer["status"], answer["text"]) == ("complete", '{"sky": "blue"}')
-    last = bodies(provider)[-1]
+    last = list_bodies(provider)[-1]
     assert str(last["messages"]).count("by this schema") == 1
     assert last.get("response_format") == ({"type": "json_object"} if refusals == 1 else None)
     assert "schema" in answer["notices"][0]["message"]
@@ -362,7 +362,7 @@ async def test_anthropics_newest_models_get_a_schema_by_their_own_parameter(
     provider.script = Script(text='{"sky": "blue"}', refuses_parts=[forced])
     answer = await site.ask("Why?", model=ANTHROPIC, response_schema=SCHEMA)  # type: ignore[arg-type]
     assert (answer["status"], answer["text"]) == ("complete", '{"sky": "blue"}')
-    last = bodies(provider)[-1]
+    last = list_bodies(provider)[-1]
     assert last["output_config"]["format"] == {
         "type": "json_schema",
         "schema": SCHEMA | {"additionalProperties": False},
@@ -387,14 +387,14 @@ async def test_thinking_is_adaptive_where_a_budget_is_refused(
     for _ in range(2):
         answer = await site.ask(model=ANTHROPIC)
         assert (answer["text"], answer["reasoning"], answer["notices"]) == ("Hello.", "Hm.", [])
-    assert [body["thinking"]["type"] for body in bodies(provider)] == ["enabled", "adaptive", "adaptive"]
+    assert [body["thinking"]["type"] for body in list_bodies(provider)] == ["enabled", "adaptive", "adaptive"]
 
 
 async def test_a_temperature_that_thinking_does_not_allow_is_spoken_of(
     site: Site, provider: ProviderServer, thinking: None
 ) -> None:
-    answer = await site.ask("Hi", await wishing(site, temperature=0.5), model=ANTHROPIC)
-    assert "temperature" not in bodies(provider)[0]
+    answer = await site.ask("Hi", await begin_conversation_with(site, temperature=0.5), model=ANTHROPIC)
+    assert "temperature" not in list_bodies(provider)[0]
     assert "temperature" in answer["notices"][0]["message"]
 
 
@@ -402,7 +402,7 @@ async def test_a_schema_is_asked_for_without_thinking(site: Site, provider: Prov
     provider.script = Script(text="", tool_calls=[Call("answer", '{"sky": "blue"}')])
     answer = await site.ask("Why?", model=ANTHROPIC, response_schema=SCHEMA)  # type: ignore[arg-type]
     assert answer["status"] == "complete"
-    assert "thinking" not in bodies(provider)[0]
+    assert "thinking" not in list_bodies(provider)[0]
 
 
 async def test_a_thinking_model_goes_on_by_a_word_from_the_user(
@@ -413,8 +413,8 @@ async def test_a_thinking_model_goes_on_by_a_word_from_the_user(
     await site.post(f"/api/answers/{limited['id']}/continue/")
     await site.events(limited["id"])
     assert (await site.answer(limited["id"]))["text"] == "One two three."
-    assert [message["role"] for message in bodies(provider)[1]["messages"]] == ["user", "assistant", "user"]
-    assert CONTINUE_INSTRUCTION in str(bodies(provider)[1]["messages"][-1])
+    assert [message["role"] for message in list_bodies(provider)[1]["messages"]] == ["user", "assistant", "user"]
+    assert CONTINUE_INSTRUCTION in str(list_bodies(provider)[1]["messages"][-1])
 
 
 async def test_a_model_that_takes_no_beginning_is_given_none_the_next_time(
@@ -440,7 +440,7 @@ async def test_every_cut_of_an_answer_with_a_notice_is_a_place_to_go_on_from(
     site: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
-    answer = await site.ask("Hi", await wishing(site, temperature=0.5))
+    answer = await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     whole = await site.events(answer["id"])
     width = (await Message.objects.aget(pk=answer["id"])).position
     for cut in range(1, width + 1):
@@ -451,7 +451,7 @@ async def test_every_cut_of_an_answer_with_a_notice_is_a_place_to_go_on_from(
 
 async def test_the_streamed_page_is_the_reloaded_one(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE], gate_after=3)
-    conversation = await wishing(site, temperature=0.5)
+    conversation = await begin_conversation_with(site, temperature=0.5)
     answer = await site.begin("Hi", conversation)
     stream = await site.stream(f"/answers/{answer}/stream/?after=0")
     await provider.wait_for_requests(2)

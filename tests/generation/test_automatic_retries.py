@@ -32,7 +32,7 @@ def site(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sit
     return site
 
 
-async def ledger(answer: Json) -> list[tuple[str, str, int]]:
+async def list_rows(answer: Json) -> list[tuple[str, str, int]]:
     rows = ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")
     return [(row.outcome, row.error_code, row.output_tokens) async for row in rows]
 
@@ -44,14 +44,14 @@ async def test_the_second_try_answers(site: Site, provider: ProviderServer, mode
     answer = await site.ask(model=model)
     assert (answer["status"], answer["text"], answer["error"]) == ("complete", "Here I am.", None)
     assert len(provider.requests) == 2
-    assert [outcome for outcome, _, _ in await ledger(answer)] == ["interrupted", "complete"]
+    assert [outcome for outcome, _, _ in await list_rows(answer)] == ["interrupted", "complete"]
 
 
 async def test_every_try_is_on_the_ledger_and_a_refused_one_costs_nothing(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(BUSY, OVERLOADED)
     provider.script = Script(text="12345678", usage=Usage(3, 2))
     answer = await site.ask()
-    assert await ledger(answer) == [
+    assert await list_rows(answer) == [
         ("interrupted", "rate_limited", 0),
         ("interrupted", "upstream_error", 0),
         ("complete", "", 2),
@@ -64,7 +64,7 @@ async def test_tries_are_bounded_and_the_last_error_counts(site: Site, provider:
     answer = await site.ask()
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "rate_limited")
     assert len(provider.requests) == 3
-    assert len(await ledger(answer)) == 3
+    assert len(await list_rows(answer)) == 3
 
 
 async def test_after_the_first_word_nothing_is_tried_silently(site: Site, provider: ProviderServer) -> None:
@@ -121,10 +121,10 @@ async def test_stop_ends_the_wait(site: Site, provider: ProviderServer) -> None:
             stopped = await asyncio.wait_for(site.stop(answer), 5)
             assert stopped["status"] == "stopped"
     assert len(provider.requests) == 1
-    assert await ledger(stopped) == [("interrupted", "rate_limited", 0)]
+    assert await list_rows(stopped) == [("interrupted", "rate_limited", 0)]
 
 
-def waits(error: ChatError) -> list[float]:
+def list_waits(error: ChatError) -> list[float]:
     found = []
     for tries in range(4):
         call = upstream_call.UpstreamCall(ProviderCall(), Prompt("m", ()))
@@ -136,11 +136,11 @@ def waits(error: ChatError) -> list[float]:
 
 def test_waits_double_with_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_call, "BACKOFF", 1.0)
-    found = waits(ChatError("upstream_error"))
+    found = list_waits(ChatError("upstream_error"))
     assert all(2**tries <= wait <= 2**tries + upstream_call.JITTER for tries, wait in enumerate(found))
     assert all(later > earlier for earlier, later in pairwise(found))
-    assert len({tuple(waits(ChatError("upstream_error"))) for _ in range(5)}) > 1
+    assert len({tuple(list_waits(ChatError("upstream_error"))) for _ in range(5)}) > 1
 
 
 def test_the_providers_wait_is_kept_to() -> None:
-    assert all(7 <= wait <= 7 + upstream_call.JITTER for wait in waits(ChatError("rate_limited", retry_after=7)))
+    assert all(7 <= wait <= 7 + upstream_call.JITTER for wait in list_waits(ChatError("rate_limited", retry_after=7)))

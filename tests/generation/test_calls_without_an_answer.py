@@ -31,15 +31,15 @@ def request(model: str = OPENAI, *, seconds: float = 10, is_streamed: bool = Fal
     return Request(model, prompt, "a test", seconds, is_streamed=is_streamed)
 
 
-def row(model: str = OPENAI) -> ProviderCall:
+def open_row(model: str = OPENAI) -> ProviderCall:
     return quotas.admit(ProviderCall(purpose="test", billed_to="site", model=model, input_tokens=100))
 
 
 async def make(wanted: Request) -> EndedCall:
-    return await get_runner().background.make(wanted, row)
+    return await get_runner().background.make(wanted, open_row)
 
 
-async def rows() -> list[tuple[str, str, int]]:
+async def list_rows() -> list[tuple[str, str, int]]:
     fields = ("outcome", "error_code", "input_tokens")
     return [each async for each in ProviderCall.objects.order_by("pk").values_list(*fields)]
 
@@ -55,7 +55,7 @@ async def test_a_background_call_completes_with_its_row(
     provider.script = Script(text="Yes.")
     ended = await make(request(model, is_streamed=is_streamed))
     assert (ended.verdict.status, ended.call.text, ended.error) == ("complete", "Yes.", None)
-    assert await rows() == [("complete", "", 12)]
+    assert await list_rows() == [("complete", "", 12)]
 
 
 @STREAMED
@@ -67,7 +67,7 @@ async def test_a_provider_that_says_nothing_is_left_in_time(
     ended = await make(request(seconds=0.5, is_streamed=is_streamed))
     assert time.monotonic() - began < 10
     assert ended.verdict.error_code == "timeout"
-    assert await rows() == [("interrupted", "timeout", 100)]
+    assert await list_rows() == [("interrupted", "timeout", 100)]
 
 
 @STREAMED
@@ -86,25 +86,25 @@ async def test_each_failure_has_its_code_and_its_row(
     provider.script = script
     ended = await make(request(is_streamed=is_streamed))
     assert ended.verdict.error_code == code
-    assert await rows() == [("interrupted", code, tokens)]
+    assert await list_rows() == [("interrupted", code, tokens)]
 
 
 async def test_a_call_to_an_unknown_provider_costs_nothing(site: Site) -> None:
     ended = await make(request("nobody:knows"))
     assert ended.verdict.error_code == "bad_request"
-    assert await rows() == [("interrupted", "bad_request", 0)]
+    assert await list_rows() == [("interrupted", "bad_request", 0)]
 
 
 async def test_a_fault_in_the_adapter_ends_the_call(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(self: object, prompt: Prompt) -> None:
+    async def raise_fault(self: object, prompt: Prompt) -> None:
         raise KeyError("oh")
 
-    monkeypatch.setattr("chat.providers.openai_provider.OpenAIProvider.complete", broken)
+    monkeypatch.setattr("chat.providers.openai_provider.OpenAIProvider.complete", raise_fault)
     ended = await make(request())
     assert ended.verdict.error_code == "upstream_error"
-    assert [outcome for outcome, *_ in await rows()] == ["interrupted"]
+    assert [outcome for outcome, *_ in await list_rows()] == ["interrupted"]
 
 
 @pytest.mark.parametrize("after", [0, 0.01, 0.05, 0.2])
@@ -117,7 +117,7 @@ async def test_waiting_for_a_call_may_be_cancelled_at_any_moment(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert all(outcome != "running" for outcome, *_ in await rows())
+    assert all(outcome != "running" for outcome, *_ in await list_rows())
     assert get_runner().background.calls == []
 
 
@@ -142,15 +142,15 @@ async def test_a_drain_ends_background_calls_that_take_too_long(site: Site, prov
     await provider.wait_for_requests(1)
     await get_runner().drain(0)
     assert (await making).verdict.error_code == "server_restart"
-    assert await rows() == [("interrupted", "server_restart", 100)]
+    assert await list_rows() == [("interrupted", "server_restart", 100)]
 
 
 async def test_after_a_drain_no_background_call_begins(site: Site) -> None:
     background = BackgroundCalls(get_runner().pool)
     await background.drain(0)
     with pytest.raises(DrainingError):
-        await background.make(request(), row)
-    assert await rows() == []
+        await background.make(request(), open_row)
+    assert await list_rows() == []
 
 
 async def test_the_lease_of_a_background_call_is_renewed_while_it_lasts(
@@ -167,10 +167,10 @@ async def test_the_lease_of_a_background_call_is_renewed_while_it_lasts(
         return first is not None and call.lease_until is not None and call.lease_until > first + timedelta(seconds=1)
 
     await wait_until(is_renewed)
-    assert [outcome for outcome, *_ in await rows()] == ["running"]
+    assert [outcome for outcome, *_ in await list_rows()] == ["running"]
     provider.release()
     assert (await making).verdict.status == "complete"
-    assert await rows() == [("complete", "", 12)]
+    assert await list_rows() == [("complete", "", 12)]
 
 
 async def test_a_title_that_never_comes_is_given_up(
@@ -205,7 +205,10 @@ async def test_a_model_test_is_cut_off_with_its_page(site: Site, provider: Provi
     testing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await testing
-    assert await rows() == [("interrupted", "abandoned", 106)] or (await rows())[0][:2] == ("interrupted", "abandoned")
+    assert await list_rows() == [("interrupted", "abandoned", 106)] or (await list_rows())[0][:2] == (
+        "interrupted",
+        "abandoned",
+    )
 
 
 # Another model, where one is not available
@@ -213,7 +216,7 @@ async def test_a_model_test_is_cut_off_with_its_page(site: Site, provider: Provi
 CHAIN = (ANTHROPIC,)
 
 
-async def models_asked() -> list[tuple[str, str, str]]:
+async def list_models_asked() -> list[tuple[str, str, str]]:
     fields = ("model", "outcome", "error_code")
     return [each async for each in ProviderCall.objects.order_by("pk").values_list(*fields)]
 
@@ -229,7 +232,7 @@ async def test_after_a_failure_the_next_model_of_the_chain_is_asked(
     provider.enqueue(script, Script(text="Yes."))
     ended = await make(request(is_streamed=is_streamed)._replace(chain=CHAIN))
     assert (ended.call.text, ended.model, ended.used.input_tokens) == ("Yes.", ANTHROPIC, 12)
-    assert await models_asked() == [(OPENAI, "interrupted", code), (ANTHROPIC, "complete", "")]
+    assert await list_models_asked() == [(OPENAI, "interrupted", code), (ANTHROPIC, "complete", "")]
     assert provider.requests[-1].body["model"] == ANTHROPIC.partition(":")[2]
 
 
@@ -243,7 +246,7 @@ async def test_no_other_model_is_asked_after_a_fault_of_the_request(
 ) -> None:
     provider.script = script
     await make(request()._replace(chain=CHAIN))
-    assert [model for model, *_ in await models_asked()] == [OPENAI]
+    assert [model for model, *_ in await list_models_asked()] == [OPENAI]
 
 
 async def test_all_models_of_a_chain_share_the_time_of_one_call(site: Site, provider: ProviderServer) -> None:
@@ -252,17 +255,17 @@ async def test_all_models_of_a_chain_share_the_time_of_one_call(site: Site, prov
     ended = await make(request(seconds=0.5)._replace(chain=CHAIN))
     assert time.monotonic() - began < 10
     assert ended.verdict.error_code == "timeout"
-    assert ended.used.input_tokens == sum(tokens for *_, tokens in await rows())
+    assert ended.used.input_tokens == sum(tokens for *_, tokens in await list_rows())
 
 
 async def test_a_model_that_limits_have_no_room_for_is_passed_over(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=503), Script(text="Yes."))
     refused = "openai:dear"
 
-    def open_row(model: str) -> ProviderCall:
+    def open_row_or_refuse(model: str) -> ProviderCall:
         if model == refused:
             raise quotas.QuotaError("There is no room for it.", None)
-        return row(model)
+        return open_row(model)
 
-    ended = await get_runner().background.make(request()._replace(chain=(refused, *CHAIN)), open_row)
+    ended = await get_runner().background.make(request()._replace(chain=(refused, *CHAIN)), open_row_or_refuse)
     assert (ended.call.text, ended.model) == ("Yes.", ANTHROPIC)

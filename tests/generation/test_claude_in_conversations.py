@@ -48,7 +48,7 @@ def stream(events: list[Json]) -> str:
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
-async def rows_of(answer: Json) -> list[ProviderCall]:
+async def list_rows(answer: Json) -> list[ProviderCall]:
     return [row async for row in ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")]
 
 
@@ -68,7 +68,7 @@ async def test_models_may_change_in_the_middle_with_tools_and_thoughts_in_the_pa
         )
         answer = await claude.ask("Twice 21?", conversation, model=model)
         assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "I double. It is 42.", [])
-        assert [row.outcome for row in await rows_of(answer)] == ["complete", "complete"]
+        assert [row.outcome for row in await list_rows(answer)] == ["complete", "complete"]
     assert len(provider.requests) == 8
 
 
@@ -109,7 +109,7 @@ async def test_a_paused_turn_goes_on_by_itself_each_call_on_the_ledger(claude: S
     provider.enqueue(Script(raw=stream(PAUSED)), Script(raw=stream(PAUSED)), Script(text="It is blue."))
     answer = await claude.ask("Why?", model=SONNET)
     assert (answer["status"], answer["text"]) == ("complete", "I search. I search. It is blue.")
-    assert [row.output_tokens for row in await rows_of(answer)] == [9, 9, 34]
+    assert [row.output_tokens for row in await list_rows(answer)] == [9, 9, 34]
     assert provider.requests[2].body["messages"][-1]["content"][-1]["type"] == "server_tool_use"
 
 

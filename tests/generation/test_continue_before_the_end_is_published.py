@@ -37,10 +37,10 @@ async def test_the_earlier_end_does_not_close_the_log_of_the_answer_that_goes_on
     await wait_until(is_interrupted)
     continuing = asyncio.ensure_future(site.post(f"/api/answers/{answer}/continue/"))
 
-    async def goes_on() -> bool:
+    async def is_continued() -> bool:
         return bool((await site.answer(answer))["status"] != "interrupted")
 
-    await wait_until(goes_on)
+    await wait_until(is_continued)
     may_close.set()
     assert (await continuing).status_code == 202
     await wait_until(lambda: len(provider.requests) == 2)

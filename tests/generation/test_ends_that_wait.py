@@ -20,19 +20,19 @@ async def test_an_answer_whose_end_waits_renews_its_lease_until_it_is_complete(
         await settling.acquire()
     answer = await site.begin()
 
-    async def lease() -> datetime | None:
+    async def read_lease() -> datetime | None:
         kept = await Message.objects.aget(pk=answer)
         return kept.lease_until if kept.text == "All of it." else None
 
     async def has_text() -> bool:
-        return await lease() is not None
+        return await read_lease() is not None
 
     await wait_until(has_text)
-    first = await lease()
+    first = await read_lease()
     assert first is not None
 
     async def is_renewed() -> bool:
-        until = await lease()
+        until = await read_lease()
         return until is not None and until > first
 
     await wait_until(is_renewed)

@@ -36,11 +36,11 @@ def site(site: Site, settings: Settings) -> Site:
     return site
 
 
-def said(model: str, instead: str) -> Json:
+def make_notice(model: str, instead: str) -> Json:
     return {"code": "fallback", "message": f"{model} was not available, so {instead} answers."}
 
 
-async def ledger(answer: Json) -> list[tuple[str, str, str, int]]:
+async def list_rows(answer: Json) -> list[tuple[str, str, str, int]]:
     rows = ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")
     return [(row.model, row.outcome, row.error_cause, row.output_tokens) async for row in rows]
 
@@ -72,8 +72,8 @@ async def test_before_the_first_word_another_model_answers(
     answer = await site.ask(model=model)
     assert (answer["status"], answer["text"], answer["error"]) == ("complete", "Here I am.", None)
     assert (answer["model"], answer["asked_model"]) == (other, model)
-    assert answer["notices"] == [said(model, other)]
-    assert await ledger(answer) == [(model, "interrupted", cause, 0), (other, "complete", "", 2)]
+    assert answer["notices"] == [make_notice(model, other)]
+    assert await list_rows(answer) == [(model, "interrupted", cause, 0), (other, "complete", "", 2)]
     assert len(provider.requests) == 2
 
 
@@ -86,8 +86,8 @@ async def test_a_model_of_the_responses_api_gives_way_too(
     provider.enqueue(script)
     answer = await site.ask(model=OPENAI)
     assert [request.path for request in provider.requests] == ["/v1/responses", "/v1/messages"]
-    assert (answer["status"], answer["notices"]) == ("complete", [said(OPENAI, ANTHROPIC)])
-    assert (await ledger(answer))[0][:3] == (OPENAI, "interrupted", cause)
+    assert (answer["status"], answer["notices"]) == ("complete", [make_notice(OPENAI, ANTHROPIC)])
+    assert (await list_rows(answer))[0][:3] == (OPENAI, "interrupted", cause)
 
 
 async def test_a_silent_model_gives_way_after_its_time(
@@ -113,13 +113,13 @@ async def test_readers_are_told_while_they_wait_and_after_a_reload(site: Site, p
     answer = await site.begin(model=OPENAI)
     live = await site.events(answer)
     notice = next(event for _, event in live if event["type"] == "notice" and event["code"] == "fallback")
-    assert notice["message"] == said(OPENAI, ANTHROPIC)["message"]
+    assert notice["message"] == make_notice(OPENAI, ANTHROPIC)["message"]
     kinds = [event["type"] for _, event in live]
     assert kinds.index("notice") < kinds.index("token")
     replayed = [event for _, event in await site.events(answer, 0)]
     assert notice["message"] in [event.get("message") for event in replayed]
     page = (await site.get(f"/c/{(await site.answer(answer))['conversation']}/")).content.decode()
-    assert said(OPENAI, ANTHROPIC)["message"] in page
+    assert make_notice(OPENAI, ANTHROPIC)["message"] in page
 
 
 AFTER_A_WORD = [
@@ -189,13 +189,13 @@ async def test_the_chain_is_gone_through_in_its_order_and_the_last_error_counts(
     provider.enqueue(Script(status=503), Script(status=401), Script(status=429))
     answer = await site.ask(model=OPENAI)
     assert answer["error"]["code"] == "rate_limited"
-    assert [row[:3] for row in await ledger(answer)] == [
+    assert [row[:3] for row in await list_rows(answer)] == [
         (OPENAI, "interrupted", "status"),
         ("openai:gpt-second", "interrupted", "key"),
         (ANTHROPIC, "interrupted", "rate_limit"),
     ]
     assert (answer["model"], answer["asked_model"]) == (ANTHROPIC, OPENAI)
-    assert answer["notices"] == [said(OPENAI, "openai:gpt-second"), said("openai:gpt-second", ANTHROPIC)]
+    assert answer["notices"] == [make_notice(OPENAI, "openai:gpt-second"), make_notice("openai:gpt-second", ANTHROPIC)]
 
 
 async def test_the_last_model_of_a_chain_is_retried_as_one_without_a_chain(
@@ -272,13 +272,13 @@ async def test_stop_works_while_the_other_model_is_asked(site: Site, provider: P
     answer = await site.begin(model=OPENAI)
     await provider.until(lambda: len(provider.requests) == 2)
     assert (await site.stop(answer))["status"] == "stopped"
-    assert [row[:2] for row in await ledger({"id": answer})] == [(OPENAI, "interrupted"), (ANTHROPIC, "stopped")]
+    assert [row[:2] for row in await list_rows({"id": answer})] == [(OPENAI, "interrupted"), (ANTHROPIC, "stopped")]
 
 
 # Limits
 
 
-async def budget(**fields: Any) -> Budget:
+async def add_budget(**fields: Any) -> Budget:
     return await Budget.objects.acreate(name="Research", scope="site", **fields)
 
 
@@ -286,23 +286,23 @@ async def test_a_model_whose_budget_has_no_room_is_passed_over(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FALLBACKS = {OPENAI: [ANTHROPIC, "demo:tour"]}
-    await budget(tokens=1, model="anthropic")
+    await add_budget(tokens=1, model="anthropic")
     provider.enqueue(Script(status=503))
     answer = await site.ask(model=OPENAI)
-    assert (answer["model"], [row[0] for row in await ledger(answer)]) == ("demo:tour", [OPENAI, "demo:tour"])
+    assert (answer["model"], [row[0] for row in await list_rows(answer)]) == ("demo:tour", [OPENAI, "demo:tour"])
 
 
 async def test_without_a_model_that_has_room_the_failure_itself_counts(site: Site, provider: ProviderServer) -> None:
-    await budget(tokens=1, model="anthropic")
+    await add_budget(tokens=1, model="anthropic")
     provider.enqueue(Script(status=503))
     answer = await site.ask(model=OPENAI)
     assert (answer["error"]["code"], answer["model"], answer["notices"]) == ("upstream_error", OPENAI, [])
-    assert len(await ledger(answer)) == 1
+    assert len(await list_rows(answer)) == 1
 
 
 async def test_reservations_of_the_first_model_are_free_for_the_second(site: Site, provider: ProviderServer) -> None:
     """With room for one call, and the first still holding it, the second would find none."""
-    await budget(tokens=1_100)
+    await add_budget(tokens=1_100)
     provider.enqueue(Script(status=503))
     provider.script = Script(text="x", usage=Usage(10, 5))
     answer = await site.ask(model=OPENAI)
@@ -314,7 +314,7 @@ async def test_reservations_of_the_first_model_are_free_for_the_second(site: Sit
 async def test_simultaneous_fallbacks_reserve_and_spend_for_the_model_that_answers(
     site: Site, provider: ProviderServer
 ) -> None:
-    await budget(tokens=100_000)
+    await add_budget(tokens=100_000)
     is_away = Refuses(part="model=gpt-test", message="Overloaded", status=503)
     provider.script = Script(text="x", usage=Usage(10, 5), refuses_parts=[is_away])
     answers = await asyncio.gather(*(site.ask(model=OPENAI) for _ in range(8)))
@@ -327,7 +327,7 @@ async def test_simultaneous_fallbacks_reserve_and_spend_for_the_model_that_answe
 
 
 async def test_a_budgets_own_choice_is_said_in_the_same_way(site: Site, provider: ProviderServer) -> None:
-    await budget(tokens=1, model="openai", fallback_model=ANTHROPIC)
+    await add_budget(tokens=1, model="openai", fallback_model=ANTHROPIC)
     answer = await site.ask(model=OPENAI)
     assert (answer["model"], answer["asked_model"]) == (ANTHROPIC, OPENAI)
     [notice] = answer["notices"]
@@ -348,8 +348,8 @@ async def test_a_model_that_fails_again_and_again_is_not_asked_for_a_while(
     asked = len(provider.requests)
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], answer["model"], len(provider.requests)) == ("complete", ANTHROPIC, asked + 1)
-    assert answer["notices"] == [said(OPENAI, ANTHROPIC)]
-    assert (await ledger(answer))[0] == (OPENAI, "interrupted", "skipped", 0)
+    assert answer["notices"] == [make_notice(OPENAI, ANTHROPIC)]
+    assert (await list_rows(answer))[0] == (OPENAI, "interrupted", "skipped", 0)
     first = await ProviderCall.objects.filter(answer=answer["id"]).order_by("pk").afirst()
     assert first is not None
     assert (first.input_tokens, first.cost or 0) == (0, 0)
@@ -365,7 +365,7 @@ async def test_a_failing_model_without_a_chain_is_still_asked(
     provider.script = Script(text="Here.", usage=Usage(9, 4))
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "Here.", [])
-    assert await ledger(answer) == [(OPENAI, "complete", "", 4)]
+    assert await list_rows(answer) == [(OPENAI, "complete", "", 4)]
 
 
 async def test_metrics_count_what_was_asked_instead(site: Site, provider: ProviderServer) -> None:

@@ -56,7 +56,7 @@ def fall_back(call: ProviderCall, model: str) -> bool:
         return False
 
 
-def all_at_once(pieces: Sequence[Callable[[], bool]]) -> list[bool]:
+def run_at_once(pieces: Sequence[Callable[[], bool]]) -> list[bool]:
     gate = Barrier(len(pieces))
 
     def run(piece: Callable[[], bool]) -> bool:
@@ -74,13 +74,13 @@ def limit(model: str, tokens: int) -> Budget:
     return Budget.objects.create(name=f"For {model}", scope="site", model=model, tokens=tokens)
 
 
-def held() -> dict[str, int]:
+def read_held() -> dict[str, int]:
     """What is held of the budget of each model."""
     names = {f"budget/{budget.pk}": budget.model for budget in Budget.objects.all()}
     return {names["/".join(meter.key.split("/")[:2])]: meter.held for meter in Meter.objects.all()}
 
 
-def running() -> list[str]:
+def list_running_models() -> list[str]:
     rows = ProviderCall.objects.filter(outcome=Outcome.RUNNING).order_by("model")
     return list(rows.values_list("model", flat=True))
 
@@ -90,10 +90,10 @@ def test_simultaneous_fallbacks_are_admitted_as_far_as_the_budget_has_room(user:
     limit(FIRST, 1_000_000)
     limit(SECOND, max(1, room * ONE_CALL))
     calls = [ask(user, FIRST) for _ in range(THREADS)]
-    taken = all_at_once([lambda call=call: fall_back(call, SECOND) for call in calls])  # type: ignore[misc]
+    taken = run_at_once([lambda call=call: fall_back(call, SECOND) for call in calls])  # type: ignore[misc]
     assert sum(taken) == room
-    assert running() == sorted([SECOND] * room + [FIRST] * (THREADS - room))
-    assert held() == {
+    assert list_running_models() == sorted([SECOND] * room + [FIRST] * (THREADS - room))
+    assert read_held() == {
         FIRST: (THREADS - room) * ONE_CALL,
         **({SECOND: room * ONE_CALL} if room else {}),
     }
@@ -105,9 +105,9 @@ def test_fallbacks_between_two_models_in_both_directions_do_not_deadlock(user: U
     limit(FIRST, 1_000_000)
     limit(SECOND, 1_000_000)
     calls = [(ask(user, FIRST), SECOND) for _ in range(THREADS)] + [(ask(user, SECOND), FIRST) for _ in range(THREADS)]
-    taken = all_at_once([lambda call=call, model=model: fall_back(call, model) for call, model in calls])  # type: ignore[misc]
+    taken = run_at_once([lambda call=call, model=model: fall_back(call, model) for call, model in calls])  # type: ignore[misc]
     assert all(taken)
-    assert held() == {FIRST: THREADS * ONE_CALL, SECOND: THREADS * ONE_CALL}
+    assert read_held() == {FIRST: THREADS * ONE_CALL, SECOND: THREADS * ONE_CALL}
 
 
 def test_nobody_takes_the_room_between_the_two_calls(user: User) -> None:
@@ -115,7 +115,7 @@ def test_nobody_takes_the_room_between_the_two_calls(user: User) -> None:
     Budget.objects.create(name="All", scope="site", tokens=THREADS * ONE_CALL)
     calls = [ask(user, FIRST) for _ in range(THREADS)]
 
-    def come_too() -> bool:
+    def try_to_come_too() -> bool:
         try:
             ask(user, FIRST)
             return True
@@ -123,6 +123,6 @@ def test_nobody_takes_the_room_between_the_two_calls(user: User) -> None:
             return False
 
     pieces = [lambda call=call: fall_back(call, SECOND) for call in calls]
-    taken = all_at_once([*pieces, *[come_too] * THREADS])
+    taken = run_at_once([*pieces, *[try_to_come_too] * THREADS])
     assert taken == [True] * THREADS + [False] * THREADS
-    assert running() == [SECOND] * THREADS
+    assert list_running_models() == [SECOND] * THREADS

@@ -179,7 +179,7 @@ REQUESTS: dict[str, list[Request]] = {
 }
 
 
-def routes() -> Iterator[tuple[str, Any]]:
+def list_routes() -> Iterator[tuple[str, Any]]:
     """The name and the view of every address of the site."""
 
     def walk(resolver: URLResolver, spaces: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -192,7 +192,7 @@ def routes() -> Iterator[tuple[str, Any]]:
     return walk(get_resolver(), ())
 
 
-def address(route: str, parameters: Mapping[str, Any]) -> str:
+def make_address(route: str, parameters: Mapping[str, Any]) -> str:
     """The path of a route in the world of these tests."""
     known: dict[str, Any] = {
         "conversation_id": IDS["conversation"],
@@ -244,10 +244,10 @@ def make_world(needs: str) -> AsyncClient:
     ApiToken.objects.create(pk=1, user=boss, name="A program", digest="d")
     forget_given_ids()
     conversation = Conversation.objects.create(pk=IDS["conversation"], user=boss, title="A title")
-    question = said(conversation, "question", None, role="user", text="A question")
-    said(conversation, "whole", question, status="complete", finish_reason="length", text="Whole")
-    said(conversation, "other", question, status="complete", finish_reason="stop", text="Other")
-    answer = said(conversation, "answer", question, status="interrupted", error_code="timeout", text="Part")
+    question = add_message(conversation, "question", None, role="user", text="A question")
+    add_message(conversation, "whole", question, status="complete", finish_reason="length", text="Whole")
+    add_message(conversation, "other", question, status="complete", finish_reason="stop", text="Other")
+    answer = add_message(conversation, "answer", question, status="interrupted", error_code="timeout", text="Part")
     Conversation.objects.filter(pk=conversation.pk).update(leaf=answer)
     if needs == "deleted":
         Conversation.objects.filter(pk=conversation.pk).update(deleted_at=timezone.now())
@@ -290,7 +290,7 @@ def forget_given_ids() -> None:
             cursor.execute(statement)
 
 
-def said(conversation: Conversation, name: str, parent: Message | None, **fields: Any) -> Message:
+def add_message(conversation: Conversation, name: str, parent: Message | None, **fields: Any) -> Message:
     fields = {"role": "assistant", "model": "openai:gpt-test", "position": len(fields["text"]), **fields}
     return Message.objects.create(pk=IDS[name], conversation=conversation, parent=parent, **fields)
 
@@ -311,10 +311,10 @@ BESIDE = {
 }
 
 
-def world() -> dict[str, list[str]]:
+def read_world() -> dict[str, list[str]]:
     """All that the database holds, without what is different each time."""
     rows = {
-        model.__name__: [row_of(row) for row in model._default_manager.all()]
+        model.__name__: [format_row(row) for row in model._default_manager.all()]
         for model in apps.get_models(include_auto_created=True)
     }
     sessions = [" ".join(sorted(row.get_decoded())) for row in Session.objects.all()]
@@ -337,12 +337,12 @@ MOST_AWAITS = 500
 SUMS = (UsageDay, UsageHour, UsageMonth, UserDay, UserMonth, UserTotal, OutcomeHour, TimesDay, TimesMonth)
 
 
-def row_of(row: models.Model) -> str:
+def format_row(row: models.Model) -> str:
     fields = (each for each in row._meta.concrete_fields if each.name not in UNTOLD)
-    return " ".join(f"{each.name}={value_of(each, row)!r}" for each in fields)
+    return " ".join(f"{each.name}={format_value(each, row)!r}" for each in fields)
 
 
-def value_of(each: models.Field[Any, Any], row: models.Model) -> Any:
+def format_value(each: models.Field[Any, Any], row: models.Model) -> Any:
     value = getattr(row, each.attname)
     is_other = each.primary_key or each.name in BESIDE
     if isinstance(each, models.DateTimeField | models.ForeignKey | models.UUIDField) or is_other:
@@ -360,7 +360,7 @@ async def begin_world(needs: str, provider: ProviderServer) -> AsyncClient:
     return browser
 
 
-async def settled(provider: ProviderServer) -> dict[str, list[str]]:
+async def read_settled_world(provider: ProviderServer) -> dict[str, list[str]]:
     """The world once nothing is under way in it any more."""
 
     async def is_settled() -> bool:
@@ -375,13 +375,13 @@ async def settled(provider: ProviderServer) -> dict[str, list[str]]:
         return not await RetryBatch.objects.filter(owner__gt="", finished_at=None).aexists()
 
     await wait_until(is_settled)
-    return await sync_to_async(world)()
+    return await sync_to_async(read_world)()
 
 
 # The tests
 
 
-def scope_of(path: str, asked: Request, browser: AsyncClient) -> tuple[dict[str, Any], bytes]:
+def make_scope(path: str, asked: Request, browser: AsyncClient) -> tuple[dict[str, Any], bytes]:
     cookies = f"csrftoken={CSRF}"
     if not asked.is_anonymous:
         cookies += f"; sessionid={browser.cookies['sessionid'].value}"
@@ -409,7 +409,7 @@ def scope_of(path: str, asked: Request, browser: AsyncClient) -> tuple[dict[str,
     return scope, body
 
 
-def unlike(found: dict[str, list[str]], *others: dict[str, list[str]]) -> list[list[str]]:
+def find_differences(found: dict[str, list[str]], *others: dict[str, list[str]]) -> list[list[str]]:
     """The rows of a world that another one has not."""
     every = [{row for rows in each.values() for row in rows} for each in (found, *others)]
     return [sorted(every[0] ^ other) for other in every[1:]]
@@ -420,21 +420,21 @@ class Asking:
 
     def __init__(self, route: str, asked: Request, provider: ProviderServer) -> None:
         self._asked, self._provider = asked, provider
-        self._path = address(route, asked.parameters)
+        self._path = make_address(route, asked.parameters)
         self._application = Handler()
 
     async def untouched(self) -> dict[str, list[str]]:
         """The world in which nobody asked."""
         await begin_world(self._asked.needs, self._provider)
-        return await settled(self._provider)
+        return await read_settled_world(self._provider)
 
     async def ask(self, leave_at: int | None) -> tuple[Exchange, dict[str, list[str]]]:
         browser = await begin_world(self._asked.needs, self._provider)
         if self._asked.needs != "live":
             self._provider.script = Script(text="One two three.")
-        exchange = Exchange(*scope_of(self._path, self._asked, browser), leave_at)
+        exchange = Exchange(*make_scope(self._path, self._asked, browser), leave_at)
         await exchange.run(self._application)
-        return exchange, await settled(self._provider)
+        return exchange, await read_settled_world(self._provider)
 
 
 # They meet what an answer's own process writes; on PostgreSQL two that write at once may be a deadlock. The others are
@@ -442,7 +442,7 @@ class Asking:
 BESIDE_AN_ANSWER = {"send", "api-messages", "retry", "continue", "staff-retry"}
 
 
-def driven() -> Iterator[Any]:
+def list_requests() -> Iterator[Any]:
     """The route and the number of each request, marked by the databases on which it is tried."""
     for route, requests in REQUESTS.items():
         for number, asked in enumerate(requests):
@@ -451,7 +451,7 @@ def driven() -> Iterator[Any]:
             yield pytest.param(route, number, marks=marks, id=f"{route}-{number}")
 
 
-@pytest.mark.parametrize(("route", "number"), list(driven()))
+@pytest.mark.parametrize(("route", "number"), list(list_requests()))
 async def test_a_client_that_leaves_at_any_await_leaves_nothing_or_all_of_it(
     route: str, number: int, site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
@@ -463,7 +463,9 @@ async def test_a_client_that_leaves_at_any_await_leaves_nothing_or_all_of_it(
     while has_left:
         exchange, found = await asking.ask(leave_at)
         has_left = exchange.has_left
-        assert found in (nothing, everything), f"left at await {leave_at}: {unlike(found, nothing, everything)}"
+        assert found in (nothing, everything), (
+            f"left at await {leave_at}: {find_differences(found, nothing, everything)}"
+        )
         leave_at += 1
         assert leave_at < MOST_AWAITS
     assert leave_at > 5
@@ -474,11 +476,11 @@ async def test_every_address_that_changes_something_is_driven(site: Site) -> Non
     in one thread from beginning to end, of a kind that has an entry.
     """
     undriven = {}
-    for route, view in routes():
-        is_admins = route.startswith("admin:") or address(route, {}).startswith("/admin/")
+    for route, view in list_routes():
+        is_admins = route.startswith("admin:") or make_address(route, {}).startswith("/admin/")
         if route in REQUESTS or (is_admins and not iscoroutinefunction(view)):
             continue
-        path = address(route, {})
+        path = make_address(route, {})
         statuses = {method: (await site.client.generic(method, path)).status_code for method in UNSAFE}
         if set(statuses.values()) - {405}:
             undriven[route] = statuses
@@ -486,7 +488,7 @@ async def test_every_address_that_changes_something_is_driven(site: Site) -> Non
 
 
 async def test_every_request_is_of_an_address_that_there_is() -> None:
-    assert REQUESTS.keys() <= {route for route, _ in routes()}
+    assert REQUESTS.keys() <= {route for route, _ in list_routes()}
 
 
 # The WebSocket
@@ -514,15 +516,17 @@ async def test_a_socket_that_is_cut_at_any_await_leaves_nothing_or_all_of_it(
             provider.script = Script(text="One two three.")
         asked = {name: str(live.pk) if live and value == "live" else value for name, value in frame.items()}
         has_left = await say(asked, browser, leave_at)
-        return has_left, await settled(provider)
+        return has_left, await read_settled_world(provider)
 
     await begin_world(needs, provider)
-    nothing = await settled(provider)
+    nothing = await read_settled_world(provider)
     _, everything = await ask(None)
     leave_at, has_left = 0, True
     while has_left:
         has_left, found = await ask(leave_at)
-        assert found in (nothing, everything), f"left at await {leave_at}: {unlike(found, nothing, everything)}"
+        assert found in (nothing, everything), (
+            f"left at await {leave_at}: {find_differences(found, nothing, everything)}"
+        )
         leave_at += 1
         assert leave_at < MOST_AWAITS
     assert leave_at > 5

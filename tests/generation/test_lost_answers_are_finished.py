@@ -31,7 +31,7 @@ def _lost_answers_go_on(settings: Settings) -> None:
 NOTICE = "The server that was writing this answer went away; another one goes on."
 
 
-async def ended(answer: Message) -> Message:
+async def sweep_and_wait_for_end(answer: Message) -> Message:
     """The answer, once a sweep has found it and it has ended."""
 
     async def is_over() -> bool:
@@ -50,16 +50,16 @@ async def lose(answer: Message, **fields: Any) -> Message:
     return answer
 
 
-def asked(provider: ProviderServer) -> list[tuple[str, str]]:
+def list_last_messages(provider: ProviderServer) -> list[tuple[str, str]]:
     """Who said what in the last request."""
     return [(turn["role"], str(turn.get("content"))) for turn in provider.requests[-1].body["messages"]]
 
 
 async def test_a_lost_answer_goes_on_where_it_was_cut_off(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.text) == ("complete", "", "What was said and what was not.")
-    assert asked(provider)[-2:] == [("assistant", "What was said"), ("user", CONTINUE_INSTRUCTION)]
+    assert list_last_messages(provider)[-2:] == [("assistant", "What was said"), ("user", CONTINUE_INSTRUCTION)]
     assert [entry if isinstance(entry, dict) else entry[0] for entry in answer.outline] == [
         "token",
         {"type": "continued"},
@@ -69,7 +69,7 @@ async def test_a_lost_answer_goes_on_where_it_was_cut_off(site: Site, provider: 
 
 async def test_that_it_was_interrupted_stays_on_record(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.losses, answer.breaks, answer.interrupted_by) == (1, 0, "server_lost")
     assert (await site.answer(str(answer.pk)))["interruptions"] == 1
     page = (await site.get(f"/c/{answer.conversation_id}/")).content.decode()
@@ -78,7 +78,7 @@ async def test_that_it_was_interrupted_stays_on_record(site: Site, provider: Pro
 
 async def test_each_call_of_a_finished_lost_answer_is_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user, "12345678"))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user, "12345678"))
     rows = ProviderCall.objects.filter(answer=answer).order_by("pk")
     told = [(row.outcome, row.error_code, row.output_tokens, row.start) async for row in rows]
     assert told == [("interrupted", "server_lost", 2, None), ("complete", "", 34, 10)]
@@ -87,9 +87,9 @@ async def test_each_call_of_a_finished_lost_answer_is_on_the_ledger(site: Site, 
 
 async def test_an_answer_without_a_word_is_asked_again(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user, ""))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user, ""))
     assert (answer.status, answer.text, answer.outline) == ("complete", REST.text, [["token", len(REST.text)]])
-    assert asked(provider)[-1] == ("user", "Why?")
+    assert list_last_messages(provider)[-1] == ("user", "Why?")
 
 
 async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, provider: ProviderServer) -> None:
@@ -102,7 +102,7 @@ async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, pr
         return answer.watched_at is not None
 
     await wait_until(is_watched)
-    await ended(await lose(answer))
+    await sweep_and_wait_for_end(await lose(answer))
     events = await asyncio.wait_for(reading, 10)
     assert [event["type"] for _, event in events] == ["start", "token", "notice", "token", "usage", "done"]
     assert events[2].event["code"] == "resumed"
@@ -114,7 +114,7 @@ async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, pr
 
 async def test_a_reader_who_comes_back_later_misses_nothing(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     for after in range(answer.position + 1):
         events = await site.events(str(answer.pk), after)
         seen = answer.text[: min(after, 13)] + answer.text[13 : max(13, after - 2)]
@@ -125,9 +125,9 @@ async def test_a_lost_answer_with_reasoning_alone_is_asked_again(site: Site, pro
     provider.script = REST
     answer = await sync_to_async(keep_lost_answer)(site.user, "", ago=-60)
     said = {"reasoning": "Hm.", "outline": [["reasoning", 3]], "position": 3}
-    answer = await ended(await lose(answer, **said))
+    answer = await sweep_and_wait_for_end(await lose(answer, **said))
     assert (answer.text, answer.reasoning) == (REST.text, "Hm.")
-    assert asked(provider)[-1] == ("user", "Why?")
+    assert list_last_messages(provider)[-1] == ("user", "Why?")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ async def test_lost_answers_that_cannot_be_continued_are_left_as_they_are(
     site: Site, provider: ProviderServer, fields: dict[str, Any], status: str
 ) -> None:
     answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
-    answer = await ended(await lose(answer, **fields))
+    answer = await sweep_and_wait_for_end(await lose(answer, **fields))
     assert (answer.status, answer.text) == (status, "What was said")
     assert not provider.requests
     assert [row.outcome async for row in ProviderCall.objects.all()] == [status]
@@ -155,7 +155,7 @@ async def test_a_site_may_leave_all_lost_answers_interrupted(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FINISH_LOST = 0
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.losses) == ("interrupted", "server_lost", 0)
     assert not provider.requests
 
@@ -164,7 +164,7 @@ async def test_without_room_in_the_users_limits_it_stays_interrupted(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 5
-    answer = await ended(await sync_to_async(keep_lost_answer)(site.user))
+    answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     assert (answer.status, answer.error_code, answer.text) == ("interrupted", "server_lost", "What was said")
     assert (answer.losses, answer.outline, answer.position) == (0, [["token", 13]], 13)
     assert not provider.requests
@@ -174,7 +174,7 @@ async def test_without_room_in_the_users_limits_it_stays_interrupted(
 async def test_a_user_who_was_deactivated_gets_no_more(site: Site, provider: ProviderServer) -> None:
     answer = await sync_to_async(keep_lost_answer)(site.user)
     await User.objects.aupdate(is_active=False)
-    answer = await ended(answer)
+    answer = await sweep_and_wait_for_end(answer)
     assert answer.status == "interrupted"
     assert not provider.requests
 
@@ -184,7 +184,7 @@ async def test_of_simultaneous_sweeps_one_takes_each_lost_answer(site: Site, pro
     lost = [await sync_to_async(keep_lost_answer)(site.user) for _ in range(6)]
     await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(5)))
     for answer in lost:
-        assert (await ended(answer)).status == "complete"
+        assert (await sweep_and_wait_for_end(answer)).status == "complete"
     assert len(provider.requests) == 6
 
 
@@ -192,7 +192,7 @@ async def test_metrics_count_what_was_gone_on_with_and_finished(site: Site, prov
     provider.script = REST
     labels = {"model": "openai:gpt-test", "code": "server_lost"}
     before = await scrape()
-    await ended(await sync_to_async(keep_lost_answer)(site.user))
+    await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     after = await scrape()
     for outcome in ("gone_on", "finished"):
         of = {"name": "chat_recoveries_total", **labels, "outcome": outcome}

@@ -26,28 +26,28 @@ from tests.support.lost_answers import keep_lost_answer
 from tests.support.reaping import reap
 
 
-def running_call(user: User, purpose: str = "title", *, ago: float = 1, **fields: Any) -> ProviderCall:
+def begin_lost_call(user: User, purpose: str = "title", *, ago: float = 1, **fields: Any) -> ProviderCall:
     """A running row whose lease ended so many seconds ago."""
     call = admit(ProviderCall(user=user, purpose=purpose, model="openai:gpt-test", input_tokens=40, **fields))
     ProviderCall.objects.filter(pk=call.pk).update(lease_until=timezone.now() - timedelta(seconds=ago))
     return call
 
 
-def ends() -> list[tuple[str, str, str]]:
+def list_ends() -> list[tuple[str, str, str]]:
     return list(ProviderCall.objects.order_by("pk").values_list("purpose", "outcome", "error_code"))
 
 
 @pytest.mark.parametrize("purpose", ["title", "test", "batch", "answer"])
 def test_a_row_of_any_purpose_is_settled_when_its_lease_has_ended(user: User, purpose: str) -> None:
-    running_call(user, purpose)
+    begin_lost_call(user, purpose)
     assert settle_lost_calls() == {purpose: 1}
-    assert ends() == [(purpose, "interrupted", "server_lost")]
+    assert list_ends() == [(purpose, "interrupted", "server_lost")]
     assert ProviderCall.objects.get().estimated
 
 
 def test_a_row_of_a_site_that_was_away_for_months_is_settled_and_counted(user: User) -> None:
     """Its milliseconds are more than the column takes."""
-    call = running_call(user)
+    call = begin_lost_call(user)
     ProviderCall.objects.filter(pk=call.pk).update(started_at=timezone.now() - timedelta(days=132))
     assert settle_lost_calls() == {"title": 1}
     rollups.catch_up()
@@ -55,9 +55,9 @@ def test_a_row_of_a_site_that_was_away_for_months_is_settled_and_counted(user: U
 
 
 def test_a_row_whose_process_lives_is_left_alone(user: User) -> None:
-    running_call(user, "batch", ago=-5)
+    begin_lost_call(user, "batch", ago=-5)
     assert not settle_lost_calls()
-    assert ends() == [("batch", "running", "")]
+    assert list_ends() == [("batch", "running", "")]
 
 
 def test_a_new_row_has_a_lease(user: User) -> None:
@@ -66,13 +66,13 @@ def test_a_new_row_has_a_lease(user: User) -> None:
 
 
 def test_an_owner_that_goes_on_in_time_keeps_the_row(user: User) -> None:
-    call = running_call(user)
+    call = begin_lost_call(user)
     rollups.write_progress([Progress(call.pk, Usage(40, 3), 10)])
     assert not settle_lost_calls()
 
 
 def test_a_lost_call_costs_what_its_process_last_wrote(user: User) -> None:
-    call = running_call(user)
+    call = begin_lost_call(user)
     rollups.write_progress([Progress(call.pk, Usage(472, 9, cached_tokens=100, reasoning_tokens=4), 250)])
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     settle_lost_calls()
@@ -83,7 +83,7 @@ def test_a_lost_call_costs_what_its_process_last_wrote(user: User) -> None:
 
 def test_a_paused_process_that_comes_back_settles_nothing_twice(user: User, settings: Settings) -> None:
     settings.CHAT_USER_COST_PER_MONTH = 1000
-    call = running_call(user)
+    call = begin_lost_call(user)
     settle_lost_calls()
     assert not settle_call(CallResult(call, Usage(1000, 1000), None, 5), Verdict(Status.COMPLETE, "stop"))
     rollups.write_progress([Progress(call.pk, Usage(999, 999), 1)])
@@ -93,7 +93,7 @@ def test_a_paused_process_that_comes_back_settles_nothing_twice(user: User, sett
 
 def test_settling_a_lost_call_releases_its_reservation(user: User, settings: Settings) -> None:
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
-    running_call(user)
+    begin_lost_call(user)
     assert Meter.objects.get().held == 1_040
     settle_lost_calls()
     assert Meter.objects.get().held == 0
@@ -101,7 +101,7 @@ def test_settling_a_lost_call_releases_its_reservation(user: User, settings: Set
 
 def test_a_row_of_an_older_version_is_lost_when_no_call_takes_so_long(user: User) -> None:
     for _ in range(2):
-        running_call(user, "batch")
+        begin_lost_call(user, "batch")
     ProviderCall.objects.update(lease_until=None)
     assert not settle_lost_calls()
     ProviderCall.objects.filter(pk=ProviderCall.objects.order_by("pk")[0].pk).update(
@@ -144,7 +144,7 @@ def test_a_row_whose_answer_is_taken_up_long_after_it_was_seized_is_its_takers(u
     assert taken is not None
     assert (taken.call, taken.bookmark) == (call, kept)
     assert not settle_lost_calls()
-    assert ends() == [("answer", "running", "")]
+    assert list_ends() == [("answer", "running", "")]
 
 
 def test_a_row_that_its_live_answer_has_left_behind_is_settled(user: User) -> None:
@@ -165,9 +165,9 @@ def test_a_row_whose_answer_was_deleted_before_its_lease_ended_is_settled(user: 
 def test_a_title_that_is_being_written_is_not_its_answers_call(user: User) -> None:
     """The answer is gone on with in a process that dies; another one writes the title."""
     answer = keep_lost_answer(user)
-    running_call(user, "title", ago=-60, answer=answer)
+    begin_lost_call(user, "title", ago=-60, answer=answer)
     assert [settle_lost(row) for row in seize_expired()] == [True]
-    assert ends() == [("answer", "interrupted", "server_lost"), ("title", "running", "")]
+    assert list_ends() == [("answer", "interrupted", "server_lost"), ("title", "running", "")]
 
 
 def test_a_lost_call_is_charged_for_the_text_since_it_began(user: User) -> None:
@@ -196,13 +196,13 @@ def test_an_end_that_another_process_wrote_takes_no_row_from_the_call_that_goes_
     [row] = seize_expired()
     Message.objects.filter(pk=row.id).update(fence=9, owner="elsewhere:1:abc")
     assert not settle_lost(row)
-    assert ends() == [("answer", "running", "")]
+    assert list_ends() == [("answer", "running", "")]
 
 
 def test_reap_says_what_it_settled(user: User) -> None:
     keep_lost_answer(user)
     for purpose in ("title", "batch", "batch"):
-        running_call(user, purpose)
+        begin_lost_call(user, purpose)
     assert reap() == "1 answer interrupted.\n3 other calls settled: 2 batch, 1 title."
     assert reap() == "0 answers interrupted."
 
@@ -210,12 +210,12 @@ def test_reap_says_what_it_settled(user: User) -> None:
 def test_a_database_that_has_just_started_gives_everyone_a_leases_time(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running_call(user)
+    begin_lost_call(user)
     monkeypatch.setattr("chat.generation.lost_calls.can_trust_leases", lambda: False)
     assert not settle_lost_calls()
 
 
 def test_a_checkpoint_renews_the_rows_of_running_calls(user: User) -> None:
-    call = running_call(user)
+    call = begin_lost_call(user)
     store.write_checkpoint([], (), [Progress(call.pk, Usage(40, 0), None)])
     assert not settle_lost_calls()

@@ -31,7 +31,7 @@ LINE = 1_000  # characters
 
 
 @contextmanager
-def growth() -> Iterator[list[float]]:
+def measure_growth() -> Iterator[list[float]]:
     """What memory has grown by, as a multiple of the text of all lines."""
     found: list[float] = []
     tracemalloc.start()
@@ -42,16 +42,16 @@ def growth() -> Iterator[list[float]]:
         tracemalloc.stop()
 
 
-def line(number: int) -> str:
+def make_line(number: int) -> str:
     return f"{number} {'word ' * (LINE // 5)}"[: LINE - 2] + "\n\n"
 
 
 def test_the_text_of_an_answer_is_in_memory_once() -> None:
-    with growth() as found:
+    with measure_growth() as found:
         transcript = Transcript()
         call = UpstreamCall(ProviderCall(), Prompt("m", ()), transcript)
         for number in range(LINES):
-            call.apply([(Reasoning if number < LINES / 2 else Token)(line(number))])
+            call.apply([(Reasoning if number < LINES / 2 else Token)(make_line(number))])
             if number % 10 == 0:
                 assert transcript.outline  # as a checkpoint does, which joins what came in pieces
     assert found[0] < 1.5
@@ -60,20 +60,20 @@ def test_the_text_of_an_answer_is_in_memory_once() -> None:
 
 def test_a_page_that_follows_an_answer_keeps_no_copy_of_it() -> None:
     following, shown = ShownAnswer(uuid4(), 0), 0
-    with growth() as found:
+    with measure_growth() as found:
         for number in range(LINES):
-            following.take(Token(line(number)), (number + 1) * LINE)
+            following.take(Token(make_line(number)), (number + 1) * LINE)
             shown += sum(len(change.html) for change in following.take_changes())
     assert shown > LINES * LINE
     assert found[0] < 0.1
 
 
 async def test_a_request_is_freed_when_it_has_its_response() -> None:
-    async def view(request: HttpRequest) -> HttpResponse:
+    async def show_header(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.headers["x-marked"])
 
     handler = Handler.__new__(Handler)
-    handler._middleware_chain = view  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
+    handler._middleware_chain = show_header  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
     headers = [(b"x-marked", b"yes")]
     request = ASGIRequest({"type": "http", "method": "GET", "path": "/", "headers": headers}, BytesIO())
     response = await handler.run_get_response(request)
@@ -83,7 +83,7 @@ async def test_a_request_is_freed_when_it_has_its_response() -> None:
 
 
 @contextmanager
-def left_to_the_collector() -> Iterator[set[type]]:
+def find_left_to_the_collector() -> Iterator[set[type]]:
     """The kinds of what only the garbage collector can tell that nobody needs: what holds each other waits for it until
     some hundred requests have come.
     """
@@ -111,7 +111,7 @@ async def test_nothing_of_a_question_is_left_to_the_garbage_collector(
     conversation = await site.conversation()
     question = {"content": "Hello", **({"conversation": conversation} if path == "/send/" else {})}
     provider.script = Script(text="Yes.")
-    with left_to_the_collector() as left:
+    with find_left_to_the_collector() as left:
         response: Any = await site.client.post(path.format(conversation=conversation), question, kind)
         assert response.status_code in {200, 302}
         del response

@@ -36,60 +36,60 @@ SILENT = Script(text="One two", gate_after=0)
 # Who gets the next place
 
 
-def entered(places: SlotQueue, users: str) -> list[Slot]:
+def enter_queue(places: SlotQueue, users: str) -> list[Slot]:
     """Their places, one letter for each user."""
     return [places.enter(ord(user)) for user in users]
 
 
-def users_of(places: list[Slot]) -> str:
+def join_users(places: list[Slot]) -> str:
     return "".join(chr(place.user) for place in places)
 
 
-def served(places: SlotQueue, holders: list[Slot]) -> str:
+def release_and_note_order(places: SlotQueue, holders: list[Slot]) -> str:
     """Who gets a place when each of these gives theirs back, in this order."""
     order = ""
     for holder in holders:
         before = places.list_waiting()
         places.leave(holder)
-        order += users_of([place for place in before if place.is_given])
+        order += join_users([place for place in before if place.is_given])
     return order
 
 
 def test_the_first_waiting_answer_of_a_user_is_next() -> None:
     places = SlotQueue(1, 3)
-    first, *waiting = entered(places, "aaa")
+    first, *waiting = enter_queue(places, "aaa")
     places.leave(first)
     assert [place.is_given for place in waiting] == [True, False]
 
 
 def test_the_user_with_the_fewest_slots_is_next() -> None:
     places = SlotQueue(3, 9)
-    holders = entered(places, "aab")
-    entered(places, "aabc")
-    assert users_of(places.list_waiting()) == "cbaa"
-    assert served(places, holders) == "cab"
+    holders = enter_queue(places, "aab")
+    enter_queue(places, "aabc")
+    assert join_users(places.list_waiting()) == "cbaa"
+    assert release_and_note_order(places, holders) == "cab"
 
 
 def test_a_crowd_of_one_user_does_not_keep_others_waiting() -> None:
     places = SlotQueue(2, 60)
-    holders = entered(places, "a" * 2)
-    entered(places, "a" * 50 + "bcbc")
-    assert users_of(places.list_waiting()).startswith("bcbc")
-    assert served(places, holders[:1]) == "b"
-    assert users_of(places.list_waiting()).startswith("cab")
-    assert served(places, holders[1:]) == "a"
+    holders = enter_queue(places, "a" * 2)
+    enter_queue(places, "a" * 50 + "bcbc")
+    assert join_users(places.list_waiting()).startswith("bcbc")
+    assert release_and_note_order(places, holders[:1]) == "b"
+    assert join_users(places.list_waiting()).startswith("cab")
+    assert release_and_note_order(places, holders[1:]) == "a"
 
 
 def test_among_users_with_equally_many_slots_the_first_to_come_is_next() -> None:
     places = SlotQueue(1, 9)
-    entered(places, "z")
-    entered(places, "abcabc")
-    assert users_of(places.list_waiting()) == "abcabc"
+    enter_queue(places, "z")
+    enter_queue(places, "abcabc")
+    assert join_users(places.list_waiting()) == "abcabc"
 
 
 def test_an_answer_that_leaves_the_queue_gets_no_slot() -> None:
     places = SlotQueue(1, 2)
-    holder, gone, patient = entered(places, "abc")
+    holder, gone, patient = enter_queue(places, "abc")
     places.leave(gone)
     places.leave(holder)
     assert (gone.is_given, patient.is_given) == (False, True)
@@ -98,7 +98,7 @@ def test_an_answer_that_leaves_the_queue_gets_no_slot() -> None:
 
 def test_a_slot_is_given_back_once() -> None:
     places = SlotQueue(1, 2)
-    first, second, third = entered(places, "aaa")
+    first, second, third = enter_queue(places, "aaa")
     places.leave(first)
     places.leave(first)
     assert (second.is_given, third.is_given, places.given) == (True, False, 1)
@@ -106,7 +106,7 @@ def test_a_slot_is_given_back_once() -> None:
 
 def test_a_full_queue_refuses_and_a_place_that_comes_free_lets_in_again() -> None:
     places = SlotQueue(1, 1)
-    holder, _ = entered(places, "ab")
+    holder, _ = enter_queue(places, "ab")
     with pytest.raises(OverloadedError):
         places.enter(1)
     places.leave(holder)
@@ -114,7 +114,7 @@ def test_a_full_queue_refuses_and_a_place_that_comes_free_lets_in_again() -> Non
     assert (places.given, places.waiting) == (1, 1)
 
 
-def refusal_after(places: SlotQueue, seconds: float, monkeypatch: pytest.MonkeyPatch, times: int = 200) -> int:
+def find_refusal_after(places: SlotQueue, seconds: float, monkeypatch: pytest.MonkeyPatch, times: int = 200) -> int:
     """What a refused turn is told where all answers have taken so long."""
     now = 0.0
     monkeypatch.setattr("chat.generation.admission.time.monotonic", lambda: now)
@@ -127,10 +127,10 @@ def refusal_after(places: SlotQueue, seconds: float, monkeypatch: pytest.MonkeyP
         try:
             places.enter(1)
         except OverloadedError as refusal:
-            return told_to_come_back(refusal)
+            return check_time_to_come_back(refusal)
 
 
-def told_to_come_back(refusal: OverloadedError) -> int:
+def check_time_to_come_back(refusal: OverloadedError) -> int:
     assert f" {refusal.retry_after} s." in refusal.sentence
     return refusal.retry_after
 
@@ -143,26 +143,26 @@ def test_the_time_to_come_back_follows_from_how_long_answers_take(
     most: int, waiting: int, seconds: float, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 places, 40 s an answer: one comes free every 4 s. Never less than a second, never more than a minute."""
-    assert refusal_after(SlotQueue(most, waiting), seconds, monkeypatch) - told in {0, 1}
+    assert find_refusal_after(SlotQueue(most, waiting), seconds, monkeypatch) - told in {0, 1}
 
 
 def test_a_turn_that_never_began_says_nothing_about_how_long_answers_take(monkeypatch: pytest.MonkeyPatch) -> None:
     places, untouched = SlotQueue(2, 0), SlotQueue(2, 0)
     for _ in range(50):
         places.leave(places.enter(1))
-    assert refusal_after(places, 0, monkeypatch, 0) == refusal_after(untouched, 0, monkeypatch, 0) > 1
+    assert find_refusal_after(places, 0, monkeypatch, 0) == find_refusal_after(untouched, 0, monkeypatch, 0) > 1
 
 
 # Waiting
 
 
-def only(most: int, waiting: int) -> SlotQueue:
+def limit_slots(most: int, waiting: int) -> SlotQueue:
     """Give the process so many places."""
     get_runner().resources.slots = SlotQueue(most, waiting)
     return get_runner().resources.slots
 
 
-async def another(name: str) -> Site:
+async def open_site_for(name: str) -> Site:
     return await sync_to_async(Site)(await sync_to_async(User.objects.create_user)(name))
 
 
@@ -174,7 +174,7 @@ async def is_empty() -> None:
     await wait_until(lambda: (get_runner().resources.slots.given, get_runner().resources.slots.waiting) == (0, 0))
 
 
-async def told(site: Site, answer: str, *sentences: str) -> list[str]:
+async def read_notices(site: Site, answer: str, *sentences: str) -> list[str]:
     """The notices that a reader gets, up to the last of these sentences, or to the answer's end."""
     notices = []
     async for _, event in site.follow(answer):
@@ -186,7 +186,7 @@ async def told(site: Site, answer: str, *sentences: str) -> list[str]:
     return notices
 
 
-async def ended(site: Site, answer: str) -> dict[str, Any]:
+async def wait_for_end(site: Site, answer: str) -> dict[str, Any]:
     async def is_over() -> bool:  # by the database: who asks the site is watching
         return not await Message.objects.live().filter(pk=answer).aexists()
 
@@ -205,24 +205,24 @@ async def test_readers_are_told_their_place_in_the_queue_as_it_counts_down(
 ) -> None:
     monkeypatch.setattr(supervisor, "TELL_QUEUE_EVERY", 0)
     monkeypatch.setattr(supervisor, "TELL_EACH_QUEUED", 0)
-    only(1, 3)
+    limit_slots(1, 3)
     provider.script = SILENT
     answers = [await site.begin() for _ in range(4)]
-    reading = asyncio.ensure_future(told(site, answers[3]))
-    await told(site, answers[3], TWO_BEFORE)
+    reading = asyncio.ensure_future(read_notices(site, answers[3]))
+    await read_notices(site, answers[3], TWO_BEFORE)
     for number, known in enumerate((ONE_BEFORE, NEXT, SLOT_GIVEN), 1):
         request = await provider.wait_for_requests(number)
         await provider.wait_waiting(request)
         provider.release()
-        await told(site, answers[3], known)
+        await read_notices(site, answers[3], known)
     await provider.wait_waiting(await provider.wait_for_requests(4))
     provider.release()
     assert await asyncio.wait_for(reading, 10) == [TWO_BEFORE, ONE_BEFORE, NEXT, SLOT_GIVEN]
-    assert [(await ended(site, answer))["status"] for answer in answers] == ["complete"] * 4
+    assert [(await wait_for_end(site, answer))["status"] for answer in answers] == ["complete"] * 4
 
 
 async def test_the_page_shows_the_place_until_the_first_word(site: Site, provider: ProviderServer) -> None:
-    only(1, 1)
+    limit_slots(1, 1)
     provider.script = SILENT
     await site.begin()
     await provider.wait_waiting(await provider.wait_for_requests(1))
@@ -246,28 +246,28 @@ async def test_places_are_not_told_faster_than_a_loop_can_bear(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "TELL_QUEUE_EVERY", 60)
-    only(1, 3)
+    limit_slots(1, 3)
     provider.script = SILENT
     first, stopped, last = [await site.begin() for _ in range(3)]
-    await told(site, last, ONE_BEFORE)
-    reading = asyncio.ensure_future(told(site, last))
+    await read_notices(site, last, ONE_BEFORE)
+    reading = asyncio.ensure_future(read_notices(site, last))
     await site.stop(stopped)
     await asyncio.sleep(5 * 0.05)  # five ticks of the supervisor
     provider.release()
-    await ended(site, first)
+    await wait_for_end(site, first)
     await provider.wait_waiting(await provider.wait_for_requests(2))
     provider.release()
     assert await asyncio.wait_for(reading, 10) == [ONE_BEFORE, SLOT_GIVEN]
 
 
 async def test_a_user_with_many_answers_does_not_keep_another_waiting(site: Site, provider: ProviderServer) -> None:
-    places = only(2, 9)
+    places = limit_slots(2, 9)
     provider.script = GATED
     crowd = [await site.begin(f"Ada {number}") for number in range(5)]
-    grace = await another("grace")
+    grace = await open_site_for("grace")
     guest = await grace.begin("Grace")
     assert places.waiting == 4
-    await told(grace, guest, NEXT)
+    await read_notices(grace, guest, NEXT)
     await site.stop(crowd[0])
     request = await provider.wait_for_requests(3)
     assert "Grace" in json.dumps(request.body)
@@ -278,11 +278,11 @@ async def test_a_silence_notice_comes_only_after_the_upstream_call_has_begun(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_IDLE_NOTICE = 0.1
-    only(1, 1)
+    limit_slots(1, 1)
     provider.script = Script(gate_after=0)
     first, second = await site.begin(), await site.begin()
-    reading = asyncio.ensure_future(told(site, second))
-    await told(site, first, *(await read_silence_notice(site, first)))
+    reading = asyncio.ensure_future(read_notices(site, second))
+    await read_notices(site, first, *(await read_silence_notice(site, first)))
     await asyncio.sleep(3 * settings.CHAT_IDLE_NOTICE)  # time for a notice that must not come
     await site.stop(first)
     silent = await read_silence_notice(site, second)
@@ -301,24 +301,24 @@ async def test_no_time_of_the_upstream_call_runs_while_it_waits(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = 0.5
-    only(1, 1)
+    limit_slots(1, 1)
     provider.enqueue(Script(text="a b c d e f ", chunk_size=2, delay_between=0.2))
     provider.script = Script(text="Mine.", delay_first=0.2)
     before = await scrape()
     await site.begin()
     answer = await site.begin()
-    assert (await ended(site, answer))["status"] == "complete"
+    assert (await wait_for_end(site, answer))["status"] == "complete"
     after = await scrape()
     call = await ProviderCall.objects.aget(answer=uuid.UUID(answer))
     assert call.first_token_ms is not None
     assert call.first_token_ms < 800
 
-    def grown(name: str) -> float:
+    def measure_difference(name: str) -> float:
         return after.of(name, model="openai:gpt-test") - before.of(name, model="openai:gpt-test")
 
-    assert grown("chat_answer_queue_seconds_sum") > 0.8
-    assert grown("chat_answer_first_token_seconds_count") == 2
-    assert grown("chat_answer_first_token_seconds_sum") < 0.8
+    assert measure_difference("chat_answer_queue_seconds_sum") > 0.8
+    assert measure_difference("chat_answer_first_token_seconds_count") == 2
+    assert measure_difference("chat_answer_first_token_seconds_sum") < 0.8
 
 
 async def test_answers_in_progress_are_read_at_the_pace_of_those_in_progress(
@@ -326,7 +326,7 @@ async def test_answers_in_progress_are_read_at_the_pace_of_those_in_progress(
 ) -> None:
     monkeypatch.setattr(pacing, "PAUSE_PER_ANSWER", 0.01)
     monkeypatch.setattr(pacing, "PAUSE_PER_LATENESS", 0)
-    only(1, 5)
+    limit_slots(1, 5)
     provider.script = GATED
     await site.begin()
     alone = get_runner().resources.pace.pause
@@ -338,12 +338,12 @@ async def test_answers_in_progress_are_read_at_the_pace_of_those_in_progress(
 
 async def test_an_answer_keeps_its_place_over_all_its_steps(site: Site, provider: ProviderServer) -> None:
     get_runner().resources.toolbox = Toolbox(["tests.generation.test_tool_loop.slow"])
-    only(1, 1)
+    limit_slots(1, 1)
     provider.enqueue(Script(text="I look.", tool_calls=[Call("slow", '{"seconds": 0.2}')]))
     provider.script = Script(text="Done.")
     first = await site.begin("First")
     second = await site.begin("Second")
-    assert {(await ended(site, answer))["status"] for answer in (first, second)} == {"complete"}
+    assert {(await wait_for_end(site, answer))["status"] for answer in (first, second)} == {"complete"}
     asked = ["Second" in json.dumps(request.body) for request in provider.requests]
     assert asked == [False, False, True]
 
@@ -351,9 +351,9 @@ async def test_an_answer_keeps_its_place_over_all_its_steps(site: Site, provider
 # Ends of those who wait
 
 
-async def begun_and_waiting(site: Site, provider: ProviderServer) -> tuple[str, str]:
+async def begin_one_and_let_one_wait(site: Site, provider: ProviderServer) -> tuple[str, str]:
     """An answer that holds the only place, and one that waits for it."""
-    only(1, 1)
+    limit_slots(1, 1)
     provider.script = GATED
     asked = len(provider.requests)
     answers = await site.begin(), await site.begin()
@@ -362,20 +362,20 @@ async def begun_and_waiting(site: Site, provider: ProviderServer) -> tuple[str, 
     return answers
 
 
-async def cost_nothing(answer: str) -> None:
+async def check_that_it_cost_nothing(answer: str) -> None:
     call = await ProviderCall.objects.aget(answer=uuid.UUID(answer))
     assert (call.input_tokens, call.output_tokens) == (0, 0)
     assert call.outcome != "running"
 
 
 async def test_stopping_a_waiting_answer_makes_no_call(site: Site, provider: ProviderServer) -> None:
-    begun, waiting = await begun_and_waiting(site, provider)
+    begun, waiting = await begin_one_and_let_one_wait(site, provider)
     stopped = await site.stop(waiting)
     assert (stopped["status"], stopped["error"], stopped["text"]) == ("stopped", None, "")
-    await cost_nothing(waiting)
+    await check_that_it_cost_nothing(waiting)
     assert get_runner().resources.slots.waiting == 0
     provider.release()
-    assert (await ended(site, begun))["text"] == "One two"
+    assert (await wait_for_end(site, begun))["text"] == "One two"
     assert len(provider.requests) == 1
     await is_empty()
 
@@ -383,11 +383,11 @@ async def test_stopping_a_waiting_answer_makes_no_call(site: Site, provider: Pro
 async def test_a_waiting_answer_that_nobody_watches_is_cut_off(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
-    begun, waiting = await begun_and_waiting(site, provider)
+    begun, waiting = await begin_one_and_let_one_wait(site, provider)
     settings.CHAT_ABANDON_AFTER = 0.3
     with get_runner().count_watcher(uuid.UUID(begun)):
-        assert (await ended(site, waiting))["error"]["code"] == "abandoned"
-    await cost_nothing(waiting)
+        assert (await wait_for_end(site, waiting))["error"]["code"] == "abandoned"
+    await check_that_it_cost_nothing(waiting)
     assert get_runner().resources.slots.waiting == 0
 
 
@@ -395,7 +395,7 @@ async def test_an_answer_that_waits_too_long_says_why_and_may_be_retried(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_TOTAL_TIMEOUT = 1.0
-    only(1, 1)
+    limit_slots(1, 1)
     provider.script = GATED
     await site.begin()
     await provider.wait_for_requests(1)
@@ -408,28 +408,28 @@ async def test_an_answer_that_waits_too_long_says_why_and_may_be_retried(
         "message": "The site was too busy to begin this answer.",
         "retryable": True,
     }
-    await cost_nothing(answer)
+    await check_that_it_cost_nothing(answer)
     await is_empty()
     again = await site.retry(answer)
     await provider.wait_waiting(await provider.wait_for_requests(2))
     provider.release()
-    assert (await ended(site, again))["status"] == "complete"
+    assert (await wait_for_end(site, again))["status"] == "complete"
 
 
 async def test_a_drain_ends_who_still_waits_after_it(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 0
-    begun, waiting = await begun_and_waiting(site, provider)
+    begun, waiting = await begin_one_and_let_one_wait(site, provider)
     await asyncio.wait_for(get_runner().drain(0.2), 10)
     for answer, text in ((begun, "One "), (waiting, "")):
         cut = await site.answer(answer)
         assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "server_restart", text)
-    await cost_nothing(waiting)
+    await check_that_it_cost_nothing(waiting)
     assert len(provider.requests) == 1
     await is_empty()
 
 
 async def test_a_drain_lets_who_waits_begin_while_there_is_time(site: Site, provider: ProviderServer) -> None:
-    begun, waiting = await begun_and_waiting(site, provider)
+    begun, waiting = await begin_one_and_let_one_wait(site, provider)
     draining = asyncio.ensure_future(get_runner().drain(10))
     await wait_until(lambda: get_runner().draining)
     provider.release()
@@ -440,7 +440,7 @@ async def test_a_drain_lets_who_waits_begin_while_there_is_time(site: Site, prov
 
 
 async def test_a_lease_is_renewed_while_waiting(site: Site, provider: ProviderServer) -> None:
-    _, waiting = await begun_and_waiting(site, provider)
+    _, waiting = await begin_one_and_let_one_wait(site, provider)
     first = (await Message.objects.aget(pk=waiting)).lease_until
     assert first is not None
 
@@ -477,16 +477,16 @@ def test_the_owner_of_a_waiting_answer_is_killed(tmp_path: Path) -> None:
 async def test_an_answer_gives_its_place_back_however_it_ends(
     site: Site, provider: ProviderServer, script: Script
 ) -> None:
-    only(1, 2)
+    limit_slots(1, 2)
     provider.script = script
     for answer in [await site.begin() for _ in range(3)]:
-        await ended(site, answer)
+        await wait_for_end(site, answer)
     assert len(provider.requests) == 3
     await is_empty()
 
 
 async def test_a_turn_that_begins_nothing_keeps_no_place(site: Site, provider: ProviderServer) -> None:
-    only(2, 0)
+    limit_slots(2, 0)
     provider.script = GATED
     conversation, turn = await site.conversation(), str(uuid.uuid4())
     answer = await site.begin(conversation=conversation, turn=turn)
@@ -496,7 +496,7 @@ async def test_a_turn_that_begins_nothing_keeps_no_place(site: Site, provider: P
 
 
 async def test_all_that_wait_and_are_stopped_at_once_leak_no_place(site: Site, provider: ProviderServer) -> None:
-    only(2, 20)
+    limit_slots(2, 20)
     provider.script = GATED
     answers = [await site.begin() for _ in range(12)]
     await asyncio.gather(*(site.stop(answer) for answer in answers))
@@ -509,7 +509,7 @@ async def test_all_that_wait_and_are_stopped_at_once_leak_no_place(site: Site, p
 
 
 async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, provider: ProviderServer) -> None:
-    begun, waiting = await begun_and_waiting(site, provider)
+    begun, waiting = await begin_one_and_let_one_wait(site, provider)
     conversation = await site.conversation()
     response = await send(site, conversation)
     status, code, sentence = read_error(response)
@@ -522,13 +522,13 @@ async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, prov
     provider.release()
     await provider.wait_waiting(await provider.wait_for_requests(2))
     provider.release()
-    assert [(await ended(site, answer))["text"] for answer in (begun, waiting)] == ["One two"] * 2
+    assert [(await wait_for_end(site, answer))["text"] for answer in (begun, waiting)] == ["One two"] * 2
 
 
 async def test_the_page_shows_an_overload_under_the_composer_and_keeps_the_text(
     site: Site, provider: ProviderServer
 ) -> None:
-    await begun_and_waiting(site, provider)
+    await begin_one_and_let_one_wait(site, provider)
     kept = await Message.objects.acount(), await Conversation.objects.acount()
     question = {"content": "My long question", "turn": str(uuid.uuid4())}
     response: Any = await site.client.post("/send/", question, headers=HTMX)
@@ -545,7 +545,7 @@ async def test_the_page_shows_an_overload_under_the_composer_and_keeps_the_text(
 async def test_retry_and_continue_are_refused_alike(site: Site, provider: ProviderServer, way: str) -> None:
     provider.enqueue(Script(text="One two", eof_after=4))
     partial = await site.ask()
-    await begun_and_waiting(site, provider)
+    await begin_one_and_let_one_wait(site, provider)
     path = f"answers/{partial['id']}/{way}/"
     refusals: list[HttpResponse] = [
         await site.post(f"/api/{path}"),
@@ -558,7 +558,7 @@ async def test_retry_and_continue_are_refused_alike(site: Site, provider: Provid
 
 
 async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider: ProviderServer) -> None:
-    await begun_and_waiting(site, provider)
+    await begin_one_and_let_one_wait(site, provider)
     async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
         frame = await socket.hear()
@@ -567,7 +567,7 @@ async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider
 
 
 async def test_simultaneous_questions_get_in_as_far_as_there_is_room(site: Site, provider: ProviderServer) -> None:
-    only(2, 3)
+    limit_slots(2, 3)
     provider.script = GATED
     conversations = [await site.conversation() for _ in range(12)]
     responses = await asyncio.gather(*(send(site, conversation) for conversation in conversations))
@@ -576,27 +576,27 @@ async def test_simultaneous_questions_get_in_as_far_as_there_is_room(site: Site,
 
 
 async def test_without_a_queue_a_question_beyond_the_slots_is_refused(site: Site, provider: ProviderServer) -> None:
-    only(1, 0)
+    limit_slots(1, 0)
     provider.script = GATED
     answer = await site.begin()
     assert (await send(site)).status_code == 503
     await provider.wait_waiting(await provider.wait_for_requests(1))
     provider.release()
-    await ended(site, answer)
+    await wait_for_end(site, answer)
     assert (await send(site)).status_code == 202
 
 
 async def test_the_settings_give_the_number_of_slots_and_of_places_in_the_queue(settings: Settings, site: Site) -> None:
     settings.CHAT_LIVE_ANSWERS, settings.CHAT_WAITING_ANSWERS = 2, 1
     places = make_process().runner.resources.slots
-    entered(places, "abc")
+    enter_queue(places, "abc")
     assert (places.given, places.waiting) == (2, 1)
     with pytest.raises(OverloadedError):
         places.enter(1)
 
 
 async def test_metrics_show_live_and_waiting_answers(site: Site, provider: ProviderServer) -> None:
-    await begun_and_waiting(site, provider)
+    await begin_one_and_let_one_wait(site, provider)
     now = await scrape()
     assert (now.of("chat_live_answers"), now.of("chat_waiting_answers")) == (1, 1)
     assert (await site.get("/readyz")).status_code == 200

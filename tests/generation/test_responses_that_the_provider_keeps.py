@@ -46,12 +46,12 @@ async def site(site: Site, settings: Settings, provider: ProviderServer, monkeyp
     return site
 
 
-def asked(provider: ProviderServer) -> int:
+def count_requests(provider: ProviderServer) -> int:
     """How often the model was asked for an answer."""
     return sum(request.method == "POST" and request.path == "/v1/responses" for request in provider.requests)
 
 
-async def rows_of(answer: Json) -> list[ProviderCall]:
+async def list_rows(answer: Json) -> list[ProviderCall]:
     return [row async for row in ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")]
 
 
@@ -64,9 +64,9 @@ async def test_a_connection_that_breaks_anywhere_costs_nothing(
     provider.script = Script(text=TEXT, reasoning=thought, drop_each=drops, drop_by=drop_by, chunk_size=5)
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
-    assert asked(provider) == 1
+    assert count_requests(provider) == 1
     assert len(provider.requests) == 1 + len(drops)
-    [row] = await rows_of(answer)
+    [row] = await list_rows(answer)
     assert (row.outcome, row.output_tokens, row.estimated) == ("complete", 34, False)
 
 
@@ -88,7 +88,7 @@ async def test_a_break_among_tools_runs_each_of_them_once(site: Site, provider: 
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", "Let me see. 42 and 8.")
     assert sorted(ran) == [4, 21]
-    assert (asked(provider), [row.outcome for row in await rows_of(answer)]) == (2, ["complete", "complete"])
+    assert (count_requests(provider), [row.outcome for row in await list_rows(answer)]) == (2, ["complete", "complete"])
 
 
 async def test_a_provider_that_is_away_for_a_while_is_waited_for(site: Site, provider: ProviderServer) -> None:
@@ -107,7 +107,7 @@ async def test_a_provider_that_stays_away_ends_the_answer_with_its_text_and_is_s
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
     assert answer["text"]
     assert TEXT.startswith(answer["text"])
-    assert (asked(provider), provider.background.all[0].status) == (1, "cancelled")
+    assert (count_requests(provider), provider.background.all[0].status) == (1, "cancelled")
 
 
 async def test_a_response_lost_before_its_first_word_is_cancelled_before_the_retry(
@@ -120,7 +120,7 @@ async def test_a_response_lost_before_its_first_word_is_cancelled_before_the_ret
     answer = await site.ask(model=MODEL)
     assert answer["status"] == "complete"
     assert [response.status for response in provider.background.all] == ["cancelled", "completed"]
-    assert [row.outcome for row in await rows_of(answer)] == ["interrupted", "complete"]
+    assert [row.outcome for row in await list_rows(answer)] == ["interrupted", "complete"]
 
 
 async def test_a_response_that_failed_at_the_provider_interrupts_the_answer(
@@ -145,7 +145,7 @@ async def test_a_response_that_the_provider_no_longer_has_interrupts_the_answer(
 # Ends before its time
 
 
-async def begun(site: Site, provider: ProviderServer) -> str:
+async def begin_answer(site: Site, provider: ProviderServer) -> str:
     provider.script = Script(text=TEXT, gate_after=40)
     answer = await site.begin(model=MODEL)
     await wait_until(lambda: has_text(site, answer))
@@ -157,11 +157,11 @@ async def has_text(site: Site, answer: str) -> bool:
 
 
 async def test_stop_cancels_the_response(site: Site, provider: ProviderServer) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
     stopped = await site.stop(answer)
     assert (stopped["status"], stopped["text"]) == ("stopped", TEXT[:40])
     assert provider.background.all[0].status == "cancelled"
-    [row] = await rows_of(stopped)
+    [row] = await list_rows(stopped)
     assert (row.outcome, row.estimated) == ("stopped", True)
     await provider.wait_closed(provider.requests[0], 0.5)
 
@@ -179,7 +179,7 @@ async def is_kept(answer: str) -> bool:
 
 
 async def test_a_provider_that_cannot_be_reached_does_not_hold_up_stop(site: Site, provider: ProviderServer) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
     provider.background.refusals.append(Refusal(503, "server_error", "Not now."))
     assert (await site.stop(answer))["status"] == "stopped"
     assert provider.background.all[0].status == "in_progress"
@@ -188,7 +188,7 @@ async def test_a_provider_that_cannot_be_reached_does_not_hold_up_stop(site: Sit
 async def test_an_answer_that_nobody_watches_is_cancelled(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
     settings.CHAT_ABANDON_AFTER = 0.05
     await wait_until(lambda: is_ended(answer))
     assert (await site.answer(answer))["error"]["code"] == "abandoned"
@@ -200,7 +200,7 @@ async def is_ended(answer: str) -> bool:
 
 
 async def test_a_deleted_conversation_is_cancelled(site: Site, provider: ProviderServer) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
     conversation = await Conversation.objects.aget(messages=UUID(answer))
     await conversation.adelete()
     await wait_until(lambda: provider.background.all[0].status == "cancelled")
@@ -222,7 +222,7 @@ async def test_a_response_that_grows_too_long_is_cancelled(
 async def test_a_response_of_a_lost_answer_that_is_not_taken_up_is_cancelled(
     fields: dict[str, Any], site: Site, provider: ProviderServer
 ) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
 
     async def is_seized() -> bool:
         over = timezone.now() - timedelta(seconds=1)
@@ -232,13 +232,13 @@ async def test_a_response_of_a_lost_answer_that_is_not_taken_up_is_cancelled(
 
     await wait_until(is_seized)
     await wait_until(lambda: provider.background.all[0].status == "cancelled")
-    assert asked(provider) == 1
+    assert count_requests(provider) == 1
 
 
 async def test_a_drain_leaves_the_response_to_the_next_process_which_follows_it(
     site: Site, provider: ProviderServer
 ) -> None:
-    answer = await begun(site, provider)
+    answer = await begin_answer(site, provider)
     reading = asyncio.ensure_future(site.events(answer))
     await get_runner().drain(0.1)
     assert provider.background.all[0].status == "in_progress"
@@ -249,8 +249,8 @@ async def test_a_drain_leaves_the_response_to_the_next_process_which_follows_it(
     assert (join_text(events), events[-1].event["type"]) == (TEXT, "done")
     finished = await site.answer(answer)
     assert (finished["status"], finished["text"], finished["interruptions"]) == ("complete", TEXT, 1)
-    [row] = await rows_of(finished)
-    assert (asked(provider), row.outcome, row.output_tokens) == (1, "complete", 34)
+    [row] = await list_rows(finished)
+    assert (count_requests(provider), row.outcome, row.output_tokens) == (1, "complete", 34)
     await other.drain(0)
 
 

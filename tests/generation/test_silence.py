@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> MovingClock:
     return MovingClock(monkeypatch)
 
 
-def prompt(**capabilities: object) -> Prompt:
+def make_prompt(**capabilities: object) -> Prompt:
     return Prompt("model", (Turn("user", "Hello"),), capabilities=Capabilities(**capabilities))  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ HEARD: list[tuple[str, list[Batch], dict[str, object], int]] = [
 def test_a_silent_connection_has_its_own_deadline(
     clock: MovingClock, batches: list[Batch], capabilities: dict[str, object], seconds: int
 ) -> None:
-    silence = SilenceClock(prompt(**capabilities))
+    silence = SilenceClock(make_prompt(**capabilities))
     for batch in batches:
         hear(silence, batch)
     assert silence.seconds_left == pytest.approx(seconds, abs=1)
@@ -75,7 +75,7 @@ def test_a_connection_that_lives_gives_a_model_time_to_think(
     clock: MovingClock, batches: list[Batch], seconds: int
 ) -> None:
     """A ping every 20 seconds, and no content."""
-    silence = SilenceClock(prompt())
+    silence = SilenceClock(make_prompt())
     for batch in batches:
         hear(silence, batch)
     passed = 0

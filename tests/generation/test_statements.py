@@ -57,11 +57,11 @@ def hand_overs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
     submit = ThreadPoolExecutor.submit
 
-    def heard(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def note_and_submit(pool: ThreadPoolExecutor, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         told.append(type(function).__qualname__)
         return submit(pool, function, *args, **kwargs)
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", heard)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", note_and_submit)
     return told
 
 

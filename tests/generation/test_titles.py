@@ -22,15 +22,15 @@ def site(site: Site, settings: Settings) -> Site:
     return site
 
 
-async def titled(answer: Json) -> str:
+async def read_title(answer: Json) -> str:
     return (await Conversation.objects.aget(pk=answer["conversation"])).title
 
 
 async def has_title(answer: Json, title: str) -> bool:
-    return await titled(answer) == title
+    return await read_title(answer) == title
 
 
-async def settled(answer: Json) -> bool:
+async def is_title_settled(answer: Json) -> bool:
     """Whether the call for the title is on the ledger and has ended."""
     calls = ProviderCall.objects.filter(answer=answer["id"], purpose="title").exclude(outcome="running")
     return await calls.aexists()
@@ -39,7 +39,7 @@ async def settled(answer: Json) -> bool:
 async def test_the_title_comes_after_the_first_answer(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text='"Why the sky is blue"\n'))
     answer = await site.ask("why is the sky blue, please tell me")
-    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: is_title_settled(answer))
     await wait_until(lambda: has_title(answer, "Why the sky is blue"))
     assert provider.requests[1].body["model"] == "small"
     assert "scatters" in str(provider.requests[1].body["messages"])
@@ -61,7 +61,7 @@ async def test_the_title_is_stripped_of_its_typography_and_falls_back_to_the_que
 ) -> None:
     provider.enqueue(ANSWER, said)
     answer = await site.ask("Why?")
-    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: is_title_settled(answer))
     await wait_until(lambda: has_title(answer, title))
 
 
@@ -78,7 +78,7 @@ async def test_a_title_model_that_refuses_a_parameter_is_asked_without_it(site: 
 async def test_the_title_has_its_own_call_on_the_ledger(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(text="A title"))
     answer = await site.ask("Why?")
-    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: is_title_settled(answer))
     calls = [(call.purpose, call.outcome, call.model) async for call in ProviderCall.objects.order_by("pk")]
     assert calls == [("answer", "complete", "openai:gpt-test"), ("title", "complete", "openai:small")]
 
@@ -86,7 +86,7 @@ async def test_the_title_has_its_own_call_on_the_ledger(site: Site, provider: Pr
 async def test_a_failure_leaves_the_first_question(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(ANSWER, Script(status=500))
     answer = await site.ask("Why?")
-    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: is_title_settled(answer))
     await wait_until(lambda: has_title(answer, "Why?"))
     assert (await site.answer(answer["id"]))["status"] == "complete"
 
@@ -97,7 +97,7 @@ async def test_a_title_of_the_users_own_is_left_alone(site: Site, provider: Prov
     await provider.wait_for_requests(2)
     await Conversation.objects.filter(pk=answer["conversation"]).aupdate(title="Mine")
     provider.release()
-    await wait_until(lambda: settled(answer))
+    await wait_until(lambda: is_title_settled(answer))
     await wait_until(lambda: has_title(answer, "Mine"))
 
 
@@ -106,7 +106,7 @@ async def test_only_the_first_answer_of_a_conversation_gets_a_title_written(
 ) -> None:
     provider.enqueue(ANSWER, Script(text="A title"), ANSWER)
     first = await site.ask("Why?")
-    await wait_until(lambda: settled(first))
+    await wait_until(lambda: is_title_settled(first))
     await site.ask("And red?", first["conversation"])
     assert len(provider.requests) == 3
 

@@ -66,7 +66,7 @@ async def site(site: Site, settings: Settings) -> Site:
     return site
 
 
-def results_told(provider: ProviderServer, request: int) -> list[str]:
+def list_results(provider: ProviderServer, request: int) -> list[str]:
     """The results that the model was told of in a request, in either format."""
     found = []
     for message in provider.requests[request].body["messages"]:
@@ -78,7 +78,7 @@ def results_told(provider: ProviderServer, request: int) -> list[str]:
     return found
 
 
-async def answered(site: Site, model: str) -> Json:
+async def ask_and_check(site: Site, model: str) -> Json:
     answer = await site.ask("What is twice 21?", model=model)
     assert answer["status"] == "complete", answer
     return answer
@@ -86,16 +86,16 @@ async def answered(site: Site, model: str) -> Json:
 
 async def test_the_answer_goes_on_after_a_tool(site: Site, provider: ProviderServer, model: str) -> None:
     provider.enqueue(STEP, END)
-    answer = await answered(site, model)
+    answer = await ask_and_check(site, model)
     assert answer["text"] == "Let me see. It is 42."
-    assert results_told(provider, 1) == ["42"]
+    assert list_results(provider, 1) == ["42"]
     call = await ToolCall.objects.aget(answer=answer["id"])
     assert (call.name, call.arguments, call.result, call.ok) == ("double", '{"number": 21}', "42", True)
 
 
 async def test_three_steps_are_three_calls_on_the_ledger(site: Site, provider: ProviderServer, model: str) -> None:
     provider.enqueue(STEP, STEP, END)
-    answer = await answered(site, model)
+    answer = await ask_and_check(site, model)
     rows = [row async for row in ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")]
     assert [row.outcome for row in rows] == ["complete"] * 3
     assert answer["usage"]["input_tokens"] == sum(row.input_tokens for row in rows)
@@ -120,10 +120,10 @@ async def test_parallel_calls_run_at_once(site: Site, provider: ProviderServer, 
     ran.clear()
     calls = [Call("slow", '{"seconds": 0.5}', id=f"call_{number}") for number in range(3)]
     provider.enqueue(Script(text="", tool_calls=calls), END)
-    await answered(site, model)
+    await ask_and_check(site, model)
     assert len(ran) == 3
     assert max(ran) - min(ran) < 0.4
-    assert len(results_told(provider, 1)) == 3
+    assert len(list_results(provider, 1)) == 3
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ async def test_a_tools_error_goes_back_to_the_model(
 ) -> None:
     settings.CHAT_TOOL_TIMEOUT = 0.5
     provider.enqueue(Script(text="", tool_calls=[Call(name, arguments)]), END)
-    answer = await answered(site, model)
+    answer = await ask_and_check(site, model)
     assert answer["text"] == "It is 42."
-    [result] = results_told(provider, 1)
+    [result] = list_results(provider, 1)
     assert told in result
     assert len(result) < 25_000
     page = (await site.get(f"/c/{answer['conversation']}/")).content.decode()
@@ -155,8 +155,8 @@ async def test_a_tools_error_goes_back_to_the_model(
 
 async def test_a_tool_knows_for_whom_it_is_called(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(text="", tool_calls=[Call("whose")]), END)
-    answer = await answered(site, "openai:gpt-test")
-    assert results_told(provider, 1) == [f"{site.user.pk} {answer['conversation']}"]
+    answer = await ask_and_check(site, "openai:gpt-test")
+    assert list_results(provider, 1) == [f"{site.user.pk} {answer['conversation']}"]
 
 
 async def test_a_model_that_only_calls_tools_is_cut_off(
@@ -169,7 +169,7 @@ async def test_a_model_that_only_calls_tools_is_cut_off(
     assert len(provider.requests) == 3
 
 
-def state_of(answer: str) -> AnswerState | None:
+def read_state(answer: str) -> AnswerState | None:
     live = get_runner().find(UUID(answer))
     return None if live is None else live.state
 
@@ -179,7 +179,7 @@ async def test_stop_works_inside_a_tool(site: Site, provider: ProviderServer, mo
     answer = await site.begin(model=model)
     async for _, event in site.follow(answer):
         if event["type"] == "tool_arguments":
-            await wait_until(lambda: state_of(answer) == AnswerState.RUNNING_TOOLS)
+            await wait_until(lambda: read_state(answer) == AnswerState.RUNNING_TOOLS)
             stopped = await asyncio.wait_for(site.stop(answer), 5)
     assert (stopped["status"], stopped["text"]) == ("stopped", "Wait. ")
     assert len(provider.requests) == 1
@@ -194,9 +194,9 @@ async def test_the_next_turns_history_has_the_calls_and_their_results(
     site: Site, provider: ProviderServer, model: str
 ) -> None:
     provider.enqueue(STEP, STEP, END, Script(text="Yes."))
-    first = await answered(site, model)
+    first = await ask_and_check(site, model)
     await site.ask("Really?", first["conversation"], model=model)
-    assert results_told(provider, 3) == ["42", "42"]
+    assert list_results(provider, 3) == ["42", "42"]
     assert "Let me see." in str(provider.requests[3].body["messages"])
     assert "It is 42." in str(provider.requests[3].body["messages"])
 
@@ -212,18 +212,18 @@ async def test_a_tool_that_was_cut_off_has_a_result_in_the_history(
             await site.stop(answer)
     conversation = (await site.answer(answer))["conversation"]
     await site.ask("Never mind", conversation, model=model)
-    assert results_told(provider, 1) == ["There is no result: the answer ended first."]
+    assert list_results(provider, 1) == ["There is no result: the answer ended first."]
 
 
 async def test_every_cut_of_an_answer_with_tools_is_a_place_to_go_on_from(
     site: Site, provider: ProviderServer, model: str
 ) -> None:
     provider.enqueue(STEP, STEP, END)
-    answer = await answered(site, model)
+    answer = await ask_and_check(site, model)
     whole = await site.events(answer["id"])
     width = (await Message.objects.aget(pk=answer["id"])).position
 
-    def line(events: list[Any]) -> list[tuple[str, str]]:
+    def list_positions(events: list[Any]) -> list[tuple[str, str]]:
         said: list[tuple[str, str]] = []
         for _, event in events:
             text = event.get("content", event.get("delta"))
@@ -231,27 +231,27 @@ async def test_every_cut_of_an_answer_with_tools_is_a_place_to_go_on_from(
         return said
 
     for cut in range(1, width + 1):
-        after = line(await site.events(answer["id"], cut))
-        assert line(whole)[1:][cut:] == after
+        after = list_positions(await site.events(answer["id"], cut))
+        assert list_positions(whole)[1:][cut:] == after
 
 
 async def test_a_provider_that_wants_no_tools_is_asked_without(
     site: Site, provider: ProviderServer, model: str
 ) -> None:
     provider.enqueue(Script(status=400, error_message="This model does not support tools."), END)
-    answer = await answered(site, model)
+    answer = await ask_and_check(site, model)
     assert answer["text"] == "It is 42."
     assert "tools" in provider.requests[0].body
     assert "tools" not in provider.requests[1].body
     provider.script = END
-    await answered(site, model)
+    await ask_and_check(site, model)
     assert "tools" not in provider.requests[2].body
 
 
 async def test_reasoning_is_kept_apart_and_its_signature_goes_back(site: Site, provider: ProviderServer) -> None:
     step = Script(text="", reasoning="Twice 21 …", tool_calls=[Call("double", '{"number": 21}')])
     provider.enqueue(step, END)
-    answer = await answered(site, "anthropic:messages-test")
+    answer = await ask_and_check(site, "anthropic:messages-test")
     assert (answer["text"], answer["reasoning"]) == ("It is 42.", "Twice 21 …")
     [said] = [message for message in provider.requests[1].body["messages"] if message["role"] == "assistant"]
     assert said["content"][0]["type"] == "thinking"

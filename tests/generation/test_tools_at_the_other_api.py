@@ -32,7 +32,7 @@ async def tools(site: Site, settings: Settings) -> None:
     get_runner().resources.toolbox = Toolbox(settings.CHAT_TOOLS)
 
 
-def paths(provider: ProviderServer) -> list[str]:
+def list_paths(provider: ProviderServer) -> list[str]:
     return [request.path.removeprefix("/v1/") for request in provider.requests]
 
 
@@ -43,14 +43,14 @@ async def test_a_refusal_that_names_the_responses_api_is_answered_by_asking_ther
     provider.enqueue(Script(), Script(text="", reasoning="Twice.", tool_calls=[CALL]))
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "42.", [])
-    assert paths(provider) == ["chat/completions", "responses", "responses"]
+    assert list_paths(provider) == ["chat/completions", "responses", "responses"]
     assert all("tools" in request.body for request in provider.requests)
     kinds = [item.get("type") for item in provider.requests[-1].body["input"]]
     assert kinds[-3:] == ["reasoning", "function_call", "function_call_output"]
     # The next question is asked there at once, with the reasoning of the last turn.
     second = await site.ask(conversation=answer["conversation"], model=MODEL)
     assert second["status"] == "complete"
-    assert paths(provider)[3:] == ["responses"]
+    assert list_paths(provider)[3:] == ["responses"]
     assert provider.requests[-1].body["input"][: len(kinds)] == provider.requests[-2].body["input"]
 
 

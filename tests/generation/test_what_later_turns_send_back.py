@@ -93,7 +93,7 @@ SEARCHED = stream(
 BLOCKS = [SEARCH, FOUND, {"type": "text", "text": "It is blue.", "citations": [CITED]}]
 
 
-def sent(provider: ProviderServer, request: int = -1) -> list[Json]:
+def read_sent_blocks(provider: ProviderServer, request: int = -1) -> list[Json]:
     """The blocks of the first answer in a request."""
     content = next(message["content"] for message in provider.requests[request].body["messages"][1:])
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -107,7 +107,7 @@ async def test_searches_and_citations_go_back_as_they_came_without_the_thoughts(
     first = await site.ask("Why?", model=SONNET)
     for _ in range(2):
         assert (await site.ask("And the sea?", first["conversation"], model=SONNET))["status"] == "complete"
-        assert sent(provider) == BLOCKS
+        assert read_sent_blocks(provider) == BLOCKS
 
 
 async def test_another_model_has_the_text_alone(site: Site, provider: ProviderServer) -> None:
@@ -115,11 +115,11 @@ async def test_another_model_has_the_text_alone(site: Site, provider: ProviderSe
     first = await site.ask("Why?", model=SONNET)
     await site.ask("And the sea?", first["conversation"], model=OPUS)
     text = (await site.answer(first["id"]))["text"]
-    assert sent(provider) == [{"type": "text", "text": text}]
+    assert read_sent_blocks(provider) == [{"type": "text", "text": text}]
     await site.ask("And the sea?", first["conversation"], model=GPT)
     assert "srvtoolu" not in str(provider.requests[-1].body)
     await site.ask("And the sea?", first["conversation"], model=SONNET)
-    assert sent(provider) == BLOCKS
+    assert read_sent_blocks(provider) == BLOCKS
 
 
 async def test_a_search_without_its_result_is_left_out(site: Site, provider: ProviderServer) -> None:
@@ -130,7 +130,7 @@ async def test_a_search_without_its_result_is_left_out(site: Site, provider: Pro
     assert first["status"] == "interrupted"
     assert provider.requests[1].body["messages"][-1]["content"][-1] == SEARCH
     await site.ask("Well?", first["conversation"], model=SONNET)
-    assert sent(provider) == [{"type": "text", "text": "I search. "}]
+    assert read_sent_blocks(provider) == [{"type": "text", "text": "I search. "}]
 
 
 async def test_a_paused_answer_goes_back_whole(site: Site, provider: ProviderServer) -> None:
@@ -140,7 +140,7 @@ async def test_a_paused_answer_goes_back_whole(site: Site, provider: ProviderSer
     first = await site.ask("Why?", model=SONNET)
     assert first["text"] == "I search. Blue."
     await site.ask("And the sea?", first["conversation"], model=SONNET)
-    assert sent(provider) == [
+    assert read_sent_blocks(provider) == [
         {"type": "text", "text": "I search. "},
         SEARCH,
         FOUND,
@@ -155,7 +155,7 @@ async def test_what_was_said_before_an_answer_was_continued_goes_back_too(site: 
     assert (await site.post(f"/api/answers/{first['id']}/continue/")).status_code == 202
     await site.events(first["id"])
     await site.ask("And the sea?", first["conversation"], model=SONNET)
-    assert sent(provider) == [{"type": "text", "text": "I look it up."}, *BLOCKS]
+    assert read_sent_blocks(provider) == [{"type": "text", "text": "I look it up."}, *BLOCKS]
 
 
 async def test_what_is_too_long_to_keep_is_sent_as_its_text(site: Site, provider: ProviderServer) -> None:
@@ -163,7 +163,7 @@ async def test_what_is_too_long_to_keep_is_sent_as_its_text(site: Site, provider
     provider.enqueue(stream(*search(0), end(0), begin(2, huge), end(2), *ANSWER, end(3)))
     first = await site.ask("Why?", model=SONNET)
     await site.ask("And the sea?", first["conversation"], model=SONNET)
-    assert sent(provider) == [{"type": "text", "text": "It is blue."}]
+    assert read_sent_blocks(provider) == [{"type": "text", "text": "It is blue."}]
     assert len(json.dumps((await Message.objects.aget(pk=first["id"])).outline)) < 1_000
 
 

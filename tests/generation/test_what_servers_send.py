@@ -22,7 +22,7 @@ from chat.observability import alarms
 from chat.providers.registry import Pool
 from chat.tools.toolbox import Toolbox
 from tests.provider_server import ProviderServer, Script
-from tests.support.odd_answers import chunk, messages, open_answer, sse
+from tests.support.odd_answers import make_chunk, open_answer, write_anthropic_events, write_openai_events
 from tests.support.site import Json, Site
 
 # What is tried here is the same on every database.
@@ -39,7 +39,7 @@ def site(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sit
     return site
 
 
-async def rows(answer: Json) -> list[tuple[str, str, int, bool]]:
+async def list_rows(answer: Json) -> list[tuple[str, str, int, bool]]:
     found = ProviderCall.objects.filter(answer=answer["id"], purpose="answer").order_by("pk")
     return [(row.outcome, row.error_code, row.input_tokens, row.estimated) async for row in found]
 
@@ -78,7 +78,7 @@ async def test_nobody_retries_a_budget_and_an_administrator_is_told_once(
         assert "administrator" in answer["error"]["message"]
     alarmed = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [model in record.getMessage() for record in alarmed] == [True]
-    assert (await rows(answers[0]))[0][:2] == ("interrupted", "provider_budget")
+    assert (await list_rows(answers[0]))[0][:2] == ("interrupted", "provider_budget")
 
 
 # Before a word
@@ -88,12 +88,14 @@ async def test_an_overload_in_the_stream_before_a_word_is_tried_again(site: Site
     """As a 529 is; what the provider had read by then is on the ledger."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     provider.enqueue(
-        Script(raw=messages(open_answer(input_tokens=77)) + f"event: error\ndata: {json.dumps(error)}\n\n")
+        Script(
+            raw=write_anthropic_events(open_answer(input_tokens=77)) + f"event: error\ndata: {json.dumps(error)}\n\n"
+        )
     )
     provider.script = Script(text="Here I am.")
     answer = await site.ask(model=ANTHROPIC)
     assert (answer["status"], answer["text"]) == ("complete", "Here I am.")
-    first, second = await rows(answer)
+    first, second = await list_rows(answer)
     assert first == ("interrupted", "upstream_error", 77, True)
     assert second[0] == "complete"
 
@@ -111,7 +113,7 @@ async def test_any_passing_error_before_a_word_is_tried_again(
 async def test_an_error_after_a_tool_call_has_begun_is_not_tried_silently(site: Site, provider: ProviderServer) -> None:
     call = {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "double"}}]}}]}
     get_runner().resources.toolbox = Toolbox([f"{__name__}.double"])
-    provider.script = Script(raw=sse(call, {"error": {"code": 503, "message": "overloaded"}}))
+    provider.script = Script(raw=write_openai_events(call, {"error": {"code": 503, "message": "overloaded"}}))
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], len(provider.requests)) == ("interrupted", 1)
 
@@ -120,14 +122,14 @@ async def test_an_error_after_a_tool_call_has_begun_is_not_tried_silently(site: 
 async def test_an_end_that_passes_is_tried_again_and_one_that_nobody_knows_is_not(
     site: Site, provider: ProviderServer, reason: str, requests: int
 ) -> None:
-    provider.script = Script(raw=sse(chunk(reason=reason)))
+    provider.script = Script(raw=write_openai_events(make_chunk(reason=reason)))
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
     assert len(provider.requests) == requests
 
 
 async def test_a_budget_or_a_word_after_the_text_keeps_it(site: Site, provider: ProviderServer) -> None:
-    provider.script = Script(raw=sse(chunk("Half an answer"), chunk(reason="network_error")))
+    provider.script = Script(raw=write_openai_events(make_chunk("Half an answer"), make_chunk(reason="network_error")))
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], answer["text"], len(provider.requests)) == ("interrupted", "Half an answer", 1)
 
@@ -147,7 +149,11 @@ async def test_what_came_with_a_call_goes_back_in_the_loop_and_in_later_turns(
         "extra_content": {"google": {"thought_signature": "CvwBAb4+9vt/Zg=="}},
     }
     sent_back = {name: value for name, value in call.items() if name != "index"}
-    provider.enqueue(Script(raw=sse({"choices": [{"delta": {"tool_calls": [call]}}]}, chunk(reason="tool_calls"))))
+    provider.enqueue(
+        Script(
+            raw=write_openai_events({"choices": [{"delta": {"tool_calls": [call]}}]}, make_chunk(reason="tool_calls"))
+        )
+    )
     provider.script = Script(text="It is 42.")
     conversation = await site.conversation()
     answer = await site.ask("Twice 21?", conversation, model=OPENAI)
@@ -168,7 +174,7 @@ async def test_what_came_with_a_call_goes_back_in_the_loop_and_in_later_turns(
 
 
 @contextmanager
-def black_hole() -> Iterator[int]:
+def open_black_hole() -> Iterator[int]:
     """A port whose queue of connections is full: who connects gets no answer at all."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -192,7 +198,7 @@ async def test_readers_of_a_provider_that_does_not_answer_are_told_within_three_
     site: Site, monkeypatch: pytest.MonkeyPatch, settings: Settings, model: str, place: str
 ) -> None:
     settings.CHAT_MAX_RETRIES = 1
-    with black_hole() as port:
+    with open_black_hole() as port:
         host = {"black hole": f"127.0.0.1:{port}", "refused": "127.0.0.1:9", "no such host": "nobody.invalid"}[place]
         nowhere = {"api_key": "sk-test", "base_url": f"http://{host}/v1"}
         pool = Pool({"openai": nowhere, "anthropic": nowhere})

@@ -165,7 +165,7 @@ def _lost_answers_go_on(settings: Settings) -> None:
     settings.CHAT_MODELS = ["openai:gpt-test"]
 
 
-def after(user: User, writes: list[Write], *, is_kept: bool) -> Facts:
+def find_facts_after(user: User, writes: list[Write], *, is_kept: bool) -> Facts:
     """Return the facts after these writes to a new answer, which is gone then."""
     live = Live(user, is_kept=is_kept)
     for write in writes:
@@ -193,13 +193,13 @@ def name_write(value: Write | bool) -> str:
 def test_a_write_that_comes_after_a_newer_one_changes_nothing(
     user: User, newer: Write, late: Write, is_kept: bool
 ) -> None:
-    assert after(user, [newer, late], is_kept=is_kept) == after(user, [newer], is_kept=is_kept)
+    assert find_facts_after(user, [newer, late], is_kept=is_kept) == find_facts_after(user, [newer], is_kept=is_kept)
 
 
 @pytest.mark.parametrize("late", BY_THE_PROCESS[:3], ids=name_write)
 @pytest.mark.parametrize("newer", [*ENDS, *STEPS], ids=name_write)
 def test_a_write_that_comes_before_a_newer_one_makes_no_difference(user: User, newer: Write, late: Write) -> None:
-    assert after(user, [late, newer], is_kept=False) == after(user, [newer], is_kept=False)
+    assert find_facts_after(user, [late, newer], is_kept=False) == find_facts_after(user, [newer], is_kept=False)
 
 
 # Stop

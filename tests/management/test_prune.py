@@ -16,7 +16,7 @@ from chat.accounting import rollups
 from chat.management.commands import prune
 from chat.models import Conversation, Message, Outcome, ProviderCall, Pruning, UsageDay, User
 from tests.support import ledger_rows
-from tests.support.usage_ledger import add_up_in_sql, page, read_cards
+from tests.support.usage_ledger import add_up_in_sql, load_page, read_cards
 
 
 def run(*arguments: str) -> str:
@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def conversation(user: User, days_ago: float, status: str = "complete") -> Conversation:
+def make_conversation(user: User, days_ago: float, status: str = "complete") -> Conversation:
     """A conversation in which something was last said so many days ago."""
     made = Conversation.objects.create(user=user, title=f"{days_ago} days")
     question = Message.objects.create(conversation=made, role="user", text="Why?")
@@ -54,7 +54,7 @@ def admin(db: None) -> Client:
 
 def test_a_dry_run_deletes_nothing_and_says_what_would_go(ada: User) -> None:
     for days in (5, 29, 31, 400):
-        conversation(ada, days)
+        make_conversation(ada, days)
     ledger_rows.write(ledger_rows.make_ledger_rows(300, [ada], 100))
     printed = run("--conversations", "30", "--ledger", "50")
     assert "Would delete 2 conversations with 4 messages" in printed
@@ -66,9 +66,9 @@ def test_a_dry_run_deletes_nothing_and_says_what_would_go(ada: User) -> None:
 
 def test_old_conversations_go_and_their_calls_stay(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune, "CONVERSATIONS_A_BATCH", 2)
-    kept = [conversation(ada, days) for days in (0, 29.9)]
+    kept = [make_conversation(ada, days) for days in (0, 29.9)]
     for days in (30.1, 50, 90, 400, 401):
-        conversation(ada, days)
+        make_conversation(ada, days)
     printed = run("--conversations", "30", "--yes")
     assert set(Conversation.objects.all()) == set(kept)
     assert Message.objects.count() == 4
@@ -77,7 +77,7 @@ def test_old_conversations_go_and_their_calls_stay(ada: User, monkeypatch: pytes
 
 
 def test_a_conversation_that_is_being_answered_is_kept(ada: User) -> None:
-    conversation(ada, 90, status="streaming")
+    make_conversation(ada, 90, status="streaming")
     run("--conversations", "30", "--yes")
     assert Conversation.objects.exists()
 
@@ -86,7 +86,7 @@ def test_old_ledger_rows_go_and_every_sum_stays(admin: Client, monkeypatch: pyte
     monkeypatch.setattr(prune, "CALLS_A_BATCH", 100)
     ledger_rows.write(ledger_rows.make_ledger_rows(1000, ledger_rows.make_users(4), 100))
     wanted = add_up_in_sql()
-    before = read_cards(page(admin, period="all"))
+    before = read_cards(load_page(admin, period="all"))
     printed = run("--ledger", "40", "--yes")
     cut = timezone.now().date() - timedelta(40)
     rows = ProviderCall.objects.exclude(outcome=Outcome.RUNNING)
@@ -94,7 +94,7 @@ def test_old_ledger_rows_go_and_every_sum_stays(admin: Client, monkeypatch: pyte
     assert 350 < rows.count() < 450
     assert add_up_in_sql().calls < wanted.calls
     assert len(re.findall(r"^  \d+ of \d+$", printed, re.MULTILINE)) >= 6
-    html = page(admin, period="all")
+    html = load_page(admin, period="all")
     assert read_cards(html) == before
     assert int(before["Calls"]) == wanted.calls
     assert f"before {cut} were pruned" in html
@@ -109,10 +109,10 @@ def test_rows_that_nobody_counted_are_counted_before_they_go(ada: User) -> None:
 
 def test_a_rebuild_after_pruning_keeps_what_has_no_rows_any_more(admin: Client) -> None:
     ledger_rows.write(ledger_rows.make_ledger_rows(1000, ledger_rows.make_users(4), 100))
-    before = page(admin, period="all")
+    before = load_page(admin, period="all")
     run("--ledger", "40", "--yes")
     rollups.rebuild()
-    assert read_cards(page(admin, period="all")) == read_cards(before)
+    assert read_cards(load_page(admin, period="all")) == read_cards(before)
 
 
 def test_a_running_call_is_not_pruned(ada: User) -> None:
@@ -142,7 +142,7 @@ def test_pruning_again_deletes_nothing_more(ada: User) -> None:
     ],
 )
 def test_a_bad_option_is_named_and_deletes_nothing(ada: User, arguments: tuple[str, ...], sentence: str) -> None:
-    conversation(ada, 90)
+    make_conversation(ada, 90)
     with pytest.raises(CommandError, match=sentence):
         run(*arguments)
     assert Conversation.objects.exists()

@@ -28,15 +28,15 @@ def test_a_deleted_conversation_leaves_no_text_in_the_file(kind: str, tmp_path: 
         asked = browser.post("/send/", data={"content": MARMALADE, "csrfmiddlewaretoken": token})
         path = asked.headers["Location"]
         browser.post("/stop/", data={"conversation": path.split("/")[2], "csrfmiddlewaretoken": token})
-        assert occurrences(database, tmp_path) > 0
+        assert count_occurrences(database, tmp_path) > 0
         assert browser.post(f"{path}delete/", data={"csrfmiddlewaretoken": token}).status_code == 302
         deadline = time.monotonic() + TAKEN_BACK_FOR
-        while occurrences(database, tmp_path) and time.monotonic() < deadline:
+        while count_occurrences(database, tmp_path) and time.monotonic() < deadline:
             time.sleep(0.5)
-    assert occurrences(database, tmp_path) == 0
+    assert count_occurrences(database, tmp_path) == 0
 
 
-def occurrences(database: Path, directory: Path) -> int:
+def count_occurrences(database: Path, directory: Path) -> int:
     """How often the text stands in a copy of the file, once all that was written is in the file itself."""
     copy = directory / "copy.sqlite3"
     for ending in ("", "-wal"):

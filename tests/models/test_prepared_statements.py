@@ -51,7 +51,7 @@ def ada() -> User:
     return User.objects.create_user("ada")
 
 
-def message(user: User, **fields: Any) -> Message:
+def add_message(user: User, **fields: Any) -> Message:
     conversation = Conversation.objects.create(user=user, title="sums")
     return Message.objects.create(conversation=conversation, role=Role.ASSISTANT, fence=3, **fields)
 
@@ -81,7 +81,7 @@ def test_a_value_is_never_read_as_sql(name: str, ada: User) -> None:
 def test_rows_are_whole_models_of_what_was_asked_for(
     ada: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    written = message(ada, text="one", outline=[{"tool": "clock"}, 3])
+    written = add_message(ada, text="one", outline=[{"tool": "clock"}, 3])
     with django_assert_num_queries(1):
         [found] = texts(written.pk)
         assert (found.pk, found.text, found.outline) == (written.pk, "one", [{"tool": "clock"}, 3])
@@ -101,27 +101,27 @@ def test_getting_a_missing_row_raises(ada: User) -> None:
 
 
 def test_keys_come_without_their_rows(ada: User) -> None:
-    written = message(ada)
+    written = add_message(ada)
     assert keys.list_keys(written.conversation_id) == [written.pk]
     assert keys.list_keys(uuid4()) == []
 
 
 def test_an_update_says_how_many_rows_it_changed(ada: User) -> None:
-    written = message(ada)
+    written = add_message(ada)
     assert rewrite("x", [], None, None, written.pk, 2) == 0
     assert rewrite("x", [], None, None, uuid4(), 3) == 0
     assert rewrite("x", [], None, None, written.pk, 3) == 1
 
 
-def _once(values: tuple[Any, ...]) -> None:
+def _rewrite_once(values: tuple[Any, ...]) -> None:
     rewrite(*values)
 
 
-def _each(values: tuple[Any, ...]) -> None:
+def _rewrite_each(values: tuple[Any, ...]) -> None:
     rewrite.execute_many([values])
 
 
-@pytest.mark.parametrize("change", [_once, _each])
+@pytest.mark.parametrize("change", [_rewrite_once, _rewrite_each])
 @pytest.mark.parametrize(
     "values",
     [
@@ -133,7 +133,7 @@ def _each(values: tuple[Any, ...]) -> None:
 def test_an_update_writes_what_a_model_would(
     change: Callable[[tuple[Any, ...]], None], values: tuple[Any, ...], ada: User
 ) -> None:
-    written = message(ada, status=Status.COMPLETE)
+    written = add_message(ada, status=Status.COMPLETE)
     change((*values, written.pk, 3))
     written.refresh_from_db()
     assert (written.text, written.outline, written.finished_at, written.response_schema) == values
@@ -142,12 +142,12 @@ def test_an_update_writes_what_a_model_would(
 
 
 def test_each_row_has_its_own_values(ada: User) -> None:
-    first, second = message(ada), message(ada)
+    first, second = add_message(ada), add_message(ada)
     rewrite.execute_many([("one", [], None, None, first.pk, 3), ("two", [], None, None, second.pk, 3)])
-    assert _texts(first.pk, second.pk) == ["one", "two"]
+    assert _list_texts(first.pk, second.pk) == ["one", "two"]
 
 
-def _texts(*keys: UUID) -> list[str]:
+def _list_texts(*keys: UUID) -> list[str]:
     return [Message.objects.get(pk=key).text for key in keys]
 
 

@@ -68,9 +68,9 @@ def test_every_address_says_that_the_database_is_away_and_recovers(here: Here) -
     address = here.server.url.replace("http", "ws") + "/ws/chat/"
     with connect(address, additional_headers={"Authorization": here.program.headers["authorization"]}) as socket:
         here.postgres.stop()
-        all_are_told(here, token, socket)
+        check_that_all_are_told(here, token, socket)
         here.postgres.start()
-        comes_back(here)
+        wait_until_it_comes_back(here)
         socket.send(json.dumps({"type": "send", "content": "Hello"}))
         assert json.loads(socket.recv(PATIENCE))["type"] == "start"
     logged = here.server.log.read_text()[len(before) :]
@@ -81,7 +81,7 @@ def test_every_address_says_that_the_database_is_away_and_recovers(here: Here) -
     assert len(logged.splitlines()) < 60, logged
 
 
-def all_are_told(here: Here, token: str, socket: ClientConnection) -> None:
+def check_that_all_are_told(here: Here, token: str, socket: ClientConnection) -> None:
     began = time.monotonic()
     form = {"content": "My dear marmalade", "csrfmiddlewaretoken": token}
     login = {"username": "x", "password": "y", "csrfmiddlewaretoken": token}
@@ -108,7 +108,7 @@ def all_are_told(here: Here, token: str, socket: ClientConnection) -> None:
     assert time.monotonic() - began < 90
 
 
-def comes_back(here: Here) -> None:
+def wait_until_it_comes_back(here: Here) -> None:
     block_until(lambda: here.browser.get("/").status_code == 200, PATIENCE, lambda: "the site does not serve again")
     assert here.program.post("/api/conversations/").status_code == 201
 

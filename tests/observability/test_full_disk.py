@@ -24,7 +24,7 @@ PATIENCE = 30.0
 
 
 @contextmanager
-def full_disk(server: Server) -> Iterator[None]:
+def fill_disk(server: Server) -> Iterator[None]:
     """No file of the server grows: the kernel refuses each write behind its first page, as a full disk does."""
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, most))
@@ -59,24 +59,24 @@ def test_what_is_not_saved_is_told_and_taken_back(kind: str, tmp_path: Path) -> 
                 program.stream("GET", f"/api/answers/{answer}/events/?after=0") as events,
             ):
                 shown, told = page.iter_lines(), events.iter_lines()
-                with full_disk(server):
-                    until(shown, lambda line: "not saved yet" in line)
-                    until(told, lambda line: '"unsaved"' in line)
+                with fill_disk(server):
+                    read_until(shown, lambda line: "not saved yet" in line)
+                    read_until(told, lambda line: '"unsaved"' in line)
                     # What is written meanwhile is shown, and the notice stays over it.
                     provider.release()
-                    refused(browser, program, conversation)
+                    check_that_a_question_is_refused(browser, program, conversation)
                     assert browser.get(f"/c/{conversation}/").status_code == 200
                     time.sleep(1)
-                until(told, lambda line: '"saved"' in line)
-                until(shown, lambda line: f"#notice-{answer}" in line and "not saved yet" not in line)
-            found = eventually_ended(program, answer)
+                read_until(told, lambda line: '"saved"' in line)
+                read_until(shown, lambda line: f"#notice-{answer}" in line and "not saved yet" not in line)
+            found = wait_for_end(program, answer)
             assert (found["status"], found["text"]) == ("complete", TEXT)
             asked = program.post("/api/conversations/", json={})
             assert asked.status_code == 201
             assert "Traceback" not in server.log.read_text()
 
 
-def refused(browser: httpx2.Client, program: httpx2.Client, conversation: str) -> None:
+def check_that_a_question_is_refused(browser: httpx2.Client, program: httpx2.Client, conversation: str) -> None:
     """A question is refused with a sentence, by the page and by the API."""
     form = {"content": "One more", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
     sent = browser.post("/send/", data=form, headers={"HX-Request": "true"})
@@ -88,7 +88,7 @@ def refused(browser: httpx2.Client, program: httpx2.Client, conversation: str) -
     assert int(response.headers["Retry-After"]) >= 1
 
 
-def until(lines: Iterator[str], is_it: Callable[[str], bool]) -> list[str]:
+def read_until(lines: Iterator[str], is_it: Callable[[str], bool]) -> list[str]:
     """The lines up to the first one that it is, which is the last of them."""
     read = []
     end = time.monotonic() + PATIENCE
@@ -100,7 +100,7 @@ def until(lines: Iterator[str], is_it: Callable[[str], bool]) -> list[str]:
     raise AssertionError(f"the stream ended: {read[-5:]}")
 
 
-def eventually_ended(program: httpx2.Client, answer: str) -> dict[str, str]:
+def wait_for_end(program: httpx2.Client, answer: str) -> dict[str, str]:
     end = time.monotonic() + PATIENCE
     while (found := json.loads(program.get(f"/api/answers/{answer}/").content))["status"] in {"queued", "streaming"}:
         assert time.monotonic() < end, found
@@ -112,7 +112,7 @@ def eventually_ended(program: httpx2.Client, answer: str) -> dict[str, str]:
 async def test_a_body_that_the_disk_has_no_room_for_is_refused_with_a_sentence(error: int) -> None:
     """Django keeps a large body in a file, before any view."""
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
+    async def read_body(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         raise OSError(error, "No space left on device")
 
@@ -124,7 +124,7 @@ async def test_a_body_that_the_disk_has_no_room_for_is_refused_with_a_sentence(e
 
     sent: list[dict[str, Any]] = []
     scope = {"type": "http", "method": "POST", "path": "/send/", "headers": []}
-    await Guard(application)(scope, receive, send)
+    await Guard(read_body)(scope, receive, send)
     assert sent[0]["status"] == 503
     assert dict(sent[0]["headers"])[b"retry-after"] == b"60"
     assert b"cannot save anything right now" in sent[1]["body"]
@@ -133,7 +133,7 @@ async def test_a_body_that_the_disk_has_no_room_for_is_refused_with_a_sentence(e
 def test_daphne_refuses_a_body_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
     """Twisted keeps a large body in a file, before the application is called."""
     database, _ = databases.prepare_database(tmp_path)
-    with Server("daphne", database, logs=tmp_path) as server, full_disk(server):
+    with Server("daphne", database, logs=tmp_path) as server, fill_disk(server):
         response = httpx2.post(f"{server.url}/send/", content=b"x" * 1_000_000)
         assert (response.status_code, response.headers["retry-after"]) == (503, "60")
         assert "cannot save anything right now" in response.text

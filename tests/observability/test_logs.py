@@ -61,7 +61,7 @@ def record(message: str, *args: object, error: BaseException | None = None) -> l
     return logging.LogRecord("chat.some", logging.WARNING, "file.py", 1, message, args, trace)
 
 
-def raised(error: Exception) -> Exception:
+def raise_and_catch(error: Exception) -> Exception:
     try:
         raise error
     except Exception as caught:
@@ -133,11 +133,11 @@ async def test_the_id_of_a_request_goes_no_further_than_its_answers(
     supervisor = logging.getLogger("test.supervisor")
     kept = store.write_checkpoint
 
-    def checkpoint(*args: object) -> object:
+    def warn_and_keep(*args: object) -> object:
         supervisor.warning("kept")
         return kept(*args)  # type: ignore[arg-type]
 
-    store.write_checkpoint = checkpoint  # type: ignore[assignment]
+    store.write_checkpoint = warn_and_keep  # type: ignore[assignment]
     try:
         provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
         answer = await site.begin()
@@ -151,7 +151,7 @@ async def test_the_id_of_a_request_goes_no_further_than_its_answers(
 
 def test_an_exception_is_one_line_of_json() -> None:
     line = JsonFormatter(["hunter2hunter2"]).format(
-        record("it failed", error=raised(ValueError("with\nhunter2hunter2")))
+        record("it failed", error=raise_and_catch(ValueError("with\nhunter2hunter2")))
     )
     assert "\n" not in line
     told = json.loads(line)
@@ -186,7 +186,7 @@ def test_a_key_that_the_settings_do_not_know_is_masked_whatever_logs_it(
     formatter: type[LineFormatter], words: str
 ) -> None:
     """A provider may name another key than the one that was sent, and a library may log what it sends."""
-    one = record("failed: %s", words, error=raised(ValueError(words)))
+    one = record("failed: %s", words, error=raise_and_catch(ValueError(words)))
     one.request_id = "-"
     text = formatter().format(one)
     secrets = ("sk-live", "api03", "hunter2", "0123456789", "AIzaSy")
@@ -204,7 +204,7 @@ def test_names_in_the_sites_log_are_no_secrets() -> None:
 
 def test_a_row_that_postgresql_refuses_is_not_repeated() -> None:
     refusal = 'violates check constraint "x"\nDETAIL:  Failing row contains (1, my dear\n\nmarmalade: sweet\n, null).'
-    line = json.loads(JsonFormatter().format(record("failed: %s", refusal, error=raised(ValueError(refusal)))))
+    line = json.loads(JsonFormatter().format(record("failed: %s", refusal, error=raise_and_catch(ValueError(refusal)))))
     assert "marmalade" not in json.dumps(line)
     assert "my dear" not in json.dumps(line)
     assert 'violates check constraint "x"' in line["message"]

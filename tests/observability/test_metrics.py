@@ -28,7 +28,7 @@ from chat.observability import event_loop, metrics
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import ProviderServer, Script
 from tests.support.lost_answers import keep_lost_answer
-from tests.support.metrics import POOL, list_exported_samples, make_figures, named, parse_metrics, scrape
+from tests.support.metrics import POOL, find_metric_names, list_exported_samples, make_figures, parse_metrics, scrape
 from tests.support.site import Site
 from tests.support.sockets import make_session_headers, open_socket
 from tests.support.waiting import wait_until
@@ -44,17 +44,17 @@ async def test_a_complete_answer_is_counted_once_with_its_times(
     await site.ask(model=model)
     after = await scrape()
 
-    def grown(name: str, **labels: str) -> float:
+    def measure_difference(name: str, **labels: str) -> float:
         return after.of(name, **labels) - before.of(name, **labels)
 
-    assert grown("chat_answers_total", model=model, status="complete", code="") == 1
-    assert grown("chat_provider_calls_total", model=model, outcome="complete", code="") == 1
-    assert grown("chat_answer_queue_seconds_count", model=model) == 1
-    assert grown("chat_answer_first_token_seconds_count", model=model) == 1
-    assert grown("chat_answer_first_token_seconds_sum", model=model) >= 0.3
-    assert grown("chat_answer_first_token_seconds_bucket", model=model, le="0.25") == 0
-    assert grown("chat_answer_duration_seconds_count", model=model, status="complete") == 1
-    assert grown("chat_answer_duration_seconds_sum", model=model, status="complete") >= 0.3
+    assert measure_difference("chat_answers_total", model=model, status="complete", code="") == 1
+    assert measure_difference("chat_provider_calls_total", model=model, outcome="complete", code="") == 1
+    assert measure_difference("chat_answer_queue_seconds_count", model=model) == 1
+    assert measure_difference("chat_answer_first_token_seconds_count", model=model) == 1
+    assert measure_difference("chat_answer_first_token_seconds_sum", model=model) >= 0.3
+    assert measure_difference("chat_answer_first_token_seconds_bucket", model=model, le="0.25") == 0
+    assert measure_difference("chat_answer_duration_seconds_count", model=model, status="complete") == 1
+    assert measure_difference("chat_answer_duration_seconds_sum", model=model, status="complete") >= 0.3
 
 
 async def test_tokens_are_those_of_the_ledger(site: Site, provider: ProviderServer, model: str) -> None:
@@ -308,7 +308,9 @@ class From(AsyncClient):
         return {**scope, "client": [self._address, 4000]}
 
 
-async def answered(client: AsyncClient, path: str = "/metrics", method: str = "get", **headers: str) -> tuple[int, str]:
+async def read_response(
+    client: AsyncClient, path: str = "/metrics", method: str = "get", **headers: str
+) -> tuple[int, str]:
     """Status and body, without what differs between any two responses."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     response: Any = await getattr(client, method)(path, headers=names)
@@ -328,11 +330,11 @@ async def test_metrics_do_not_exist_for_anybody_from_another_network(site: Site,
         await site.user.asave()
     if role != "anonymous":
         await client.aforce_login(site.user)
-    nothing = await answered(client, "/metricz")
+    nothing = await read_response(client, "/metricz")
     assert nothing[0] == 404
-    assert await answered(client) == nothing
-    assert await answered(client, authorization="Bearer wrong") == nothing
-    assert await answered(client, method="post") == await answered(client, "/metricz", method="post")
+    assert await read_response(client) == nothing
+    assert await read_response(client, authorization="Bearer wrong") == nothing
+    assert await read_response(client, method="post") == await read_response(client, "/metricz", method="post")
 
 
 async def test_metrics_do_not_exist_from_another_network_under_a_foreign_host_either(
@@ -348,9 +350,11 @@ async def test_metrics_do_not_exist_from_another_network_under_a_foreign_host_ei
 
 async def test_the_token_opens_metrics_from_anywhere(site: Site, settings: Settings) -> None:
     client = From(STRANGER)
-    assert (await answered(client, authorization="Bearer "))[0] == 404
+    assert (await read_response(client, authorization="Bearer "))[0] == 404
     settings.CHAT_METRICS_TOKEN = "a token of the monitor"
-    status, body = await answered(client, authorization="Bearer a token of the monitor", x_forwarded_for="198.51.100.1")
+    status, body = await read_response(
+        client, authorization="Bearer a token of the monitor", x_forwarded_for="198.51.100.1"
+    )
     assert status == 200
     assert "chat_answers_total" in body
 
@@ -371,27 +375,27 @@ async def test_a_network_is_let_in_by_the_peers_address(
     site: Site, settings: Settings, address: str, networks: list[str], status: int
 ) -> None:
     settings.CHAT_METRICS_NETWORKS = [ip_network(network) for network in networks]
-    assert (await answered(From(address)))[0] == status
+    assert (await read_response(From(address)))[0] == status
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
 async def test_a_proxys_address_opens_nothing(site: Site, header: str) -> None:
     """nginx on the same machine has the address 127.0.0.1, whoever asks it."""
-    assert (await answered(AsyncClient()))[0] == 200
-    assert (await answered(AsyncClient(), **{header: "127.0.0.1"}))[0] == 404
+    assert (await read_response(AsyncClient()))[0] == 200
+    assert (await read_response(AsyncClient(), **{header: "127.0.0.1"}))[0] == 404
 
 
-def expressions(panel: Any) -> Iterator[str]:
+def list_expressions(panel: Any) -> Iterator[str]:
     """The queries of a panel, and of those inside it."""
     for target in panel.get("targets", []):
         yield target["expr"]
     for inner in panel.get("panels", []):
-        yield from expressions(inner)
+        yield from list_expressions(inner)
 
 
 def test_the_dashboard_asks_for_what_there_is_and_leaves_nothing_out() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
-    asked = named(" ".join(expressions(dashboard)))
+    asked = find_metric_names(" ".join(list_expressions(dashboard)))
     assert asked <= list_exported_samples()
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in list_exported_samples() if name.startswith("chat_")}
     assert ours == {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked if name.startswith("chat_")}
@@ -405,4 +409,6 @@ def test_the_page_about_monitoring_explains_every_metric() -> None:
     explained = set(re.findall(r"^\| `(chat_[a-z_]+)", page, re.MULTILINE))
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in list_exported_samples() if name.startswith("chat_")}
     assert explained == ours
-    assert {name for name in named(page) if not name.startswith("chat_metrics")} <= list_exported_samples() | ours
+    assert {
+        name for name in find_metric_names(page) if not name.startswith("chat_metrics")
+    } <= list_exported_samples() | ours

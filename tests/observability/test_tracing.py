@@ -34,7 +34,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
-def only(spans: InMemorySpanExporter) -> ReadableSpan:
+def get_only_span(spans: InMemorySpanExporter) -> ReadableSpan:
     [span] = spans.get_finished_spans()
     return span
 
@@ -43,7 +43,7 @@ async def test_a_call_is_a_span_with_its_model_and_usage(
     site: Site, provider: ProviderServer, spans: InMemorySpanExporter, model: str
 ) -> None:
     await site.ask("Where is Zanzibar?", model=model)
-    span = only(spans)
+    span = get_only_span(spans)
     kind, _, name = model.partition(":")
     call = await ProviderCall.objects.aget()
     assert (span.name, span.kind, span.status.status_code) == (f"chat {name}", SpanKind.CLIENT, StatusCode.UNSET)
@@ -67,7 +67,7 @@ async def test_a_failed_call_says_how_it_failed_and_not_what_was_said(
 ) -> None:
     provider.script = Script(status=400, error_message="Zanzibar is not allowed")
     await site.ask("Where is Zanzibar?")
-    span = only(spans)
+    span = get_only_span(spans)
     attributes = dict(span.attributes or {})
     assert (span.status.status_code, attributes["error.type"]) == (StatusCode.ERROR, "bad_request")
     assert "gen_ai.response.finish_reasons" not in attributes
@@ -79,7 +79,7 @@ async def test_a_stopped_call_is_no_error(site: Site, provider: ProviderServer, 
     answer = await site.begin()
     await provider.wait_for_requests(1)
     await site.stop(answer)
-    span = only(spans)
+    span = get_only_span(spans)
     assert span.status.status_code == StatusCode.UNSET
     assert "error.type" not in (span.attributes or {})
 
@@ -97,7 +97,7 @@ async def test_a_call_belongs_to_the_trace_of_the_request_that_asked(
 def test_an_error_that_escapes_ends_the_span_with_its_type(spans: InMemorySpanExporter) -> None:
     with pytest.raises(KeyError), tracing.trace_upstream_call("demo:tour"):
         raise KeyError("Zanzibar")
-    span = only(spans)
+    span = get_only_span(spans)
     assert (span.attributes or {})["error.type"] == "KeyError"
     assert "Zanzibar" not in span.to_json()
 
@@ -107,7 +107,7 @@ def test_cached_and_reasoning_tokens_are_named_when_there_are_any(spans: InMemor
         call.record_end(
             Usage(9, 8, cached_tokens=7, reasoning_tokens=6), finish_reason="", error="", first_token_ms=None
         )
-    attributes = only(spans).attributes or {}
+    attributes = get_only_span(spans).attributes or {}
     assert attributes["gen_ai.usage.cache_read.input_tokens"] == 7
     assert attributes["gen_ai.usage.reasoning.output_tokens"] == 6
 

@@ -36,13 +36,13 @@ EVENTS = {wire: wire.record(SCRIPT) for wire in WIRE_FORMATS}
 BODIES = {wire: wire.write_body(SCRIPT) for wire in WIRE_FORMATS}
 
 
-def places(wire: WireFormat) -> list[tuple[int, Path]]:
+def list_places(wire: WireFormat) -> list[tuple[int, Path]]:
     """Return each place in each event of the whole answer."""
     events = enumerate(EVENTS[wire])
     return [(number, path) for number, event in events if not isinstance(event, str) for path in list_paths(event)]
 
 
-PLACES = {wire: places(wire) for wire in WIRE_FORMATS}
+PLACES = {wire: list_places(wire) for wire in WIRE_FORMATS}
 
 
 # As the formats say the end of this answer; of a response only its own status counts, not those of its items.

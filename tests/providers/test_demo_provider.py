@@ -28,37 +28,37 @@ WHOLE = ["long", "code", "think"]
 SPOKEN = [*ABOUT.values(), *WHOLE, "fail", "stall"]
 
 
-def asking(question: str) -> Prompt:
+def make_prompt(question: str) -> Prompt:
     return Prompt("tour", (Turn("user", question),))
 
 
-async def events_of(question: str, pace: float = 0) -> AsyncIterator[ProviderEvent]:
-    async with aclosing(DemoProvider(pace=pace).stream(asking(question))) as batches:
+async def stream_events(question: str, pace: float = 0) -> AsyncIterator[ProviderEvent]:
+    async with aclosing(DemoProvider(pace=pace).stream(make_prompt(question))) as batches:
         async for batch in batches:
             assert batch
             for event in batch:
                 yield event
 
 
-async def said(question: str, pace: float = 0) -> list[ProviderEvent]:
-    return [event async for event in events_of(question, pace)]
+async def collect_events(question: str, pace: float = 0) -> list[ProviderEvent]:
+    return [event async for event in stream_events(question, pace)]
 
 
-async def said_before_failing(question: str) -> tuple[list[ProviderEvent], ChatError]:
+async def collect_events_before_failure(question: str) -> tuple[list[ProviderEvent], ChatError]:
     events: list[ProviderEvent] = []
     try:
-        async for event in events_of(question):
+        async for event in stream_events(question):
             events.append(event)  # noqa: PERF401 - what came before the failure is wanted
     except ChatError as error:
         return events, error
     pytest.fail("the answer did not fail")
 
 
-def text_of(events: Sequence[ProviderEvent]) -> str:
+def join_text(events: Sequence[ProviderEvent]) -> str:
     return "".join(event.content for event in events if isinstance(event, Token))
 
 
-def html_of(markdown: str) -> str:
+def render_html(markdown: str) -> str:
     extensions = comrak.ExtensionOptions()
     extensions.table = extensions.tasklist = extensions.autolink = extensions.strikethrough = True
     extensions.math_dollars = True
@@ -82,16 +82,16 @@ def test_it_says_at_its_beginning_how_to_connect_a_model(question: str) -> None:
 
 
 async def test_it_ends_with_its_end_marker_and_then_its_usage() -> None:
-    events = await said("Hello")
-    text = text_of(events)
+    events = await collect_events("Hello")
+    text = join_text(events)
     assert events[-2:] == [Finish("stop"), Usage(2, -(-len(text) // 4))]
 
 
 @pytest.mark.parametrize("question", [*ABOUT.values(), *WHOLE])
 async def test_the_same_question_has_the_same_answer_in_the_same_pieces(question: str) -> None:
-    events = await said(question)
-    assert events == await said(question)
-    assert text_of(events) == write_answer(question)
+    events = await collect_events(question)
+    assert events == await collect_events(question)
+    assert join_text(events) == write_answer(question)
 
 
 @pytest.mark.parametrize("question", SPOKEN)
@@ -103,14 +103,14 @@ def test_its_pieces_have_three_to_five_characters(question: str) -> None:
 
 @pytest.mark.parametrize("question", [*ABOUT.values(), *WHOLE, "a NUL \x00 and half a character \ud83d"])
 async def test_its_text_is_storable(question: str) -> None:
-    text = text_of(await said(question))
+    text = join_text(await collect_events(question))
     assert make_storable(text) == text
 
 
 @pytest.mark.parametrize("question", SPOKEN)
 def test_it_shows_no_links_and_its_python_is_python(question: str) -> None:
     answer = write_answer(question)
-    assert "<a " not in html_of(answer)
+    assert "<a " not in render_html(answer)
     for code in re.findall(r"```python\n(.*?)```", answer, re.DOTALL):
         compile(code, "<demo>", "exec")
 
@@ -132,7 +132,7 @@ def test_questions_about_other_things_are_given_one_answer_or_another() -> None:
 
 @pytest.mark.parametrize("question", ABOUT.values())
 def test_an_answer_shows_what_the_renderer_can(question: str) -> None:
-    html = html_of(write_answer(question))
+    html = render_html(write_answer(question))
     for part in (
         "<h2>",
         "<h3>",
@@ -154,7 +154,7 @@ def test_an_answer_ends_with_a_table_of_what_to_try(question: str) -> None:
     table = write_answer(question).partition("## Try this\n\n")[2]
     names = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
     assert names == ["long", "code", "think", "fail", "stall", "silent", "rate limit"]
-    assert html_of(table).rstrip().endswith("</table>")
+    assert render_html(table).rstrip().endswith("</table>")
 
 
 def test_a_greeting_is_returned() -> None:
@@ -190,7 +190,7 @@ def test_the_question_is_quoted_on_one_line() -> None:
     ],
 )
 def test_the_markup_of_a_question_is_shown_and_not_obeyed(question: str) -> None:
-    quote = html_of(write_answer(question)).partition("<blockquote>\n")[2].partition("\n</blockquote>")[0]
+    quote = render_html(write_answer(question)).partition("<blockquote>\n")[2].partition("\n</blockquote>")[0]
     shown = question.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert quote == f"<p>{shown}</p>"
 
@@ -205,7 +205,7 @@ async def test_it_answers_what_the_user_said_last() -> None:
     turns = (Turn("system", "Be brief."), Turn("user", "fail"), Turn("assistant", "long"), Turn("user", "Why?"))
     batches = [batch async for batch in DemoProvider(pace=0).stream(Prompt("tour", turns))]
     events = [event for batch in batches for event in batch]
-    assert text_of(events) == write_answer("Why?")
+    assert join_text(events) == write_answer("Why?")
     assert isinstance(events[-1], Usage)
     assert events[-1].input_tokens == 3 + 1 + 1 + 1
 
@@ -236,7 +236,7 @@ def test_a_code_answer_has_blocks_in_two_languages() -> None:
 
 
 async def test_a_thoughtful_answer_begins_with_its_reasoning() -> None:
-    events = await said("think about it")
+    events = await collect_events("think about it")
     kinds = [type(event) for event in events]
     assert kinds[0] is Reasoning
     assert kinds.index(Token) > max(index for index, kind in enumerate(kinds) if kind is Reasoning)
@@ -245,16 +245,16 @@ async def test_a_thoughtful_answer_begins_with_its_reasoning() -> None:
 
 
 async def test_a_failure_comes_in_the_middle_of_the_second_paragraph() -> None:
-    events, error = await said_before_failing("Fail!")
+    events, error = await collect_events_before_failure("Fail!")
     assert error.code == "upstream_error"
-    assert text_of(events).count("\n\n") == 1
-    assert text_of(events).endswith("cut off in the")
+    assert join_text(events).count("\n\n") == 1
+    assert join_text(events).endswith("cut off in the")
     assert {type(event) for event in events} == {Token}
 
 
 @pytest.mark.parametrize("question", ["rate limit", "Rate-limit me", "ratelimit"])
 async def test_a_refusal_comes_before_the_first_word(question: str) -> None:
-    events, error = await said_before_failing(question)
+    events, error = await collect_events_before_failure(question)
     assert events == []
     assert (error.code, error.retry_after) == ("rate_limited", 3)
 
@@ -264,20 +264,20 @@ async def test_a_silence_lasts_until_its_reader_is_cancelled(question: str, text
     events: list[ProviderEvent] = []
 
     async def read() -> None:
-        async for event in events_of(question):
+        async for event in stream_events(question):
             events.append(event)  # noqa: PERF401 - what came before the silence is wanted
 
     reading = asyncio.create_task(read())
     done, _ = await asyncio.wait([reading], timeout=0.3)
     assert not done
-    assert text_of(events) == text
+    assert join_text(events) == text
     reading.cancel()
     done, _ = await asyncio.wait([reading], timeout=1)
     assert reading.cancelled()
 
 
 async def test_closing_ends_an_answer_at_once() -> None:
-    batches = DemoProvider().stream(asking("long"))
+    batches = DemoProvider().stream(make_prompt("long"))
     await anext(batches)
     await asyncio.wait_for(batches.aclose(), 1)
     assert [batch async for batch in batches] == []
@@ -286,24 +286,24 @@ async def test_closing_ends_an_answer_at_once() -> None:
 # The pace
 
 
-async def duration(question: str, pace: float) -> float:
+async def measure_duration(question: str, pace: float) -> float:
     began = time.monotonic()
-    await said(question, pace)
+    await collect_events(question, pace)
     return time.monotonic() - began
 
 
 async def test_twice_the_pace_is_about_half_the_time() -> None:
-    slow, fast = await asyncio.gather(duration("think", 2), duration("think", 4))
+    slow, fast = await asyncio.gather(measure_duration("think", 2), measure_duration("think", 4))
     assert 0.3 < fast / slow < 0.85
 
 
 async def test_without_a_pace_there_is_no_waiting() -> None:
-    assert await duration("long", 0) < 5
+    assert await measure_duration("long", 0) < 5
 
 
 async def test_a_human_pace_is_some_fifty_tokens_a_second_after_a_moment() -> None:
     began = time.monotonic()
-    async with aclosing(DemoProvider().stream(asking("Hello"))) as batches:
+    async with aclosing(DemoProvider().stream(make_prompt("Hello"))) as batches:
         await anext(batches)
         first = time.monotonic()
         for _ in range(50):

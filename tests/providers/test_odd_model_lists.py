@@ -20,7 +20,7 @@ JSON = "application/json"
 
 
 @asynccontextmanager
-async def listing(
+async def serve_list(
     body: bytes, status: int = 200, kind: str = JSON, *, for_ever: bytes = b"", then: str = ""
 ) -> AsyncIterator[str]:
     """A server that answers with this, and goes on with what comes `for_ever`."""
@@ -58,7 +58,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[str], Provider]:
     return MAKERS[request.param]
 
 
-async def names_of(make: Callable[[str], Provider], url: str) -> list[str]:
+async def list_names(make: Callable[[str], Provider], url: str) -> list[str]:
     provider = make(url)
     try:
         async with asyncio.timeout(20):
@@ -82,8 +82,8 @@ async def names_of(make: Callable[[str], Provider], url: str) -> list[str]:
     ],
 )
 async def test_what_is_a_list_is_read(make: Callable[[str], Provider], body: bytes, names: list[str] | int) -> None:
-    async with listing(body) as url:
-        found = await names_of(make, url)
+    async with serve_list(body) as url:
+        found = await list_names(make, url)
     assert (len(found) if isinstance(names, int) else found) == names
 
 
@@ -103,16 +103,16 @@ async def test_what_is_a_list_is_read(make: Callable[[str], Provider], body: byt
 async def test_a_body_that_is_no_list_is_a_failure_with_a_code(
     make: Callable[[str], Provider], body: bytes, status: int, kind: str, code: str
 ) -> None:
-    async with listing(body, status, kind) as url:
+    async with serve_list(body, status, kind) as url:
         with pytest.raises(ChatError) as failure:
-            await names_of(make, url)
+            await list_names(make, url)
     assert failure.value.code == code
 
 
 async def test_a_list_that_never_ends_is_given_up_by_its_length(make: Callable[[str], Provider]) -> None:
-    async with listing(b'{"data": ["', for_ever=b"x" * 100_000) as url:
+    async with serve_list(b'{"data": ["', for_ever=b"x" * 100_000) as url:
         with pytest.raises(ChatError, match="more than"):
-            await names_of(make, url)
+            await list_names(make, url)
 
 
 async def test_a_list_that_drips_is_given_up_by_its_time(
@@ -120,15 +120,15 @@ async def test_a_list_that_drips_is_given_up_by_its_time(
 ) -> None:
     """Each byte would begin a timeout between two reads anew."""
     monkeypatch.setattr(http_adapter, "LIST_TIMEOUT", 0.3)
-    async with listing(b'{"data": [', for_ever=b" ") as url:
+    async with serve_list(b'{"data": [', for_ever=b" ") as url:
         with pytest.raises(ChatError) as failure:
-            await names_of(make, url)
+            await list_names(make, url)
     assert failure.value.code == "timeout"
 
 
 async def test_a_redirect_is_not_followed(make: Callable[[str], Provider]) -> None:
     moved = "Location: http://127.0.0.1:9/v1/models\r\n"
-    async with listing(b"", 302, then=moved) as url:
+    async with serve_list(b"", 302, then=moved) as url:
         with pytest.raises(ChatError) as failure:
-            await names_of(make, url)
+            await list_names(make, url)
     assert failure.value.code == "upstream_error"

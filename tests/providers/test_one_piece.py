@@ -19,15 +19,15 @@ from tests.support.site import NDJSON, SSE, Site, from_ndjson, from_sse
 WHOLE = Script(text="Forty-two.", one_write=True)
 
 
-async def writes(site: Site, accept: str = SSE, **fields: str) -> list[list[str]]:
+async def read_writes(site: Site, accept: str = SSE, **fields: str) -> list[list[str]]:
     """What kinds of events each write of a streamed response holds; the first one is the start."""
     path = f"/api/conversations/{await site.conversation()}/messages/"
     response: object = await site.post(path, {"content": "Hello", **fields}, accept=accept)
     parse = from_sse if accept == SSE else from_ndjson
-    return [[event["type"] for _, event in parse(chunk)[0]] async for chunk in chunks(response)]
+    return [[event["type"] for _, event in parse(chunk)[0]] async for chunk in iterate_chunks(response)]
 
 
-async def chunks(response: object) -> AsyncIterator[bytes]:
+async def iterate_chunks(response: object) -> AsyncIterator[bytes]:
     async for chunk in response:  # type: ignore[attr-defined]
         yield chunk
 
@@ -35,12 +35,12 @@ async def chunks(response: object) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("accept", [SSE, NDJSON])
 async def test_a_short_answer_is_one_write(site: Site, provider: ProviderServer, model: str, accept: str) -> None:
     provider.script = WHOLE
-    assert await writes(site, accept, model=model) == [["start"], ["token", "usage", "done"]]
+    assert await read_writes(site, accept, model=model) == [["start"], ["token", "usage", "done"]]
 
 
 async def test_an_answer_that_comes_in_pieces_is_sent_as_it_comes(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Forty-two.", chunk_size=5, delay_between=0.2)
-    assert await writes(site) == [["start"], ["token"], ["token"], ["usage", "done"]]
+    assert await read_writes(site) == [["start"], ["token"], ["token"], ["usage", "done"]]
 
 
 async def test_tools_that_are_called_at_once_are_shown_before_they_run(site: Site, provider: ProviderServer) -> None:
@@ -48,7 +48,7 @@ async def test_tools_that_are_called_at_once_are_shown_before_they_run(site: Sit
     calls = [Call("slow", '{"seconds": 0.5}')]
     provider.enqueue(Script(text="I look.", tool_calls=calls, one_write=True))
     provider.script = WHOLE
-    told = await writes(site)
+    told = await read_writes(site)
     assert told[1] == ["token", "tool_call", "tool_arguments"]
 
 
@@ -58,12 +58,12 @@ async def test_a_whole_answer_is_shown_though_its_end_cannot_be_written_yet(
     shown = asyncio.Event()
     settle = store.settle
 
-    def broken(*args: object) -> bool:
+    def fail_until_shown(*args: object) -> bool:
         if not shown.is_set():
             raise DatabaseError
         return settle(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "settle", broken)
+    monkeypatch.setattr(store, "settle", fail_until_shown)
     provider.script = WHOLE
     answer = await site.begin(model=ANTHROPIC)
     async with asyncio.timeout(10):

@@ -114,7 +114,7 @@ def ask_of(model: str, *turns: Turn, api: str = "auto", **wishes: Any) -> Prompt
     return adapt_to_limits(Prompt(model, turns or TALK, capabilities=takes, cache_key="conversation-1", **wishes))
 
 
-def with_answer(prompt: Prompt, heard: Heard, *more: Turn) -> Prompt:
+def add_answer(prompt: Prompt, heard: Heard, *more: Turn) -> Prompt:
     """The prompt of the next step."""
     said = Turn(
         "assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking, native_form=heard.native_form
@@ -132,7 +132,7 @@ async def test_every_model_is_asked_by_its_contract_through_a_conversation_with_
     provider = OpenAIProvider(api_key=KEY, base_url=server.openai_url, api=api)
     for ask in (hear, complete):
         plain = await ask(provider, ask_of(model, api=api))
-        second = with_answer(ask_of(model, api=api, max_output_tokens=5), plain, Turn("user", "Why?"))
+        second = add_answer(ask_of(model, api=api, max_output_tokens=5), plain, Turn("user", "Why?"))
         heard = [plain, await ask(provider, second)]
         warm = ask_of(model, api=api, temperature=0.5)
         heard.append(await ask(provider, warm))
@@ -162,9 +162,9 @@ async def use_tools(provider: OpenAIProvider, server: ProviderServer, prompt: Pr
         calls = [replace(call, id=f"{call.id}{step}") for call in CALLS]
         server.enqueue(Script(text="I look.", reasoning=reasoning, tool_calls=calls))
         heard.append(await ask(provider, prompt))
-        prompt = with_answer(prompt, heard[-1])
+        prompt = add_answer(prompt, heard[-1])
     heard.append(await ask(provider, prompt))
-    heard.append(await ask(provider, with_answer(prompt, heard[-1], Turn("user", "And tomorrow?"))))
+    heard.append(await ask(provider, add_answer(prompt, heard[-1], Turn("user", "And tomorrow?"))))
     is_offered = [("tools" in request.body) for request in server.requests[-4:]]
     assert all(is_offered) or prompt.find_adaptation("no_tools")
     return heard
@@ -177,9 +177,9 @@ async def test_what_was_reasoned_before_a_call_goes_back_before_it_in_later_turn
     prompt = ask_of(model, tools=TOOLS)
     server.enqueue(Script(text="I look.", reasoning="Rome.", reasoning_between="And when?", tool_calls=CALLS))
     first = await hear(responses, prompt)
-    prompt = with_answer(prompt, first)
+    prompt = add_answer(prompt, first)
     second = await hear(responses, prompt)
-    await hear(responses, with_answer(prompt, second, Turn("user", "And tomorrow?")))
+    await hear(responses, add_answer(prompt, second, Turn("user", "And tomorrow?")))
     kinds = [[item.get("type") or item["role"] for item in request.body["input"]] for request in server.requests]
     assert kinds[1] == [
         "user", "reasoning", "message", "reasoning", "function_call", "reasoning", "function_call",
@@ -200,7 +200,7 @@ async def test_what_was_reasoned_before_an_answer_goes_back_before_it_with_its_p
     prompt = ask_of("gpt-6.2-sol")
     server.enqueue(Script(text="Rayleigh.", reasoning="Light scatters."))
     first = await hear(responses, prompt)
-    await hear(responses, with_answer(prompt, first, Turn("user", "And the sea?")))
+    await hear(responses, add_answer(prompt, first, Turn("user", "And the sea?")))
     reasoning, message, _ = server.requests[1].body["input"][1:]
     assert (reasoning["type"], reasoning["summary"][0]["text"]) == ("reasoning", "Light scatters.")
     assert (message["phase"], message["id"]) == ("final_answer", MESSAGE_ID)
@@ -213,7 +213,7 @@ async def test_a_message_whose_reasoning_did_not_come_goes_back_without_its_id(
     """The API refuses a message's id without the reasoning that it came with."""
     prompt = ask_of("gpt-5.4", effort="none")
     first = await hear(responses, prompt)
-    assert (await hear(responses, with_answer(prompt, first, Turn("user", "And the sea?")))).error is None
+    assert (await hear(responses, add_answer(prompt, first, Turn("user", "And the sea?")))).error is None
     message = server.requests[1].body["input"][1]
     assert message == {"role": "assistant", "content": "Because.", "phase": "final_answer"}
 
@@ -228,7 +228,7 @@ async def test_reasoning_that_nothing_followed_does_not_go_back(
     kept = json.loads(first.native_form)
     items = kept["members"]["items"]
     items.append(next(item for item in items if item["type"] == "reasoning") | {"id": "rs_last"})
-    asked = with_answer(prompt, first, Turn("user", "And the sea?"))
+    asked = add_answer(prompt, first, Turn("user", "And the sea?"))
     *before, answer, further = asked.turns
     broken_off = replace(answer, native_form=json.dumps(kept))
     assert (await hear(responses, replace(asked, turns=(*before, broken_off, further)))).error is None
@@ -241,7 +241,7 @@ async def test_an_altered_or_foreign_reasoning_is_refused_by_the_server_and_neve
 ) -> None:
     prompt = ask_of("gpt-6.2-sol", tools=TOOLS)
     server.enqueue(Script(text="", reasoning="Rome.", tool_calls=CALLS[:1]))
-    prompt = with_answer(prompt, await hear(responses, prompt))
+    prompt = add_answer(prompt, await hear(responses, prompt))
     assert "reasoning" in str(prompt.turns)
     await hear(responses, replace(prompt, model="gpt-5.5", capabilities=find_capabilities("openai", "gpt-5.5")))
     assert "encrypted_content" not in server.requests[-1].body["input"][1]
@@ -277,10 +277,10 @@ async def test_a_conversation_changes_its_model_in_the_middle_and_comes_back(
         calls = [replace(call, id=f"{call.id}{number}") for call in CALLS]
         server.enqueue(Script(text="I look.", reasoning=f"Thought {number}.", tool_calls=calls))
         first = await hear(adapter, prompt)
-        prompt = with_answer(prompt, first)
+        prompt = add_answer(prompt, first)
         last = await hear(adapter, prompt)
         assert (first.error, last.error) == (None, None)
-        turns = with_answer(prompt, last, Turn("user", "And then?")).turns
+        turns = add_answer(prompt, last, Turn("user", "And then?")).turns
     await claude.aclose()
     own = [item for item in server.requests[-1].body["input"] if item.get("type") == "reasoning"]
     assert [item["summary"][0]["text"] for item in own] == ["Thought 0.", "Thought 5."]
@@ -307,7 +307,7 @@ async def test_a_model_that_thinks_for_minutes_sends_signs_of_life(
 # Caching, and the invoice
 
 
-def rounds(prompt: Prompt) -> Iterator[tuple[Prompt, str]]:
+def make_rounds(prompt: Prompt) -> Iterator[tuple[Prompt, str]]:
     """Twenty questions, and the beginning of a conversation that has room for a cache."""
     system = Turn("system", "You know everything about the weather of every town in Italy. " * 120)
     for number in range(20):
@@ -323,15 +323,15 @@ async def test_twenty_turns_are_read_from_cache_and_the_figures_are_those_of_the
     prompt = ask_of(model, tools=TOOLS)
     turns: tuple[Turn, ...] = ()
     usages: list[Usage] = []
-    for number, (begun, question) in enumerate(rounds(prompt)):
+    for number, (begun, question) in enumerate(make_rounds(prompt)):
         turns = (*(turns or begun.turns[:1]), Turn("user", question))
         if number % 5 == 0:
             server.enqueue(replace(server.script, text="", tool_calls=[replace(CALLS[0], id=f"call_{number}")]))
             heard = await hear(responses, replace(prompt, turns=turns))
-            turns = with_answer(replace(prompt, turns=turns), heard).turns
+            turns = add_answer(replace(prompt, turns=turns), heard).turns
             usages += [heard.usage] if heard.usage else []
         heard = await hear(responses, replace(prompt, turns=turns))
-        turns = with_answer(replace(prompt, turns=turns), heard).turns
+        turns = add_answer(replace(prompt, turns=turns), heard).turns
         usages += [heard.usage] if heard.usage else []
     assert usages == server.prompt_cache.invoice
     assert sum(usage.cached_tokens for usage in usages) >= 0.9 * sum(usage.input_tokens for usage in usages)

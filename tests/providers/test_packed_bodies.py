@@ -13,7 +13,7 @@ import pytest
 from chat.core.errors import ChatError
 from chat.providers.openai_provider import OpenAIProvider
 from chat.providers.unpacking import PIECE_BYTES, Unpacker
-from tests.contracts.hearing import KEY, PROMPT, complete, failed, hear
+from tests.contracts.hearing import KEY, PROMPT, complete, get_failure, hear
 from tests.support.packed_server import PackedServer
 
 TEXT = b"data: one\n\ndata: two\n\n" * 5_000
@@ -51,7 +51,7 @@ def test_another_packing_is_refused(encoding: str) -> None:
 
 
 @cache
-def bomb() -> bytes:
+def make_bomb() -> bytes:
     packer = zlib.compressobj(9, wbits=31)
     begun = packer.compress(b'data: {"choices":[{"delta":{"content":"')
     return begun + b"".join(packer.compress(b"a" * MIB) for _ in range(BOMB_BYTES // MIB)) + packer.flush()
@@ -66,7 +66,7 @@ def test_a_broken_packing_is_a_failure() -> None:
 @pytest.mark.parametrize(("status", "code"), [(200, "upstream_error"), (500, "upstream_error"), (400, "bad_request")])
 async def test_a_bomb_is_cut_off(ask: Any, status: int, code: str) -> None:
     """60 MB of text in 60 KB."""
-    async with PackedServer(bomb(), status) as server:
+    async with PackedServer(make_bomb(), status) as server:
         provider = OpenAIProvider(api_key=KEY, base_url=server.url, max_line_bytes=MIB)
         tracemalloc.start()
         try:
@@ -75,5 +75,5 @@ async def test_a_bomb_is_cut_off(ask: Any, status: int, code: str) -> None:
         finally:
             tracemalloc.stop()
         await provider.aclose()
-    assert failed(heard).code == code
+    assert get_failure(heard).code == code
     assert peak < 16 * MIB

@@ -25,11 +25,11 @@ DELTA = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index
 REFUSAL = {"type": "response.refusal.delta", "item_id": "msg_1", "output_index": 1, "delta": "Hi."}
 
 
-def done(item: dict[str, Any], place: int) -> dict[str, Any]:
+def make_done_event(item: dict[str, Any], place: int) -> dict[str, Any]:
     return {"type": "response.output_item.done", "output_index": place, "item": item}
 
 
-def added(item: dict[str, Any], place: int) -> dict[str, Any]:
+def make_added_event(item: dict[str, Any], place: int) -> dict[str, Any]:
     return {"type": "response.output_item.added", "output_index": place, "item": {**item, "arguments": ""}}
 
 
@@ -37,15 +37,34 @@ def added(item: dict[str, Any], place: int) -> dict[str, Any]:
     "events",
     [
         pytest.param([COMPLETED], id="the end alone"),
-        pytest.param([done(REASONED, 0), done(MESSAGE, 1), done(CALL, 2), COMPLETED], id="whole items"),
-        pytest.param([done(REASONED, 0), DELTA, done(MESSAGE, 1), done(CALL, 2), COMPLETED], id="text in deltas"),
-        pytest.param([done(REASONED, 0), REFUSAL, done(CALL, 2), COMPLETED], id="a refusal"),
         pytest.param(
-            [done(REASONED, 0), DELTA, added(CALL, 2), done(CALL, 2), done(MESSAGE, 1), COMPLETED],
+            [make_done_event(REASONED, 0), make_done_event(MESSAGE, 1), make_done_event(CALL, 2), COMPLETED],
+            id="whole items",
+        ),
+        pytest.param(
+            [make_done_event(REASONED, 0), DELTA, make_done_event(MESSAGE, 1), make_done_event(CALL, 2), COMPLETED],
+            id="text in deltas",
+        ),
+        pytest.param([make_done_event(REASONED, 0), REFUSAL, make_done_event(CALL, 2), COMPLETED], id="a refusal"),
+        pytest.param(
+            [
+                make_done_event(REASONED, 0),
+                DELTA,
+                make_added_event(CALL, 2),
+                make_done_event(CALL, 2),
+                make_done_event(MESSAGE, 1),
+                COMPLETED,
+            ],
             id="the message ends after the call",
         ),
         pytest.param(
-            [done(REASONED, 0), {**DELTA, "item_id": "msg_other"}, done(MESSAGE, 1), done(CALL, 2), COMPLETED],
+            [
+                make_done_event(REASONED, 0),
+                {**DELTA, "item_id": "msg_other"},
+                make_done_event(MESSAGE, 1),
+                make_done_event(CALL, 2),
+                COMPLETED,
+            ],
             id="another id in the deltas",
         ),
         pytest.param(

@@ -35,17 +35,17 @@ CASES = [
 ]
 
 
-def new_in(begun: str, pieces: Sequence[str]) -> str:
+def filter_echo(begun: str, pieces: Sequence[str]) -> str:
     echo = EchoFilter(begun)
     return "".join(map(echo.feed, pieces)) + echo.finish()
 
 
 @pytest.mark.parametrize(("begun", "comes", "new"), CASES)
 def test_a_repeated_prefill_is_dropped_at_every_cut(begun: str, comes: str, new: str) -> None:
-    assert new_in(begun, [comes]) == new
-    assert new_in(begun, list(comes)) == new
+    assert filter_echo(begun, [comes]) == new
+    assert filter_echo(begun, list(comes)) == new
     for cut in range(len(comes) + 1):
-        assert new_in(begun, [comes[:cut], comes[cut:]]) == new
+        assert filter_echo(begun, [comes[:cut], comes[cut:]]) == new
 
 
 TEXT = st.text(alphabet="ab \n", max_size=8)
@@ -60,8 +60,8 @@ def test_an_echo_is_dropped_whole_and_what_is_no_echo_is_kept_whole(
     text = (sent if echoes else "") + comes
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    new = new_in(begun, pieces)
-    assert new == new_in(begun, [text])
+    new = filter_echo(begun, pieces)
+    assert new == filter_echo(begun, [text])
     kept = text.removeprefix(sent) if sent and text.startswith(sent) else text
     assert kept.endswith(new)
     assert kept.strip() == new.strip()  # no word of it is lost
@@ -69,7 +69,7 @@ def test_an_echo_is_dropped_whole_and_what_is_no_echo_is_kept_whole(
     assert kept[: len(kept) - len(new)] == blank[: len(kept) - len(new)]
 
 
-async def continued(site: Site, provider: ProviderServer, model: str, rest: Script) -> Json:
+async def break_off_and_continue(site: Site, provider: ProviderServer, model: str, rest: Script) -> Json:
     half = Script(text="One two three", chunk_size=4, drop_after=8)
     provider.enqueue(half, rest)
     failed = await site.ask("Count", model=model)
@@ -94,7 +94,7 @@ async def continued(site: Site, provider: ProviderServer, model: str, rest: Scri
 async def test_the_stored_text_has_it_once(
     site: Site, provider: ProviderServer, model: str, size: int, comes: str, text: str
 ) -> None:
-    whole = await continued(site, provider, model, Script(text=comes, chunk_size=size))
+    whole = await break_off_and_continue(site, provider, model, Script(text=comes, chunk_size=size))
     assert (whole["status"], whole["text"]) == ("complete", text)
     assert join_text(await site.events(whole["id"])) == text
 
@@ -104,10 +104,10 @@ async def test_an_echo_that_breaks_off_before_it_is_clear_what_it_is_stays(
     site: Site, provider: ProviderServer, model: str, ending: str
 ) -> None:
     rest = Script(text="One two three.", chunk_size=1, **{ending: 3})  # type: ignore[arg-type]
-    whole = await continued(site, provider, model, rest)
+    whole = await break_off_and_continue(site, provider, model, rest)
     assert (whole["status"], whole["text"]) == ("interrupted", "One two One")
 
 
 async def test_a_tag_in_the_middle_of_a_text_that_is_gone_on_with_is_text(site: Site, provider: ProviderServer) -> None:
-    whole = await continued(site, provider, ANTHROPIC, Script(text="<think>x</think>"))
+    whole = await break_off_and_continue(site, provider, ANTHROPIC, Script(text="<think>x</think>"))
     assert (whole["text"], whole["reasoning"]) == ("One two <think>x</think>", "")

@@ -12,35 +12,35 @@ from chat.core.errors import ChatError
 from chat.providers import errors
 
 
-def _error(**said: object) -> dict[str, object]:
+def _make_error(**said: object) -> dict[str, object]:
     return {"error": said}
 
 
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [
-        (400, _error(type="invalid_request_error", message="no such field"), "bad_request"),
-        (400, _error(code="context_length_exceeded", message="long"), "context_length"),
-        (400, _error(message="This model's maximum context length is 8192 tokens"), "context_length"),
-        (400, _error(type="invalid_request_error", message="prompt is too long: 9 > 8"), "context_length"),
-        (400, _error(message="input length and `max_tokens` exceed context limit"), "context_length"),
-        (400, _error(code="content_filter", message="no"), "content_filter"),
-        (400, _error(code=None, message="Azure's content management policy"), "content_filter"),
-        (400, _error(message="no", innererror={"code": "ResponsibleAIPolicyViolation"}), "content_filter"),
-        (400, _error(message="Your credit balance is too low"), "provider_budget"),
-        (401, _error(type="invalid_request_error", code="invalid_api_key"), "auth_failed"),
+        (400, _make_error(type="invalid_request_error", message="no such field"), "bad_request"),
+        (400, _make_error(code="context_length_exceeded", message="long"), "context_length"),
+        (400, _make_error(message="This model's maximum context length is 8192 tokens"), "context_length"),
+        (400, _make_error(type="invalid_request_error", message="prompt is too long: 9 > 8"), "context_length"),
+        (400, _make_error(message="input length and `max_tokens` exceed context limit"), "context_length"),
+        (400, _make_error(code="content_filter", message="no"), "content_filter"),
+        (400, _make_error(code=None, message="Azure's content management policy"), "content_filter"),
+        (400, _make_error(message="no", innererror={"code": "ResponsibleAIPolicyViolation"}), "content_filter"),
+        (400, _make_error(message="Your credit balance is too low"), "provider_budget"),
+        (401, _make_error(type="invalid_request_error", code="invalid_api_key"), "auth_failed"),
         (402, "", "provider_budget"),
         (403, None, "auth_failed"),
-        (404, _error(code="model_not_found"), "bad_request"),
+        (404, _make_error(code="model_not_found"), "bad_request"),
         (408, "", "timeout"),
         (413, "<html>too large</html>", "context_length"),
         (418, "", "bad_request"),
         (422, {"detail": [{"loc": ["body"]}]}, "bad_request"),
-        (429, _error(code="insufficient_quota", message="context window"), "provider_budget"),
+        (429, _make_error(code="insufficient_quota", message="context window"), "provider_budget"),
         (500, "oops", "upstream_error"),
         (503, [1], "upstream_error"),
         (504, "", "timeout"),
-        (529, _error(type="overloaded_error"), "upstream_error"),
+        (529, _make_error(type="overloaded_error"), "upstream_error"),
         (302, "", "upstream_error"),
     ],
 )
@@ -54,19 +54,19 @@ def test_an_error_status_has_a_code(status: int, body: object, code: str) -> Non
     ("body", "code"),
     [
         ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "upstream_error"),
-        (_error(type="api_error"), "upstream_error"),
-        (_error(type="server_error", code=None), "upstream_error"),
-        (_error(type="rate_limit_error"), "rate_limited"),
-        (_error(code="rate_limit_exceeded", type="tokens"), "rate_limited"),
-        (_error(type="insufficient_quota"), "provider_budget"),
-        (_error(type="authentication_error"), "auth_failed"),
-        (_error(type="permission_error"), "auth_failed"),
-        (_error(type="invalid_request_error"), "bad_request"),
-        (_error(type="invalid_request_error", message="prompt is too long"), "context_length"),
-        (_error(type="not_found_error"), "bad_request"),
-        (_error(type="timeout_error"), "timeout"),
-        (_error(code=429, message="from the provider behind"), "rate_limited"),
-        (_error(code="502"), "upstream_error"),
+        (_make_error(type="api_error"), "upstream_error"),
+        (_make_error(type="server_error", code=None), "upstream_error"),
+        (_make_error(type="rate_limit_error"), "rate_limited"),
+        (_make_error(code="rate_limit_exceeded", type="tokens"), "rate_limited"),
+        (_make_error(type="insufficient_quota"), "provider_budget"),
+        (_make_error(type="authentication_error"), "auth_failed"),
+        (_make_error(type="permission_error"), "auth_failed"),
+        (_make_error(type="invalid_request_error"), "bad_request"),
+        (_make_error(type="invalid_request_error", message="prompt is too long"), "context_length"),
+        (_make_error(type="not_found_error"), "bad_request"),
+        (_make_error(type="timeout_error"), "timeout"),
+        (_make_error(code=429, message="from the provider behind"), "rate_limited"),
+        (_make_error(code="502"), "upstream_error"),
         ({"object": "error", "message": "flat", "code": 400}, "bad_request"),
         ({"error": "just words"}, "upstream_error"),
         ({"error": None}, "upstream_error"),
@@ -103,7 +103,7 @@ def test_retry_after_headers_are_read_as_a_date() -> None:
     assert errors.retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
 
 
-def _refused(key: str, error: Exception) -> ChatError:
+def _translate(key: str, error: Exception) -> ChatError:
     with pytest.raises(ChatError) as caught, errors.translate_failures(key):
         raise error
     return caught.value
@@ -114,26 +114,26 @@ def test_no_failure_holds_the_key() -> None:
     cause = ValueError(f"Incorrect key {key}")
     told = ChatError("auth_failed", f"401: {key}", retry_after=3)
     told.__cause__ = cause
-    for failure in (_refused(key, told), _refused(key, cause)):
+    for failure in (_translate(key, told), _translate(key, cause)):
         assert key not in str(failure)
         assert failure.__cause__ is None
         assert failure.__suppress_context__
-    assert _refused(key, told).retry_after == 3
+    assert _translate(key, told).retry_after == 3
 
 
 def test_a_failure_of_the_network_has_a_code_and_its_cause() -> None:
     lost = httpx2.ReadError("gone")
-    failure = _refused("key", lost)
+    failure = _translate("key", lost)
     assert (failure.code, failure.__cause__) == ("upstream_error", lost)
     slow = httpx2.ConnectTimeout("slow")
     slow.__cause__ = TimeoutError()
-    assert _refused("key", slow).code == "timeout"
-    assert _refused("key", TypeError("of the SDK, before it sent anything")).code == "bad_request"
-    assert _refused("key", ConnectionResetError()).code == "upstream_error"
+    assert _translate("key", slow).code == "timeout"
+    assert _translate("key", TypeError("of the SDK, before it sent anything")).code == "bad_request"
+    assert _translate("key", ConnectionResetError()).code == "upstream_error"
 
 
 def test_a_detail_is_short() -> None:
-    assert len(_refused("key", ChatError("upstream_error", "x" * 1000)).detail) == 300
+    assert len(_translate("key", ChatError("upstream_error", "x" * 1000)).detail) == 300
 
 
 @pytest.mark.parametrize("key", ["", "two\nlines", "not…ascii"])

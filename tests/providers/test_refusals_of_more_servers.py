@@ -293,14 +293,14 @@ FIGURES: list[tuple[Prompt, str, float]] = [
 ]
 
 
-def code_of(detail: str) -> str:
+def choose_code(detail: str) -> str:
     return "upstream_error" if detail[0] == "5" else "auth_failed" if detail.startswith("401") else "bad_request"
 
 
 @pytest.mark.parametrize(("prompt", "detail", "kinds"), ROWS, ids=[detail for _, detail, _ in ROWS])
 def test_a_refusal_is_answered_by_asking_otherwise(prompt: Prompt, detail: str, kinds: tuple[str, ...]) -> None:
     """No kind: it passes, or nothing that the prompt could do without is named."""
-    found = find_adaptation(code_of(detail), detail, prompt)
+    found = find_adaptation(choose_code(detail), detail, prompt)
     assert (found.kind if found else None) in (kinds or (None,))
 
 
@@ -310,7 +310,7 @@ def test_a_refusal_is_answered_by_asking_otherwise(prompt: Prompt, detail: str, 
     ids=[detail for _, detail, _ in FIGURES],
 )
 def test_a_figure_is_read(prompt: Prompt, detail: str, figure: float) -> None:
-    found = find_adaptation(code_of(detail), detail, prompt)
+    found = find_adaptation(choose_code(detail), detail, prompt)
     assert found is not None
     assert found.value == figure
 

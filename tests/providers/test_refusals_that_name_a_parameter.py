@@ -250,12 +250,12 @@ OF_RESPONSES: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
-def code_of(detail: str) -> str:
+def choose_code(detail: str) -> str:
     return "upstream_error" if detail[0] == "5" else "bad_request"
 
 
-def kind_for(detail: str, prompt: Prompt) -> str | None:
-    found = find_adaptation(code_of(detail), detail, prompt)
+def find_kind(detail: str, prompt: Prompt) -> str | None:
+    found = find_adaptation(choose_code(detail), detail, prompt)
     return found.kind if found else None
 
 
@@ -267,7 +267,7 @@ def test_a_refusal_that_names_a_parameter_is_understood(detail: str, kind: Any, 
 @pytest.mark.parametrize(("detail", "kind"), OF_RESPONSES)
 def test_a_refusal_of_the_responses_api_names_its_parameter(detail: str, kind: str) -> None:
     takes = Capabilities(api="responses", thinking="adaptive", efforts=("low", "high"))
-    assert kind_for(detail, replace(ASKED, capabilities=takes, effort="max", cache_key="c1")) == kind
+    assert find_kind(detail, replace(ASKED, capabilities=takes, effort="max", cache_key="c1")) == kind
 
 
 def test_reasoning_that_cannot_be_verified_says_nothing_about_the_model() -> None:
@@ -288,13 +288,13 @@ def test_reasoning_that_cannot_be_verified_says_nothing_about_the_model() -> Non
 def test_thoughts_that_do_not_fit_the_conversation_any_more_are_left_out_of_it_alone(detail: str) -> None:
     thought = Turn("assistant", "I look.", thinking=(Thinking("Hm.", "c2lnbmVk"),))
     prompt = replace(ASKED, turns=(*ASKED.turns, thought, Turn("user", "And?")))
-    assert kind_for(detail, prompt) == "no_reasoning_back"
+    assert find_kind(detail, prompt) == "no_reasoning_back"
     assert not is_of_the_model(Adaptation("no_reasoning_back"), "bad_request", detail)
 
 
 def test_a_model_that_the_server_does_not_have_is_not_asked_by_another_api() -> None:
     detail = "404 invalid_request_error model_not_found: The model `gpt-none` does not exist"
-    assert kind_for(detail, replace(ASKED, capabilities=Capabilities(api="responses"))) is None
+    assert find_kind(detail, replace(ASKED, capabilities=Capabilities(api="responses"))) is None
 
 
 @pytest.mark.parametrize(
@@ -316,19 +316,19 @@ def test_known_refusals_of_a_model_are_avoided(takes: Capabilities, kinds: list[
 
 
 def test_only_a_system_prompt_of_ones_own_is_a_wish() -> None:
-    asked = with_(ASKED, Adaptation("system_in_question"))
+    asked = add_adaptations(ASKED, Adaptation("system_in_question"))
     assert list_remarks(asked) == []
     assert "Yours was told" in " ".join(list_remarks(replace(asked, has_own_system=True)))
 
 
 @pytest.mark.parametrize(("detail", "kind"), OF_SCHEMAS)
 def test_a_refusal_of_a_schema_is_recognised(detail: str, kind: str) -> None:
-    assert kind_for(detail, BY_SCHEMA) == kind
+    assert find_kind(detail, BY_SCHEMA) == kind
 
 
 @pytest.mark.parametrize("detail", PREFILLS)
 def test_a_refusal_of_a_prefill_is_recognised(detail: str) -> None:
-    assert kind_for(detail, GOING_ON) == "no_prefill"
+    assert find_kind(detail, GOING_ON) == "no_prefill"
 
 
 @pytest.mark.parametrize(
@@ -341,12 +341,12 @@ def test_a_refusal_of_a_prefill_is_recognised(detail: str) -> None:
     ],
 )
 def test_what_a_server_says_for_good_counts_also_as_its_own_fault(detail: str) -> None:
-    assert kind_for(detail, ASKED) in ("no_tools", "system_in_question")
+    assert find_kind(detail, ASKED) in ("no_tools", "system_in_question")
 
 
 @pytest.mark.parametrize("detail", PASSING)
 def test_a_passing_failure_names_nothing_whatever_it_mentions(detail: str) -> None:
-    assert kind_for(detail, ASKED) is None
+    assert find_kind(detail, ASKED) is None
 
 
 @pytest.mark.parametrize("detail", FAILED_CALLS)
@@ -358,7 +358,7 @@ def test_a_failed_tool_call_is_a_passing_failure(detail: str) -> None:
 
 @pytest.mark.parametrize("detail", [detail for detail, kind, _ in NAMED if kind in ("no_tools", "responses_api")])
 def test_what_was_not_asked_for_is_not_left_out(detail: str) -> None:
-    assert kind_for(detail, replace(ASKED, tools=())) is None
+    assert find_kind(detail, replace(ASKED, tools=())) is None
 
 
 @pytest.mark.parametrize("detail", [detail for detail, *_ in NAMED])
@@ -381,7 +381,7 @@ def test_every_refusal_comes_to_an_end(detail: str) -> None:
     ],
 )
 def test_a_refusal_that_names_nothing_is_final(detail: str) -> None:
-    assert kind_for(detail, ASKED) is None
+    assert find_kind(detail, ASKED) is None
 
 
 @pytest.mark.parametrize("code", ["rate_limited", "auth_failed", "content_filter", "timeout"])
@@ -428,7 +428,7 @@ def test_what_is_about_one_history_is_not_of_the_model() -> None:
 # What is asked then
 
 
-def with_(prompt: Prompt, *adaptations: Adaptation) -> Prompt:
+def add_adaptations(prompt: Prompt, *adaptations: Adaptation) -> Prompt:
     return replace(prompt, adaptations=adaptations)
 
 
@@ -439,7 +439,7 @@ def test_without_tools_the_history_has_no_calls_but_what_they_said() -> None:
         Turn("tool", "noon", call_id="a"),
         Turn("assistant", "Noon."),
     )
-    asked = apply_adaptations(with_(replace(ASKED, turns=history), Adaptation("no_tools")))
+    asked = apply_adaptations(add_adaptations(replace(ASKED, turns=history), Adaptation("no_tools")))
     assert not asked.tools
     assert all(turn.role in ("user", "assistant") and not turn.calls for turn in asked.turns)
     said = " ".join(turn.content for turn in asked.turns)
@@ -447,18 +447,18 @@ def test_without_tools_the_history_has_no_calls_but_what_they_said() -> None:
 
 
 def test_the_system_is_heard_in_the_first_question() -> None:
-    asked = apply_adaptations(with_(ASKED, Adaptation("system_in_question")))
+    asked = apply_adaptations(add_adaptations(ASKED, Adaptation("system_in_question")))
     assert asked.turns == (Turn("user", "Be brief.\n\nHi"),)
 
 
 def test_limits_are_only_lowered() -> None:
-    lower = with_(ASKED, Adaptation("tokens_at_most", 20_000), Adaptation("temperature_at_most", 1.0))
+    lower = add_adaptations(ASKED, Adaptation("tokens_at_most", 20_000), Adaptation("temperature_at_most", 1.0))
     assert (apply_adaptations(lower).max_output_tokens, apply_adaptations(lower).temperature) == (10_000, 0.5)
     assert list_remarks(lower) == []
 
 
 def test_each_wish_that_is_left_out_has_a_sentence_and_nothing_else_has() -> None:
-    everything = with_(
+    everything = add_adaptations(
         replace(ASKED, has_own_system=True), Adaptation("no_tools"), Adaptation("no_temperature"),
         Adaptation("tokens_at_most", 4096),
         Adaptation("system_in_question"), Adaptation("no_stream_options"), Adaptation("max_completion_tokens"),

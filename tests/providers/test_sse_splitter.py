@@ -89,7 +89,7 @@ def test_events_do_not_depend_on_where_the_bytes_are_cut(cut: tuple[bytes, list[
     assert split(reads, limit) == split([stream], limit)
 
 
-def _events_by_the_specification(stream: bytes) -> list[sse.SSE]:
+def _parse_by_the_specification(stream: bytes) -> list[sse.SSE]:
     """As the WHATWG page says it, a line at a time, with no thought of speed."""
     text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     events: list[sse.SSE] = []
@@ -111,7 +111,7 @@ def _events_by_the_specification(stream: bytes) -> list[sse.SSE]:
 @given(_cut_streams())
 def test_events_are_those_of_the_specification(cut: tuple[bytes, list[bytes]]) -> None:
     stream, reads = cut
-    assert split(reads) == (_events_by_the_specification(stream), False)
+    assert split(reads) == (_parse_by_the_specification(stream), False)
 
 
 def test_a_line_without_end_is_refused_as_soon_as_it_passes_the_limit() -> None:
@@ -186,9 +186,9 @@ def test_text_arrives_whole_however_its_code_units_are_cut(text: str, data: st.D
     for unit in units:
         batch.add_text(Token, unit)
         if data.draw(st.booleans()):
-            received += _text(batch)
+            received += _join_text(batch)
     batch.finish("stop")
-    assert received + _text(batch) == make_storable(text)
+    assert received + _join_text(batch) == make_storable(text)
 
 
 @given(st.text(st.characters(codec=None)), st.data())
@@ -196,13 +196,13 @@ def test_any_text_becomes_storable(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text)))
     batch = decoder.Batch()
     batch.add_text(Token, text[:cut])
-    received = _text(batch)
+    received = _join_text(batch)
     batch.add_text(Token, text[cut:])
     batch.finish("stop")
-    received += _text(batch)
+    received += _join_text(batch)
     assert received == make_storable(received)
     assert len(received) <= len(text)
 
 
-def _text(batch: decoder.Batch) -> str:
+def _join_text(batch: decoder.Batch) -> str:
     return "".join(event.content for event in batch.take() if isinstance(event, Token))

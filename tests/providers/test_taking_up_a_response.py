@@ -57,7 +57,7 @@ async def read(provider: OpenAIProvider, prompt: Prompt = PROMPT) -> list[Provid
     return [event async for batch in provider.stream(prompt) for event in batch]
 
 
-def lasting(events: Sequence[ProviderEvent]) -> tuple[Lasting, ...]:
+def keep_lasting(events: Sequence[ProviderEvent]) -> tuple[Lasting, ...]:
     return tuple(event for event in events if isinstance(event, Lasting))
 
 
@@ -69,7 +69,7 @@ def answer_of(events: Sequence[ProviderEvent]) -> tuple[Any, ...]:
     return transcript.read_since(0), transcript.extras, ends
 
 
-def bookmarks(events: Sequence[ProviderEvent]) -> Iterator[tuple[int, Bookmark]]:
+def find_bookmarks(events: Sequence[ProviderEvent]) -> Iterator[tuple[int, Bookmark]]:
     return ((place, event) for place, event in enumerate(events) if isinstance(event, Bookmark))
 
 
@@ -77,12 +77,12 @@ def bookmarks(events: Sequence[ProviderEvent]) -> Iterator[tuple[int, Bookmark]]
 async def test_from_any_bookmark_the_rest_follows(name: str, server: ProviderServer, provider: OpenAIProvider) -> None:
     server.script = SCRIPTS[name]
     whole = await read(provider)
-    places = list(bookmarks(whole))
+    places = list(find_bookmarks(whole))
     assert len(places) > 5
     for place, bookmark in places[:: max(1, len(places) // 12)]:
         # Readers may have more than the bookmark covers: what the broker kept beyond the last checkpoint.
         for lead in (0, 1, 7):
-            had, beyond = lasting(whole[: place + lead]), lasting(whole[place : place + lead])
+            had, beyond = keep_lasting(whole[: place + lead]), keep_lasting(whole[place : place + lead])
             resumption = Resumption(bookmark, had, beyond)
             rest = [event async for batch in provider.resume(PROMPT, resumption) for event in batch]
             assert answer_of([*whole[: place + lead], *rest])[:2] == answer_of(whole)[:2]
@@ -95,7 +95,7 @@ async def test_a_text_in_the_middle_of_a_piece_is_taken_up_there(
 ) -> None:
     server.script = Script(text=TEXT, chunk_size=20)
     whole = await read(provider)
-    bookmark = next(bookmark for _, bookmark in bookmarks(whole))
+    bookmark = next(bookmark for _, bookmark in find_bookmarks(whole))
     for size in range(len(TEXT)):
         had = (Token(TEXT[:size]),) if size else ()
         batches = provider.resume(PROMPT, Resumption(bookmark, had, had))
@@ -110,8 +110,8 @@ async def test_a_response_that_is_too_old_to_be_streamed_is_awaited_whole(
     server.script = SCRIPTS[name]
     whole = await read(provider)
     server.background.streamable_for = 0
-    for place, bookmark in list(bookmarks(whole))[::5]:
-        had = lasting(whole[:place])
+    for place, bookmark in list(find_bookmarks(whole))[::5]:
+        had = keep_lasting(whole[:place])
         rest = [e async for batch in provider.resume(PROMPT, Resumption(bookmark, had)) for e in batch]
         assert answer_of([*whole[:place], *rest])[0] == answer_of(whole)[0]
         assert answer_of(rest)[2] == answer_of(whole)[2]
@@ -123,9 +123,9 @@ async def test_while_it_is_awaited_whole_there_are_signs_of_life(
     monkeypatch.setattr(openai_responses, "POLL_EVERY", 0.01)
     server.script = Script(text=TEXT, gate_after=20)
     async with aclosing(provider.stream(PROMPT)) as batches:
-        events = [event async for event in first_text(batches)]
+        events = [event async for event in read_until_text(batches)]
     server.background.streamable_for = 0
-    resumption = Resumption([b for _, b in bookmarks(events)][-1], lasting(events))
+    resumption = Resumption([b for _, b in find_bookmarks(events)][-1], keep_lasting(events))
     heard: list[ProviderEvent] = []
     async with aclosing(provider.resume(PROMPT, resumption)) as batches:
         async for batch in batches:
@@ -136,7 +136,7 @@ async def test_while_it_is_awaited_whole_there_are_signs_of_life(
     assert answer_of([*events, *heard])[0] == [Token(TEXT)]
 
 
-async def first_text(batches: Any) -> AsyncIterator[ProviderEvent]:
+async def read_until_text(batches: Any) -> AsyncIterator[ProviderEvent]:
     async for batch in batches:
         for event in batch:
             yield event
@@ -147,7 +147,7 @@ async def first_text(batches: Any) -> AsyncIterator[ProviderEvent]:
 async def test_another_text_than_was_had_is_an_error(server: ProviderServer, provider: OpenAIProvider) -> None:
     server.script = Script(text=TEXT)
     whole = await read(provider)
-    first = next(bookmark for _, bookmark in bookmarks(whole))
+    first = next(bookmark for _, bookmark in find_bookmarks(whole))
     for had in ((Token("Something else"),), (Reasoning("Sc"),), (Token(TEXT + " more"),), (ToolCall("a", "b"),)):
         with pytest.raises(ChatError, match="upstream_error"):
             async for _ in provider.resume(PROMPT, Resumption(first, had, had)):
@@ -158,7 +158,7 @@ async def test_a_response_that_the_provider_no_longer_has_is_gone(
     server: ProviderServer, provider: OpenAIProvider
 ) -> None:
     whole = await read(provider)
-    bookmark = next(bookmark for _, bookmark in bookmarks(whole))
+    bookmark = next(bookmark for _, bookmark in find_bookmarks(whole))
     server.background.kept_for = 0
     with pytest.raises(ResponseGoneError):
         async for _ in provider.resume(PROMPT, Resumption(bookmark)):
@@ -176,7 +176,7 @@ async def test_a_refusal_that_passes_is_told_as_one(
     status: int, code: str, server: ProviderServer, provider: OpenAIProvider
 ) -> None:
     whole = await read(provider)
-    bookmark = next(bookmark for _, bookmark in bookmarks(whole))
+    bookmark = next(bookmark for _, bookmark in find_bookmarks(whole))
     server.background.refusals.append(Refusal(status, "server_error", "Not now."))
     with pytest.raises(ChatError) as raised:
         async for _ in provider.resume(PROMPT, Resumption(bookmark)):
@@ -201,7 +201,7 @@ async def test_nothing_is_kept_unless_the_operator_says_so(server: ProviderServe
     events = await read(provider)
     await provider.aclose()
     assert server.requests[0].body["store"] is False
-    assert not list(bookmarks(events))
+    assert not list(find_bookmarks(events))
 
 
 async def test_a_server_that_passes_over_the_wish_gives_no_bookmarks(
@@ -213,7 +213,7 @@ async def test_a_server_that_passes_over_the_wish_gives_no_bookmarks(
     frames = server.background.all[0].sent.replace(b'"background":true', b'"background":false')
     server.script = Script(raw=frames.decode())
     events = await read(provider)
-    assert not list(bookmarks(events))
+    assert not list(find_bookmarks(events))
     assert answer_of(events)[0] == [Token(TEXT)]
 
 
@@ -223,8 +223,8 @@ async def test_a_server_that_passes_over_the_wish_gives_no_bookmarks(
 async def test_a_response_is_cancelled(server: ProviderServer, provider: OpenAIProvider) -> None:
     server.script = Script(text=TEXT, gate_after=20)
     async with aclosing(provider.stream(PROMPT)) as batches:
-        events = [event async for event in first_text(batches)]
-    bookmark = [bookmark for _, bookmark in bookmarks(events)][-1]
+        events = [event async for event in read_until_text(batches)]
+    bookmark = [bookmark for _, bookmark in find_bookmarks(events)][-1]
     for _ in range(2):  # the second changes nothing
         assert await provider.cancel(PROMPT, bookmark) is None
     assert server.background.all[0].status == "cancelled"
@@ -232,13 +232,13 @@ async def test_a_response_is_cancelled(server: ProviderServer, provider: OpenAIP
 
 async def test_the_figures_of_one_that_had_ended_are_told(server: ProviderServer, provider: OpenAIProvider) -> None:
     server.script = Script(text=TEXT, usage=Usage(11, 22))
-    bookmark = next(bookmark for _, bookmark in bookmarks(await read(provider)))
+    bookmark = next(bookmark for _, bookmark in find_bookmarks(await read(provider)))
     assert await provider.cancel(PROMPT, bookmark) == Usage(11, 22)
     assert server.background.all[0].status == "completed"
 
 
 async def test_a_cancellation_that_fails_says_so(server: ProviderServer, provider: OpenAIProvider) -> None:
-    bookmark = next(bookmark for _, bookmark in bookmarks(await read(provider)))
+    bookmark = next(bookmark for _, bookmark in find_bookmarks(await read(provider)))
     server.background.refusals.append(Refusal(503, "server_error", "Not now."))
     with pytest.raises(ChatError, match="upstream_error"):
         await provider.cancel(PROMPT, bookmark)

@@ -49,7 +49,7 @@ CASES: list[tuple[str, Told]] = [
 ]
 
 
-def told(pieces: Sequence[str]) -> Told:
+def split_thoughts(pieces: Sequence[str]) -> Told:
     thoughts = InlineThoughts()
     found = [piece for text in pieces for piece in thoughts.feed(text)] + list(thoughts.finish())
     reasoning = "".join(text for kind, text in found if kind is Reasoning)
@@ -58,10 +58,10 @@ def told(pieces: Sequence[str]) -> Told:
 
 @pytest.mark.parametrize(("text", "expected"), CASES)
 def test_reasoning_and_text_at_every_cut(text: str, expected: Told) -> None:
-    assert told([text]) == expected
-    assert told(list(text)) == expected
+    assert split_thoughts([text]) == expected
+    assert split_thoughts(list(text)) == expected
     for cut in range(len(text) + 1):
-        assert told([text[:cut], text[cut:]]) == expected
+        assert split_thoughts([text[:cut], text[cut:]]) == expected
 
 
 PARTS = [
@@ -87,8 +87,8 @@ def test_how_it_is_cut_makes_no_difference_and_no_character_of_the_text_is_lost(
     text = "".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    reasoning, said = told(pieces)
-    assert (reasoning, said) == told([text])
+    reasoning, said = split_thoughts(pieces)
+    assert (reasoning, said) == split_thoughts([text])
     assert text.endswith(said)
     if not text.lstrip().lower().startswith(("<think>", "<thinking>", "[think]")):
         assert (reasoning, said) == ("", text)

@@ -72,10 +72,10 @@ class Browser:
             if target.startswith(f"#part-{self._answer}-0"):
                 self.text.swap(target.removeprefix(f"#part-{self._answer}-0").strip(), how, html)
             elif target in (f"#parts-{self._answer}", f"#answer-{self._answer}"):
-                self.text = Page(text_of(html, self._answer))
+                self.text = Page(find_text(html, self._answer))
 
 
-def text_of(html: str, answer: str) -> str:
+def find_text(html: str, answer: str) -> str:
     """The inside of the answer's text in a page."""
     start = html.index(">", html.index(f'id="part-{answer}-0"')) + 1
     depth = 1
@@ -89,7 +89,7 @@ def text_of(html: str, answer: str) -> str:
 async def reload_page(site: Site, conversation: str, answer: str) -> str:
     response = await site.get(f"/c/{conversation}/")
     assert response.status_code == 200
-    return text_of(response.content.decode(), answer)
+    return find_text(response.content.decode(), answer)
 
 
 async def read_stream(site: Site, answer: str) -> tuple[str, str]:

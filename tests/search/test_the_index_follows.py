@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 @sync_to_async
-def found(user: User, text: str) -> list[str]:
+def find_texts(user: User, text: str) -> list[str]:
     return find(user, text)
 
 
@@ -28,13 +28,13 @@ async def test_a_question_and_its_answer_are_found_at_once_and_indexed_by_the_sw
 ) -> None:
     provider.script = Script(text="Because of Rayleigh.")
     await site.ask("Why is the sky blue?")
-    assert len(await found(user, "rayleigh")) == 1
+    assert len(await find_texts(user, "rayleigh")) == 1
     assert await SearchEntry.objects.acount() == 0
     await sweep()
     assert await SearchEntry.objects.acount() == 3
     assert await Message.objects.filter(is_indexed=True).acount() == 2
-    assert await found(user, '"the sky"') == ["Why is the sky blue?"] * 2  # the title has the question's words
-    assert await found(user, "rayleigh") == ["Because of Rayleigh."]
+    assert await find_texts(user, '"the sky"') == ["Why is the sky blue?"] * 2  # the title has the question's words
+    assert await find_texts(user, "rayleigh") == ["Because of Rayleigh."]
 
 
 async def test_a_live_answer_is_found_by_what_it_says_so_far(site: Site, provider: ProviderServer, user: User) -> None:
@@ -42,16 +42,16 @@ async def test_a_live_answer_is_found_by_what_it_says_so_far(site: Site, provide
     live = await site.begin("Why?")
 
     async def is_found() -> bool:
-        return bool(await found(user, "because"))
+        return bool(await find_texts(user, "because"))
 
     await wait_until(is_found)
     await sweep()
     assert await SearchEntry.objects.filter(source=live).acount() == 0
-    assert await found(user, "because")
+    assert await find_texts(user, "because")
     await site.stop(live)
     await sweep()
     assert await SearchEntry.objects.filter(source=live, status=Status.STOPPED).acount() == 1
-    assert len(await found(user, "because")) == 1
+    assert len(await find_texts(user, "because")) == 1
 
 
 async def test_a_continued_answer_is_found_once_by_all_of_its_text(
@@ -61,15 +61,15 @@ async def test_a_continued_answer_is_found_once_by_all_of_its_text(
     answer = await site.ask("Why?")
     await sweep()
     provider.script = Script(text=" scattering.")
-    await site.events((await continued(site, answer["id"]))["answer"])
-    assert len(await found(user, "scattering")) == 1
-    assert len(await found(user, "rayleigh")) == 1
+    await site.events((await continue_answer(site, answer["id"]))["answer"])
+    assert len(await find_texts(user, "scattering")) == 1
+    assert len(await find_texts(user, "rayleigh")) == 1
     await sweep()
-    assert len(await found(user, "scattering")) == 1
-    assert len(await found(user, "rayleigh")) == 1
+    assert len(await find_texts(user, "scattering")) == 1
+    assert len(await find_texts(user, "rayleigh")) == 1
 
 
-async def continued(site: Site, answer: str) -> dict[str, str]:
+async def continue_answer(site: Site, answer: str) -> dict[str, str]:
     response = await site.post(f"/api/answers/{answer}/continue/")
     assert response.status_code == 202
     body: dict[str, str] = json.loads(response.content)
@@ -82,10 +82,10 @@ async def test_a_deleted_conversation_leaves_the_index(site: Site, provider: Pro
     await sync_to_async(index_all)()
     response = await site.client.post(f"/c/{answer['conversation']}/delete/")
     assert response.status_code == 302
-    assert await found(user, "rayleigh") == []
-    assert await found(user, "sky") == []
+    assert await find_texts(user, "rayleigh") == []
+    assert await find_texts(user, "sky") == []
     await Conversation.objects.filter(pk=answer["conversation"]).aupdate(deleted_at=None)  # it is taken back
-    assert len(await found(user, "sky")) == 2
+    assert len(await find_texts(user, "sky")) == 2
     await (await Conversation.objects.aget(pk=answer["conversation"])).adelete()
     assert await sync_to_async(read_index)() == {}
 

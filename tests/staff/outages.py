@@ -12,13 +12,13 @@ from tests.support.site import Site
 MODEL = "openai:gpt-test"
 
 
-def outage(count: int, *, code: str = "upstream_error", users: int = 5) -> list[Message]:
+def make_outage(count: int, *, code: str = "upstream_error", users: int = 5) -> list[Message]:
     """So many conversations whose only answer failed, of several users."""
     owners = [User.objects.create_user(f"user{number}-{uuid.uuid4().hex[:6]}") for number in range(users)]
-    return [failed(owners[number % users], f"Question {number}", code=code) for number in range(count)]
+    return [make_failed_answer(owners[number % users], f"Question {number}", code=code) for number in range(count)]
 
 
-def failed(user: User, question: str, *, code: str = "upstream_error") -> Message:
+def make_failed_answer(user: User, question: str, *, code: str = "upstream_error") -> Message:
     conversation = Conversation.objects.create(user=user, title=question)
     asked = Message.objects.create(conversation=conversation, role="user", text=question)
     answer = Message.objects.create(
@@ -42,5 +42,5 @@ async def retry(desk: Site, **fields: Any) -> RetryBatch:
     return await RetryBatch.objects.aget(pk=key)
 
 
-def over(batch: RetryBatch) -> Callable[[], Any]:
+def make_check_of_end(batch: RetryBatch) -> Callable[[], Any]:
     return RetryBatch.objects.filter(pk=batch.pk, finished_at__isnull=False).aexists

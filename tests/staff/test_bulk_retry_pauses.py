@@ -19,23 +19,23 @@ from chat.staff import batches, failures
 from chat.staff.batches import Progress, Wish
 from chat.staff.bulk_retry import PAUSE_AFTER, get_retrier
 from tests.provider_server import ProviderServer, Script
-from tests.staff.outages import MODEL, outage, over, retry
+from tests.staff.outages import MODEL, make_check_of_end, make_outage, retry
 from tests.support.site import Site
 from tests.support.waiting import wait_until
 
 OTHER = "openai:gpt-other"
 
 
-async def progress_of(batch: RetryBatch) -> Progress:
+async def load_progress(batch: RetryBatch) -> Progress:
     found = await sync_to_async(batches.load_progress)(batch.pk)
     assert found is not None
     return found
 
 
-async def rested(batch: RetryBatch, state: str) -> Progress:
+async def wait_for_rest(batch: RetryBatch, state: str) -> Progress:
     """Its progress once it has this state and nobody works on it."""
     await wait_until(RetryBatch.objects.filter(pk=batch.pk, lease_until=None).aexists)
-    found = await progress_of(batch)
+    found = await load_progress(batch)
     assert found.state == state
     return found
 
@@ -50,31 +50,31 @@ async def resume(desk: Site, batch: RetryBatch) -> None:
 
 async def test_one_is_tried_first_and_the_rest_follows_by_itself(desk: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.", gate_after=0)
-    await sync_to_async(outage)(9)
+    await sync_to_async(make_outage)(9)
     batch = await retry(desk, plan="first")
     await provider.wait_for_requests(1)
     await get_retrier().continue_batch(batch.pk)
-    assert (await progress_of(batch)).running == 1
+    assert (await load_progress(batch)).running == 1
     provider.script = Script(text="Yes.")
     provider.release()
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).complete == 9
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).complete == 9
     assert [what for what, _ in await log_of(batch)] == ["begun", "went on with the rest", "finished"]
 
 
 async def test_the_rest_waits_for_a_confirmation(desk: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(9)
+    await sync_to_async(make_outage)(9)
     batch = await retry(desk, plan="ask")
-    found = await rested(batch, "paused")
+    found = await wait_for_rest(batch, "paused")
     assert (found.complete, found.waiting) == (1, 8)
     await get_retrier().sweep()
     assert len(provider.requests) == 1
     page = (await desk.get(f"/staff/batches/{batch.pk}/")).content.decode()
     assert "Look at it, then go on with the rest." in page
     await resume(desk, batch)
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).complete == 9
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).complete == 9
     assert ("went on with the rest", "helper") in await log_of(batch)
 
 
@@ -82,42 +82,42 @@ async def test_a_first_answer_that_fails_again_holds_the_rest_back(desk: Site, p
     """And going on tries one more first."""
     provider.enqueue(Script(text="Half", drop_after=2))
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(9)
+    await sync_to_async(make_outage)(9)
     batch = await retry(desk, plan="first")
-    found = await rested(batch, "paused")
+    found = await wait_for_rest(batch, "paused")
     assert (found.failed, found.waiting, found.batch.pause) == (1, 8, "first failed")
     await resume(desk, batch)
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).complete == 8
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).complete == 8
 
 
 async def test_a_first_answer_that_needs_no_retry_leaves_its_place_to_the_next(
     desk: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Yes.")
-    answers = await sync_to_async(outage)(3)
+    answers = await sync_to_async(make_outage)(3)
     batch = await sync_to_async(batches.begin_batch)(
         desk.user, failures.Filter(), Wish("Outage", plan=RetryBatch.Plan.FIRST), uuid.uuid4()
     )
     await Conversation.objects.filter(pk=answers[0].conversation_id).adelete()
     await get_retrier().continue_batch(batch.pk)
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.complete, found.skipped) == (2, 1)
 
 
 async def test_failures_in_a_row_pause_a_batch(desk: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_STAFF_RETRIES = 1
     provider.script = Script(text="Half", drop_after=2)
-    await sync_to_async(outage)(12)
+    await sync_to_async(make_outage)(12)
     batch = await retry(desk)
-    found = await rested(batch, "paused")
+    found = await wait_for_rest(batch, "paused")
     assert (found.failed, found.waiting) == (PAUSE_AFTER, 12 - PAUSE_AFTER)
     assert len(provider.requests) == PAUSE_AFTER
     provider.script = Script(text="Yes.")
     await resume(desk, batch)
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.failed, found.complete) == (PAUSE_AFTER, 12 - PAUSE_AFTER)
     assert await log_of(batch) == [("begun", "helper"), ("paused", ""), ("resumed", "helper"), ("finished", "")]
 
@@ -129,36 +129,36 @@ async def test_a_complete_answer_between_failures_begins_the_row_anew(
     half = Script(text="Half", drop_after=2)
     provider.enqueue(*[half] * (PAUSE_AFTER - 1), Script(text="Yes."), *[half] * (PAUSE_AFTER - 1))
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(2 * PAUSE_AFTER)
+    await sync_to_async(make_outage)(2 * PAUSE_AFTER)
     batch = await retry(desk)
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).failed == 2 * (PAUSE_AFTER - 1)
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).failed == 2 * (PAUSE_AFTER - 1)
 
 
 async def test_a_paused_batch_can_be_stopped(desk: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(3)
+    await sync_to_async(make_outage)(3)
     batch = await retry(desk, plan="ask")
-    await rested(batch, "paused")
+    await wait_for_rest(batch, "paused")
     await desk.client.post(f"/staff/batches/{batch.pk}/stop/")
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.state, found.complete, found.skipped) == ("stopped", 1, 2)
 
 
 async def test_another_model_is_asked(desk: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_MODELS = [MODEL, OTHER]
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(2)
+    await sync_to_async(make_outage)(2)
     batch = await retry(desk, with_model=OTHER)
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     assert [call.model async for call in ProviderCall.objects.all()] == [OTHER, OTHER]
     assert {message.model async for message in Message.objects.filter(status="complete", role="assistant")} == {OTHER}
     assert OTHER in (await desk.get("/staff/batches/")).content.decode()
 
 
 async def test_a_model_that_the_site_does_not_offer_is_refused(desk: Site, provider: ProviderServer) -> None:
-    await sync_to_async(outage)(1)
+    await sync_to_async(make_outage)(1)
     response = await desk.client.post("/staff/retry/", {"reason": "Outage", "with_model": OTHER}, follow=True)
     assert "This model is not offered any more." in response.content.decode()
     assert not await RetryBatch.objects.aexists()
@@ -167,11 +167,11 @@ async def test_a_model_that_the_site_does_not_offer_is_refused(desk: Site, provi
 async def test_a_model_that_is_withdrawn_meanwhile_is_not_replaced_in_silence(
     desk: Site, provider: ProviderServer
 ) -> None:
-    await sync_to_async(outage)(2)
+    await sync_to_async(make_outage)(2)
     wish = Wish("Outage", model=OTHER)
     batch = await sync_to_async(batches.begin_batch)(desk.user, failures.Filter(), wish, uuid.uuid4())
     await get_retrier().continue_batch(batch.pk)
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     assert await batch.items.filter(status="failed", code="no_model").acount() == 2
     assert provider.requests == []
 
@@ -180,16 +180,16 @@ async def test_answers_that_a_retry_is_unlikely_to_help_are_listed_apart_with_th
     desk: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(2)
-    await sync_to_async(outage)(3, code="context_length")
+    await sync_to_async(make_outage)(2)
+    await sync_to_async(make_outage)(3, code="context_length")
     before = (await desk.get("/staff/")).content.decode()
     places = [
         before.index(text) for text in ('id="head-upstream-error', "A retry is unlikely", 'id="head-context-length')
     ]
     assert places == sorted(places)
     batch = await retry(desk)
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.complete, found.skipped) == (2, 3)
     [refused] = await sync_to_async(batches.count_refused)(batch.pk)
     assert (refused.code, refused.number) == ("context_length", 3)
@@ -202,17 +202,17 @@ async def test_answers_that_a_retry_is_unlikely_to_help_are_retried_when_staff_a
     desk: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(2, code="context_length")
+    await sync_to_async(make_outage)(2, code="context_length")
     batch = await retry(desk, is_lasting="on")
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).complete == 2
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).complete == 2
 
 
 async def test_the_answers_that_are_ticked_are_retried(desk: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
-    answers = await sync_to_async(outage)(5)
+    answers = await sync_to_async(make_outage)(5)
     batch = await retry(desk, is_choice="on", answers=[str(answer.pk) for answer in answers[1:4]])
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     assert {item.answer_id async for item in batch.items.all()} == {answer.pk for answer in answers[1:4]}
     assert batch.scope == "3 chosen answers"
 
@@ -221,7 +221,7 @@ async def test_the_answers_that_are_ticked_are_retried(desk: Site, provider: Pro
 async def test_a_choice_of_nothing_is_not_a_choice_of_all(
     desk: Site, provider: ProviderServer, answers: list[str]
 ) -> None:
-    await sync_to_async(outage)(2)
+    await sync_to_async(make_outage)(2)
     fields = {"reason": "Outage", "is_choice": "on", "answers": answers}
     for action in ("retry", "dismiss"):
         response = await desk.client.post(f"/staff/{action}/", fields, follow=True)
@@ -238,13 +238,13 @@ async def lose(batch: RetryBatch, **fields: Any) -> None:
 
 async def test_the_sweep_goes_on_with_a_batch_whose_process_died(desk: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
-    answers = await sync_to_async(outage)(3)
+    answers = await sync_to_async(make_outage)(3)
     batch = await sync_to_async(batches.begin_batch)(desk.user, failures.Filter(), Wish("Outage"), uuid.uuid4())
     await batch.items.filter(answer=answers[0]).aupdate(status="running")
     await lose(batch)
     await get_retrier().sweep()
-    await wait_until(over(batch))
-    assert (await progress_of(batch)).complete == 3
+    await wait_until(make_check_of_end(batch))
+    assert (await load_progress(batch)).complete == 3
     assert len(provider.requests) == 3
 
 
@@ -252,7 +252,7 @@ async def test_answers_that_were_lost_with_their_process_do_not_pause_a_batch(
     desk: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Yes.")
-    answers = await sync_to_async(outage)(PAUSE_AFTER + 2)
+    answers = await sync_to_async(make_outage)(PAUSE_AFTER + 2)
     batch = await sync_to_async(batches.begin_batch)(desk.user, failures.Filter(), Wish("Outage"), uuid.uuid4())
     lost = answers[:-1]
     for answer in lost:
@@ -268,8 +268,8 @@ async def test_answers_that_were_lost_with_their_process_do_not_pause_a_batch(
     await batch.items.filter(answer__in=lost).aupdate(status="running")
     await lose(batch)
     await get_retrier().sweep()
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.complete, found.failed) == (1, len(lost))
 
 
@@ -278,7 +278,7 @@ async def test_an_attempt_that_was_begun_ends_its_item_though_whoever_asked_is_g
     desk: Site, helper: User, provider: ProviderServer, *, is_paused: bool
 ) -> None:
     """A process died after it had begun an attempt, and the account that asked for it was deleted."""
-    [answer] = await sync_to_async(outage)(1)
+    [answer] = await sync_to_async(make_outage)(1)
     batch = await sync_to_async(batches.begin_batch)(helper, failures.Filter(), Wish("Outage"), uuid.uuid4())
     await Message.objects.acreate(
         pk=derive_attempt_id(answer, uuid.uuid5(batch.pk, str(answer.pk))),
@@ -291,7 +291,7 @@ async def test_an_attempt_that_was_begun_ends_its_item_though_whoever_asked_is_g
     await batch.items.all().aupdate(status="running")
     await lose(batch, requested_by=None, **({"paused_at": timezone.now(), "pause": "failures"} if is_paused else {}))
     await get_retrier().sweep()
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     assert (await batch.items.aget()).status == "complete"
     assert provider.requests == []
 
@@ -299,12 +299,12 @@ async def test_an_attempt_that_was_begun_ends_its_item_though_whoever_asked_is_g
 async def test_items_not_begun_are_skipped_when_their_starter_is_gone(
     desk: Site, helper: User, provider: ProviderServer
 ) -> None:
-    await sync_to_async(outage)(2)
+    await sync_to_async(make_outage)(2)
     batch = await sync_to_async(batches.begin_batch)(helper, failures.Filter(), Wish("Outage"), uuid.uuid4())
     await batch.items.all().aupdate(status="running")
     await lose(batch, requested_by=None)
     await get_retrier().sweep()
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     assert await batch.items.filter(status="skipped", code="stopped").acount() == 2
     assert provider.requests == []
 
@@ -313,18 +313,18 @@ async def test_an_item_that_cannot_be_begun_does_not_hold_up_the_others(
     desk: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider.script = Script(text="Yes.")
-    answers = await sync_to_async(outage)(3)
+    answers = await sync_to_async(make_outage)(3)
     begin = actions.retry_on_behalf
 
-    async def broken(runner: Any, staff: User, answer: Message, turn: uuid.UUID, **fields: Any) -> Message:
+    async def fail_for_the_first(runner: Any, staff: User, answer: Message, turn: uuid.UUID, **fields: Any) -> Message:
         if answer.pk == answers[0].pk:
             raise ZeroDivisionError
         return await begin(runner, staff, answer, turn, **fields)
 
-    monkeypatch.setattr(actions, "retry_on_behalf", broken)
+    monkeypatch.setattr(actions, "retry_on_behalf", fail_for_the_first)
     batch = await retry(desk)
-    await wait_until(over(batch))
-    found = await progress_of(batch)
+    await wait_until(make_check_of_end(batch))
+    found = await load_progress(batch)
     assert (found.complete, found.failed) == (2, 1)
 
 
@@ -332,9 +332,9 @@ async def test_its_end_is_announced_to_whoever_began_it_until_they_have_seen_it(
     desk: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Yes.")
-    await sync_to_async(outage)(2)
+    await sync_to_async(make_outage)(2)
     batch = await retry(desk)
-    await wait_until(over(batch))
+    await wait_until(make_check_of_end(batch))
     sentence = "The retry has ended: 2 complete, 0 failed, 0 skipped."
     assert sentence in (await desk.get("/staff/")).content.decode()
     await desk.get(f"/staff/batches/{batch.pk}/")
@@ -346,5 +346,5 @@ async def test_the_progress_bar_shows_failures_as_failures(desk: Site, provider:
     for status, number in (("complete", 5), ("failed", 2), ("skipped", 1), ("running", 1), ("waiting", 1)):
         for _ in range(number):
             await batch.items.acreate(status=status)
-    found = await progress_of(batch)
+    found = await load_progress(batch)
     assert found.parts == [("complete", 0, 50), ("failed", 50, 20), ("skipped", 70, 10), ("running", 80, 10)]

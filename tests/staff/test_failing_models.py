@@ -17,7 +17,7 @@ from chat.accounting import rollups
 from chat.accounting.failing_models import LAST_CALLS, LEAST_CALLS, count_failures, find_failing_models
 from chat.core.failures import Cause
 from chat.models import Outcome, OutcomeHour, ProviderCall, User
-from tests.staff.test_staff import words
+from tests.staff.test_staff import read_words
 
 MODEL, OTHER = "openai:gpt-test", "demo:tour"
 
@@ -112,7 +112,7 @@ def test_the_banner_is_on_the_staffs_pages_the_admins_first_page_and_model_healt
     admin = Client()
     admin.force_login(User.objects.create_superuser("root"))
     for client, page in ((desk, "/staff/"), (admin, "/admin/"), (admin, "/admin/chat/modelhealth/")):
-        assert f"{MODEL} is failing now" in words(client.get(page))
+        assert f"{MODEL} is failing now" in read_words(client.get(page))
     assert "is failing now" not in Client().get("/accounts/login/").content.decode()
 
 
@@ -148,21 +148,21 @@ def test_the_page_draws_them_without_reading_the_ledger(desk: Client) -> None:
     ProviderCall.objects.all().delete()
     shown = desk.get("/staff/").content.decode()
     assert "Failed calls by hour and cause" in shown
-    assert re.search("2 of 4 calls failed:\\s*2 error status", words(desk.get("/staff/")))
+    assert re.search("2 of 4 calls failed:\\s*2 error status", read_words(desk.get("/staff/")))
     assert "error status: 2" in shown  # a bar's tooltip
 
 
 def test_the_filter_by_model_holds_for_the_plot(desk: Client) -> None:
     fail(1)
     write(1, "timeout", "timeout", model=OTHER)
-    shown = words(desk.get("/staff/", {"model": OTHER}))
+    shown = read_words(desk.get("/staff/", {"model": OTHER}))
     assert "1 timeout" in shown
     assert "1 error status" not in shown
 
 
 def test_a_day_without_failures_has_no_plot(desk: Client) -> None:
     write(5)
-    assert "Failed calls" not in words(desk.get("/staff/"))
+    assert "Failed calls" not in read_words(desk.get("/staff/"))
 
 
 def test_many_causes_share_the_last_colour(desk: Client) -> None:

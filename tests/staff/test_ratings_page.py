@@ -21,7 +21,7 @@ from chat.staff import ratings
 SECRET = "=A comment that nobody may read"
 
 
-def rated(value: str, *, model: str = "openai:gpt-test", days_ago: int = 0, **fields: Any) -> Rating:
+def make_rating(value: str, *, model: str = "openai:gpt-test", days_ago: int = 0, **fields: Any) -> Rating:
     user = User.objects.create_user(f"reader{User.objects.count()}")
     conversation = Conversation.objects.create(user=user)
     question = Message.objects.create(conversation=conversation, role="user", text="The question")
@@ -33,7 +33,7 @@ def rated(value: str, *, model: str = "openai:gpt-test", days_ago: int = 0, **fi
     return rating
 
 
-def client_of(name: str, *permissions: str) -> Client:
+def log_in(name: str, *permissions: str) -> Client:
     user = User.objects.create_user(name)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client = Client()
@@ -43,21 +43,21 @@ def client_of(name: str, *permissions: str) -> Client:
 
 @pytest.fixture
 def clerk(db: None) -> Client:
-    return client_of("clerk", "view_rating")
+    return log_in("clerk", "view_rating")
 
 
 @pytest.fixture
 def reader(db: None) -> Client:
-    return client_of("reader", "view_rating", "read_conversations")
+    return log_in("reader", "view_rating", "read_conversations")
 
 
 @async_to_sync
-async def chunks_of(response: Any) -> list[str]:
+async def list_chunks(response: Any) -> list[str]:
     return [chunk.decode() async for chunk in response]
 
 
-def rows_of(response: Any) -> list[dict[str, str]]:
-    return list(csv.DictReader(StringIO("".join(chunks_of(response)), newline="")))
+def read_rows(response: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO("".join(list_chunks(response)), newline="")))
 
 
 def test_ratings_are_summed_by_model_and_by_prompt(clerk: Client, settings: Settings) -> None:
@@ -68,7 +68,7 @@ def test_ratings_are_summed_by_model_and_by_prompt(clerk: Client, settings: Sett
         ("down", "a:one", "own"),
         ("down", "b:two", ""),
     ):
-        rated(value, model=model, prompt=prompt)
+        make_rating(value, model=model, prompt=prompt)
     context = clerk.get("/staff/ratings/").context
     assert [(line.name, line.up, line.down) for line in context["models"]] == [("a:one", 2, 1), ("b:two", 0, 1)]
     assert {line.name.rpartition(" ")[2]: line.total for line in context["prompts"]} == {
@@ -79,8 +79,8 @@ def test_ratings_are_summed_by_model_and_by_prompt(clerk: Client, settings: Sett
 
 
 def test_the_days_are_chosen(clerk: Client) -> None:
-    rated("up")
-    rated("down", days_ago=40)
+    make_rating("up")
+    make_rating("down", days_ago=40)
     assert len(clerk.get("/staff/ratings/").context["page"].ratings) == 1
     start = (timezone.localdate() - timedelta(days=41)).isoformat()
     assert len(clerk.get(f"/staff/ratings/?start={start}").context["page"].ratings) == 2
@@ -91,7 +91,7 @@ def test_the_days_are_chosen(clerk: Client) -> None:
 
 
 def test_pages_follow_one_another(clerk: Client) -> None:
-    made = {rated("up").pk for _ in range(60)}
+    made = {make_rating("up").pk for _ in range(60)}
     first = clerk.get("/staff/ratings/?value=up")
     second = clerk.get(f"/staff/ratings/?{first.context['next']}")
     shown = [rating.pk for page in (first, second) for rating in page.context["page"].ratings]
@@ -100,7 +100,7 @@ def test_pages_follow_one_another(clerk: Client) -> None:
 
 
 def test_no_list_shows_what_was_written(reader: Client) -> None:
-    rated("down", comment="Readable words", may_be_read=True)
+    make_rating("down", comment="Readable words", may_be_read=True)
     page = reader.get("/staff/ratings/").content.decode()
     assert "Readable words" not in page
     assert "with a comment" in page
@@ -108,7 +108,7 @@ def test_no_list_shows_what_was_written(reader: Client) -> None:
 
 
 def test_a_comment_is_read_with_consent_and_that_is_recorded(reader: Client) -> None:
-    rating = rated("down", comment="Readable words", may_be_read=True)
+    rating = make_rating("down", comment="Readable words", may_be_read=True)
     page = reader.post(f"/staff/ratings/{rating.pk}/read/").content.decode()
     for text in ("Readable words", "The question", "The answer"):
         assert text in page
@@ -118,7 +118,7 @@ def test_a_comment_is_read_with_consent_and_that_is_recorded(reader: Client) -> 
 
 
 def test_without_consent_a_comment_is_as_one_that_does_not_exist(reader: Client) -> None:
-    rating = rated("down", comment=SECRET)
+    rating = make_rating("down", comment=SECRET)
     refused = reader.post(f"/staff/ratings/{rating.pk}/read/")
     assert (refused.status_code, refused.content) == (404, reader.post("/staff/ratings/999999/read/").content)
     assert not Reading.objects.exists()
@@ -126,13 +126,13 @@ def test_without_consent_a_comment_is_as_one_that_does_not_exist(reader: Client)
 
 
 def test_a_download_has_comments_only_for_readers_and_only_with_consent(clerk: Client, reader: Client) -> None:
-    said = rated("up", comment="=Readable words", may_be_read=True)
-    rated("down", comment=SECRET)
-    plain = rows_of(clerk.get("/staff/ratings.csv"))
+    said = make_rating("up", comment="=Readable words", may_be_read=True)
+    make_rating("down", comment=SECRET)
+    plain = read_rows(clerk.get("/staff/ratings.csv"))
     assert [(row["value"], row["comment"]) for row in plain] == [("down", ""), ("up", "")]
     assert clerk.post("/staff/ratings/comments.csv").status_code == 404
     assert not Reading.objects.exists()
-    whole = rows_of(reader.post("/staff/ratings/comments.csv"))
+    whole = read_rows(reader.post("/staff/ratings/comments.csv"))
     assert [(row["value"], row["comment"]) for row in whole] == [("down", ""), ("up", "'=Readable words")]
     assert [reading.message_key for reading in Reading.objects.all()] == [said.answer_id]
 
@@ -142,10 +142,10 @@ def test_a_download_comes_in_parts_and_readings_are_recorded_as_far_as_it_is_rea
 ) -> None:
     """A hundred thousand ratings would be many megabytes of memory for every download."""
     monkeypatch.setattr(ratings, "ROWS_A_CHUNK", 3)
-    said = [rated("up", comment="Readable words", may_be_read=True) for _ in range(8)]
+    said = [make_rating("up", comment="Readable words", may_be_read=True) for _ in range(8)]
     response = reader.post("/staff/ratings/comments.csv")
     assert not Reading.objects.exists()
-    chunks = chunks_of(response)
+    chunks = list_chunks(response)
     assert [chunk.count("\r\n") for chunk in chunks] == [1, 3, 3, 2]
     rows = csv.DictReader(StringIO("".join(chunks), newline=""))
     assert [row["answer"] for row in rows] == [str(each.answer_id) for each in reversed(said)]
@@ -154,8 +154,8 @@ def test_a_download_comes_in_parts_and_readings_are_recorded_as_far_as_it_is_rea
 
 @pytest.mark.parametrize("permissions", [(), ("retry_answer",), ("read_conversations",)])
 def test_nobody_else_has_the_page(db: None, permissions: tuple[str, ...]) -> None:
-    rating = rated("down", comment="Readable words", may_be_read=True)
-    stranger = client_of("stranger", *permissions)
+    rating = make_rating("down", comment="Readable words", may_be_read=True)
+    stranger = log_in("stranger", *permissions)
     assert stranger.get("/staff/ratings/").status_code == 404
     assert stranger.get("/staff/ratings.csv").status_code == 404
     assert stranger.post("/staff/ratings/comments.csv").status_code == 404
@@ -163,11 +163,11 @@ def test_nobody_else_has_the_page(db: None, permissions: tuple[str, ...]) -> Non
 
 
 def test_a_clerk_who_may_not_read_conversations_reads_no_comment(clerk: Client) -> None:
-    rating = rated("down", comment="Readable words", may_be_read=True)
+    rating = make_rating("down", comment="Readable words", may_be_read=True)
     assert clerk.post(f"/staff/ratings/{rating.pk}/read/").status_code == 404
 
 
 def test_a_rating_is_gone_with_its_reader(db: None) -> None:
-    rating = rated("up")
+    rating = make_rating("up")
     rating.user.delete()
     assert not Rating.objects.exists()

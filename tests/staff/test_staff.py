@@ -34,15 +34,17 @@ def desk(reader: User) -> Client:
     return client
 
 
-def failed(name: str = "ada", *, code: str = "timeout", model: str = MODEL, ago: float = 1, text: str = "") -> Message:
+def make_failed_answer(
+    name: str = "ada", *, code: str = "timeout", model: str = MODEL, ago: float = 1, text: str = ""
+) -> Message:
     """An answer of so many minutes ago, in a conversation of its own."""
     user = User.objects.filter(username=name).first() or User.objects.create_user(name)
     conversation = Conversation.objects.create(user=user, title="A title")
     question = Message.objects.create(conversation=conversation, role="user", text="A question")
-    return attempt(question, "interrupted", code, model=model, ago=ago, text=text)
+    return add_attempt(question, "interrupted", code, model=model, ago=ago, text=text)
 
 
-def attempt(
+def add_attempt(
     question: Message, status: str, code: str = "", *, model: str = MODEL, ago: float = 0, text: str = ""
 ) -> Message:
     answer = Message.objects.create(
@@ -61,13 +63,13 @@ def attempt(
     return answer
 
 
-def words(response: Any) -> str:
+def read_words(response: Any) -> str:
     """The page without its tags."""
     assert response.status_code == 200
     return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
-def counts(response: Any) -> list[int]:
+def read_counts(response: Any) -> list[int]:
     """The number of each group, as the page shows them."""
     return [int(number) for number in re.findall(r'class="count">\s*<strong>(\d+)', response.content.decode())]
 
@@ -75,7 +77,7 @@ def counts(response: Any) -> list[int]:
 # What stands open
 
 
-def question_of(answer: Message) -> Message:
+def get_question(answer: Message) -> Message:
     assert answer.parent is not None
     return answer.parent
 
@@ -84,29 +86,29 @@ def question_of(answer: Message) -> Message:
     ("status", "code"), [("complete", ""), ("stopped", ""), ("streaming", ""), ("interrupted", "upstream_error")]
 )
 def test_a_later_attempt_takes_the_place_of_a_failed_one(db: None, status: str, code: str) -> None:
-    first = failed()
-    later = attempt(question_of(first), status, code)
+    first = make_failed_answer()
+    later = add_attempt(get_question(first), status, code)
     assert list(select_open_failures()) == ([later] if status == "interrupted" else [])
 
 
 def test_an_earlier_attempt_does_not_take_the_place_of_a_failed_one(db: None) -> None:
-    answer = failed()
-    attempt(question_of(answer), "complete", ago=10)
+    answer = make_failed_answer()
+    add_attempt(get_question(answer), "complete", ago=10)
     assert list(select_open_failures()) == [answer]
 
 
 def test_a_complete_answer_is_no_failure(db: None) -> None:
     conversation = Conversation.objects.create(user=User.objects.create_user("ada"))
     question = Message.objects.create(conversation=conversation, role="user", text="Hi")
-    attempt(question, "complete")
-    attempt(question, "stopped")
+    add_attempt(question, "complete")
+    add_attempt(question, "stopped")
     assert not select_open_failures().exists()
 
 
 def test_an_answer_stays_when_its_conversation_goes_on(db: None) -> None:
-    answer = failed()
+    answer = make_failed_answer()
     follow_up = Message.objects.create(conversation=answer.conversation, parent=answer, role="user", text="And?")
-    attempt(follow_up, "complete")
+    add_attempt(follow_up, "complete")
     assert list(select_open_failures()) == [answer]
 
 
@@ -115,9 +117,9 @@ def test_an_answer_stays_when_its_conversation_goes_on(db: None) -> None:
 
 def test_an_outage_is_one_row_with_its_count_its_users_and_its_time(desk: Client) -> None:
     for number in range(30):
-        failed(f"user{number % 3}", code="upstream_error", ago=30 + number)
-    failed(code="timeout", ago=5)
-    failed(code="upstream_error", model="demo:tour", ago=90)
+        make_failed_answer(f"user{number % 3}", code="upstream_error", ago=30 + number)
+    make_failed_answer(code="timeout", ago=5)
+    make_failed_answer(code="upstream_error", model="demo:tour", ago=90)
     groups = failures.group_failures(select_open_failures())
     assert [(group.code, group.model, group.count, group.users) for group in groups] == [
         ("timeout", MODEL, 1, 1),
@@ -126,9 +128,9 @@ def test_an_outage_is_one_row_with_its_count_its_users_and_its_time(desk: Client
     ]
     assert round((groups[1].last - groups[1].first).total_seconds() / 60) == 29
     page = desk.get("/staff/")
-    assert counts(page) == [1, 30, 1]
-    assert "30 3 users upstream_error openai:gpt-test" in words(page)
-    assert "32 open failures." in words(page)
+    assert read_counts(page) == [1, 30, 1]
+    assert "30 3 users upstream_error openai:gpt-test" in read_words(page)
+    assert "32 open failures." in read_words(page)
 
 
 @pytest.mark.parametrize(
@@ -148,40 +150,40 @@ def test_an_outage_is_one_row_with_its_count_its_users_and_its_time(desk: Client
     ],
 )
 def test_the_list_is_filtered_by_its_address(desk: Client, query: str, found: list[int]) -> None:
-    failed("ada", code="timeout", ago=5)
-    failed("ada", code="rate_limited", ago=60 * 30)
-    failed("eve", code="upstream_error", model="demo:tour", ago=60 * 5)
-    assert counts(desk.get(f"/staff/?{query}")) == found
+    make_failed_answer("ada", code="timeout", ago=5)
+    make_failed_answer("ada", code="rate_limited", ago=60 * 30)
+    make_failed_answer("eve", code="upstream_error", model="demo:tour", ago=60 * 5)
+    assert read_counts(desk.get(f"/staff/?{query}")) == found
 
 
 @pytest.mark.parametrize("query", ["code=nonsense", "age=century", "model=none", "user=" + "x" * 200])
 def test_a_filter_that_means_nothing_is_refused_and_finds_nothing(desk: Client, query: str) -> None:
-    failed()
+    make_failed_answer()
     response = desk.get(f"/staff/?{query}")
     assert response.status_code == 400
-    assert counts(response) == []
+    assert read_counts(response) == []
     assert 'role="alert"' in response.content.decode()
 
 
 def test_a_code_that_will_fail_again_says_so(desk: Client) -> None:
-    failed(code="context_length")
-    assert "A retry is unlikely to help" in words(desk.get("/staff/"))
+    make_failed_answer(code="context_length")
+    assert "A retry is unlikely to help" in read_words(desk.get("/staff/"))
     select_open_failures().delete()
-    failed(code="timeout")
-    assert "A retry is unlikely to succeed" not in words(desk.get("/staff/"))
+    make_failed_answer(code="timeout")
+    assert "A retry is unlikely to succeed" not in read_words(desk.get("/staff/"))
 
 
 def test_an_empty_list_says_what_is_listed(desk: Client) -> None:
-    assert "No open failures." in words(desk.get("/staff/"))
+    assert "No open failures." in read_words(desk.get("/staff/"))
 
 
 def test_the_list_asks_the_database_as_often_for_many_answers_as_for_few(
     desk: Client, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(60):
-        failed(f"user{number}")
+        make_failed_answer(f"user{number}")
     with django_assert_max_num_queries(15):
-        assert counts(desk.get("/staff/")) == [60]
+        assert read_counts(desk.get("/staff/")) == [60]
     with django_assert_max_num_queries(15):
         assert desk.get(f"/staff/group/?code=timeout&model={MODEL}").status_code == 200
 
@@ -190,13 +192,13 @@ def test_the_list_asks_the_database_as_often_for_many_answers_as_for_few(
 
 
 def test_pages_go_on_where_the_last_one_ended_whatever_fails_meanwhile(desk: Client) -> None:
-    answers = {failed(ago=number).pk for number in range(120)}
+    answers = {make_failed_answer(ago=number).pk for number in range(120)}
     seen: list[str] = []
     query = f"code=timeout&model={MODEL}"
     while query:
         page = desk.get(f"/staff/group/?{query}").content.decode()
         seen += re.findall(r'id="failed-([0-9a-f-]+)"', page)
-        failed()
+        make_failed_answer()
         link = re.search(r'href="/staff/group/\?([^"]+)"', page)
         query = link[1].replace("&amp;", "&") if link else ""
     assert len(seen) == 120
@@ -204,7 +206,7 @@ def test_pages_go_on_where_the_last_one_ended_whatever_fails_meanwhile(desk: Cli
 
 
 def test_answers_of_the_same_moment_are_each_on_one_page(db: None) -> None:
-    answers = {failed().pk for _ in range(70)}
+    answers = {make_failed_answer().pk for _ in range(70)}
     Message.objects.filter(pk__in=answers).update(created_at=timezone.now())
     first = failures.load_page(select_open_failures())
     second = failures.load_page(select_open_failures(), first.following)
@@ -223,15 +225,15 @@ def test_a_place_that_is_none_is_not_found(desk: Client, cursor: str) -> None:
 
 
 def test_the_list_and_the_group_show_nothing_of_what_was_said(desk: Client) -> None:
-    failed(text="Half an ans")
+    make_failed_answer(text="Half an ans")
     for path in ("/staff/", f"/staff/group/?code=timeout&model={MODEL}"):
-        page = words(desk.get(path))
+        page = read_words(desk.get(path))
         assert not [said for said in ("Half an ans", "A question", "A title") if said in page]
     assert not Reading.objects.exists()
 
 
 def test_each_reading_is_noted_down(desk: Client, reader: User) -> None:
-    answer = failed(text="Half <b>an ans")
+    answer = make_failed_answer(text="Half <b>an ans")
     for _ in range(2):
         response = desk.post(f"/staff/answers/{answer.pk}/read/")
         assert "Half &lt;b&gt;an ans" in response.content.decode()
@@ -244,13 +246,13 @@ def test_each_reading_is_noted_down(desk: Client, reader: User) -> None:
 
 
 def test_htmx_gets_the_text_alone(desk: Client) -> None:
-    answer = failed(text="Half an ans")
+    answer = make_failed_answer(text="Half an ans")
     response = desk.post(f"/staff/answers/{answer.pk}/read/", headers={"hx-request": "true"})
     assert response.content.decode().strip().startswith('<div class="read">')
 
 
 def test_only_failed_answers_are_read_here(desk: Client) -> None:
-    answer = attempt(question_of(failed()), "complete", text="All is well")
+    answer = add_attempt(get_question(make_failed_answer()), "complete", text="All is well")
     assert desk.post(f"/staff/answers/{answer.pk}/read/").status_code == 404
     assert desk.post(f"/staff/answers/{answer.parent_id}/read/").status_code == 404
     assert not Reading.objects.exists()
@@ -259,20 +261,20 @@ def test_only_failed_answers_are_read_here(desk: Client) -> None:
 # Recovered
 
 
-def recovered(name: str, code: str, status: str = "complete", **fields: Any) -> Message:
+def make_recovered_answer(name: str, code: str, status: str = "complete", **fields: Any) -> Message:
     """An answer that was interrupted with this code, continued by itself, and then ended so."""
-    answer = failed(name, text="A text")
+    answer = make_failed_answer(name, text="A text")
     error = "timeout" if status == "interrupted" else ""
     Message.objects.filter(pk=answer.pk).update(status=status, error_code=error, interrupted_by=code, **fields)
     return answer
 
 
 def test_what_was_lost_and_continued_by_itself_is_a_list_of_its_own(desk: Client) -> None:
-    recovered("ada", "server_lost", losses=1)
-    recovered("grace", "upstream_error", breaks=2)
-    recovered("alan", "server_restart", "interrupted", losses=1)
-    failed("kurt")
-    page = words(desk.get("/staff/?state=recovered"))
+    make_recovered_answer("ada", "server_lost", losses=1)
+    make_recovered_answer("grace", "upstream_error", breaks=2)
+    make_recovered_answer("alan", "server_restart", "interrupted", losses=1)
+    make_failed_answer("kurt")
+    page = read_words(desk.get("/staff/?state=recovered"))
     assert "3 answers were interrupted and continued without anybody asking for it: 2 finished, 0 being written" in page
     assert "continued by itself after an interruption server_lost" in page
     assert "continued by itself after 2 interruptions upstream_error" in page
@@ -281,31 +283,31 @@ def test_what_was_lost_and_continued_by_itself_is_a_list_of_its_own(desk: Client
 
 
 def test_the_list_is_filtered_by_the_code_of_the_interruption(desk: Client) -> None:
-    recovered("ada", "server_lost", losses=1)
-    recovered("grace", "upstream_error", breaks=1)
-    page = words(desk.get("/staff/?state=recovered&code=upstream_error"))
+    make_recovered_answer("ada", "server_lost", losses=1)
+    make_recovered_answer("grace", "upstream_error", breaks=1)
+    page = read_words(desk.get("/staff/?state=recovered&code=upstream_error"))
     assert "grace" in page
     assert "ada" not in page
 
 
 def test_an_answer_that_failed_after_it_was_continued_says_so(desk: Client) -> None:
-    answer = recovered("ada", "server_lost", "interrupted", losses=1)
+    answer = make_recovered_answer("ada", "server_lost", "interrupted", losses=1)
     told = "continued by itself after an interruption server_lost"
-    assert told in words(desk.get("/staff/group/?code=timeout"))
-    assert told in words(desk.post(f"/staff/answers/{answer.pk}/read/"))
+    assert told in read_words(desk.get("/staff/group/?code=timeout"))
+    assert told in read_words(desk.post(f"/staff/answers/{answer.pk}/read/"))
 
 
 # Dismissing
 
 
 def test_a_dismissed_answer_leaves_the_list_and_can_be_brought_back(desk: Client, reader: User) -> None:
-    answer, other = failed(), failed()
+    answer, other = make_failed_answer(), make_failed_answer()
     response = desk.post("/staff/dismiss/", {"answer": answer.pk, "reason": "A test of ours", "back": "age=day"})
     assert response.headers["Location"] == "/staff/?age=day"
     assert list(select_open_failures()) == [other]
     dismissal = Dismissal.objects.get()
     assert (dismissal.answer, dismissal.by, dismissal.note) == (answer, reader, "A test of ours")
-    page = words(desk.get("/staff/?state=dismissed"))
+    page = read_words(desk.get("/staff/?state=dismissed"))
     assert "A test of ours" in page
     desk.post(f"/staff/answers/{answer.pk}/undo/")
     assert set(select_open_failures()) == {answer, other}
@@ -316,7 +318,7 @@ def test_a_dismissed_answer_leaves_the_list_and_can_be_brought_back(desk: Client
 
 
 def test_an_answer_is_dismissed_again_after_an_undo(desk: Client) -> None:
-    answer = failed()
+    answer = make_failed_answer()
     for _ in range(2):
         desk.post("/staff/dismiss/", {"answer": answer.pk, "reason": "Known"})
         assert not select_open_failures().exists()
@@ -326,15 +328,15 @@ def test_an_answer_is_dismissed_again_after_an_undo(desk: Client) -> None:
 
 def test_a_whole_group_is_dismissed(desk: Client) -> None:
     for _ in range(5):
-        failed(code="abandoned")
-    other = failed(code="timeout")
+        make_failed_answer(code="abandoned")
+    other = make_failed_answer(code="timeout")
     response = desk.post("/staff/dismiss/", {"code": "abandoned", "model": MODEL, "reason": "They left"}, follow=True)
-    assert "5 answers dismissed." in words(response)
+    assert "5 answers dismissed." in read_words(response)
     assert list(select_open_failures()) == [other]
 
 
 def test_dismissing_twice_is_dismissing_once(desk: Client) -> None:
-    answer = failed()
+    answer = make_failed_answer()
     for _ in range(2):
         desk.post("/staff/dismiss/", {"answer": answer.pk, "reason": "Known"})
     assert Dismissal.objects.count() == 1
@@ -342,7 +344,7 @@ def test_dismissing_twice_is_dismissing_once(desk: Client) -> None:
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 201])
 def test_a_dismissal_needs_a_note_of_a_sentence(desk: Client, reason: str) -> None:
-    failed()
+    make_failed_answer()
     page = desk.post("/staff/dismiss/", {"reason": reason}, follow=True)
     assert 'class="said error"' in page.content.decode()
     assert not Dismissal.objects.exists()
@@ -350,13 +352,13 @@ def test_a_dismissal_needs_a_note_of_a_sentence(desk: Client, reason: str) -> No
 
 @pytest.mark.parametrize("field", ["code", "model", "age", "answer", "until"])
 def test_a_form_whose_filter_means_nothing_changes_nothing(desk: Client, field: str) -> None:
-    failed()
+    make_failed_answer()
     desk.post("/staff/dismiss/", {"reason": "Known", field: "nonsense"})
     assert select_open_failures().count() == 1
 
 
 def test_a_form_sends_nobody_to_another_site(desk: Client) -> None:
-    failed()
+    make_failed_answer()
     response = desk.post("/staff/dismiss/", {"reason": "Known", "back": "//evil.example/"})
     assert response.headers["Location"].startswith("/staff/?")
 

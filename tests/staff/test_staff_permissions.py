@@ -32,29 +32,29 @@ class Route(NamedTuple):
     status: int
 
 
-def route(method: str, path: str, allowed: str, status: int = 200, **fields: str) -> Route:
+def make_route(method: str, path: str, allowed: str, status: int = 200, **fields: str) -> Route:
     return Route(method, path, frozenset(allowed.split()), fields, status)
 
 
 RETRIERS = "retrier reader admin"
 
 STAFF = [
-    route("GET", "/staff/", RETRIERS),
-    route("GET", "/staff/?state=dismissed", RETRIERS),
-    route("GET", "/staff/group/?code=timeout&model=openai:gpt-test", RETRIERS),
-    route("POST", "/staff/retry/", RETRIERS, 302, answer="{answer}", reason="Outage"),
-    route("POST", "/staff/dismiss/", RETRIERS, 302, answer="{answer}", reason="Known"),
-    route("POST", "/staff/answers/{answer}/read/", "reader admin"),
-    route("POST", "/staff/answers/{dismissed}/undo/", RETRIERS, 302),
-    route("GET", "/staff/batches/{batch}/", RETRIERS),
-    route("GET", "/staff/batches/{batch}/stream/", RETRIERS),
-    route("POST", "/staff/batches/{batch}/stop/", RETRIERS, 302),
-    route("POST", "/staff/batches/{batch}/resume/", RETRIERS, 302),
-    route("GET", "/staff/batches/", RETRIERS),
-    route("GET", "/staff/ratings/", "critic admin"),
-    route("GET", "/staff/ratings.csv", "critic admin"),
-    route("POST", "/staff/ratings/comments.csv", "admin"),
-    route("POST", "/staff/ratings/{rating}/read/", "admin"),
+    make_route("GET", "/staff/", RETRIERS),
+    make_route("GET", "/staff/?state=dismissed", RETRIERS),
+    make_route("GET", "/staff/group/?code=timeout&model=openai:gpt-test", RETRIERS),
+    make_route("POST", "/staff/retry/", RETRIERS, 302, answer="{answer}", reason="Outage"),
+    make_route("POST", "/staff/dismiss/", RETRIERS, 302, answer="{answer}", reason="Known"),
+    make_route("POST", "/staff/answers/{answer}/read/", "reader admin"),
+    make_route("POST", "/staff/answers/{dismissed}/undo/", RETRIERS, 302),
+    make_route("GET", "/staff/batches/{batch}/", RETRIERS),
+    make_route("GET", "/staff/batches/{batch}/stream/", RETRIERS),
+    make_route("POST", "/staff/batches/{batch}/stop/", RETRIERS, 302),
+    make_route("POST", "/staff/batches/{batch}/resume/", RETRIERS, 302),
+    make_route("GET", "/staff/batches/", RETRIERS),
+    make_route("GET", "/staff/ratings/", "critic admin"),
+    make_route("GET", "/staff/ratings.csv", "critic admin"),
+    make_route("POST", "/staff/ratings/comments.csv", "admin"),
+    make_route("POST", "/staff/ratings/{rating}/read/", "admin"),
 ]
 
 LISTS = [
@@ -73,12 +73,12 @@ LISTS = [
 ]
 
 ADMIN = [
-    route("GET", "/admin/", "clerk admin"),
-    *(route("GET", f"/admin/chat/{name}/", "admin") for name in (*LISTS, "modelhealth")),
-    route("GET", "/admin/chat/message/{answer}/change/", "admin"),
-    route("GET", "/admin/chat/conversation/{conversation}/change/", "admin"),
-    route("GET", "/admin/autocomplete/?app_label=chat&model_name=conversation&field_name=user&term=a", "admin"),
-    route("POST", "/admin/chat/modelhealth/test/", "admin", 302, model="demo:tour"),
+    make_route("GET", "/admin/", "clerk admin"),
+    *(make_route("GET", f"/admin/chat/{name}/", "admin") for name in (*LISTS, "modelhealth")),
+    make_route("GET", "/admin/chat/message/{answer}/change/", "admin"),
+    make_route("GET", "/admin/chat/conversation/{conversation}/change/", "admin"),
+    make_route("GET", "/admin/autocomplete/?app_label=chat&model_name=conversation&field_name=user&term=a", "admin"),
+    make_route("POST", "/admin/chat/modelhealth/test/", "admin", 302, model="demo:tour"),
 ]
 
 
@@ -105,7 +105,7 @@ def failed(user: User) -> dict[str, str]:
     return {**found, "batch": str(batch.pk), "rating": str(rating.pk)}
 
 
-def login_of(role: str) -> User | None:
+def make_user(role: str) -> User | None:
     if role == "anonymous":
         return None
     if role == "admin":
@@ -122,7 +122,7 @@ def login_of(role: str) -> User | None:
 
 async def call(role: str, asked: Route, ids: dict[str, str]) -> Any:
     client = AsyncClient()
-    login = await sync_to_async(login_of)(role)
+    login = await sync_to_async(make_user)(role)
     if login is not None:
         await client.aforce_login(login)
     fields = {name: value.format(**ids) for name, value in asked.fields.items()}
@@ -130,7 +130,7 @@ async def call(role: str, asked: Route, ids: dict[str, str]) -> Any:
     return await send(asked.path.format(**ids), fields) if fields else await send(asked.path.format(**ids))
 
 
-async def body_of(response: Any) -> str:
+async def read_body(response: Any) -> str:
     if response.streaming:
         return b"".join([chunk async for chunk in response]).decode()
     return str(response.content.decode())
@@ -152,7 +152,7 @@ async def test_staff_pages_open_for_the_roles_that_may_and_no_others(
         assert response.status_code == 404
         missing = await site.get("/no/such/page/")
         assert response.content == missing.content
-    assert "secret" not in await body_of(response)
+    assert "secret" not in await read_body(response)
     assert not await ProviderCall.objects.aexists()
     assert not await Reading.objects.aexists()
     assert await RetryBatch.objects.acount() == 1
@@ -171,7 +171,7 @@ async def test_admin_pages_open_for_the_roles_that_may_and_no_others(
     assert response.status_code == (403 if role == "clerk" else 302)
     if response.status_code == 302:
         assert "/login/" in response.headers["Location"]
-    assert "secret" not in await body_of(response)
+    assert "secret" not in await read_body(response)
     assert not await ProviderCall.objects.aexists()
 
 
@@ -184,7 +184,7 @@ async def test_actions_are_not_done_by_a_link(site: Site, failed: dict[str, str]
 @pytest.mark.parametrize("asked", [entry for entry in STAFF if entry.method == "POST"], ids=lambda asked: asked.path)
 async def test_actions_need_the_forms_token(site: Site, failed: dict[str, str], asked: Route) -> None:
     client = AsyncClient(enforce_csrf_checks=True)
-    root = await sync_to_async(login_of)("admin")
+    root = await sync_to_async(make_user)("admin")
     assert root is not None
     await client.aforce_login(root)
     fields = {name: value.format(**failed) for name, value in asked.fields.items()}
@@ -194,10 +194,10 @@ async def test_actions_need_the_forms_token(site: Site, failed: dict[str, str], 
 async def test_the_staffs_text_needs_the_second_permission_on_the_page_too(site: Site, failed: dict[str, str]) -> None:
     for role, shown in (("retrier", False), ("reader", True)):
         for asked in STAFF[:3]:
-            page = await body_of(await call(role, asked, failed)) if role == "retrier" else ""
+            page = await read_body(await call(role, asked, failed)) if role == "retrier" else ""
             assert "secret" not in page
             await User.objects.filter(username=role).adelete()
-        page = await body_of(await call(role, STAFF[2], failed))
+        page = await read_body(await call(role, STAFF[2], failed))
         assert ("/read/" in page) is shown
 
 

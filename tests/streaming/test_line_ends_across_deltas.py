@@ -34,7 +34,7 @@ def read(changes: Sequence[Change]) -> list[Change]:
     return [change._replace(html=as_read(change.html)) for change in changes]
 
 
-def said(kind: str, pieces: Sequence[str]) -> list[Lasting]:
+def make_events(kind: str, pieces: Sequence[str]) -> list[Lasting]:
     opening: list[Lasting] = [ToolCall("a", "clock")] if kind == "arguments" else []
     ending: list[Lasting] = [Thought(5)] if kind == "reasoning" else []
     return [*opening, *map(KINDS[kind], pieces), *ending]
@@ -46,7 +46,7 @@ def said(kind: str, pieces: Sequence[str]) -> list[Lasting]:
 def test_streamed_and_loaded_are_equal_wherever_a_reader_begins(
     kind: str, pieces: list[str], data: st.DataObject
 ) -> None:
-    events = said(kind, pieces)
+    events = make_events(kind, pieces)
     whole = Transcript()
     whole.append(events)
     cut = data.draw(st.integers(0, sum(map(count_positions, events))))

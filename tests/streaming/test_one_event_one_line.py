@@ -33,7 +33,7 @@ COLOURS = re.compile("\x1b\\[[0-9;]*m")
 FORMATTERS = [LineFormatter, JsonFormatter]
 
 
-def formatted(formatter: logging.Formatter, message: str, quoted: str = "", error: str | None = None) -> str:
+def format_record(formatter: logging.Formatter, message: str, quoted: str = "", error: str | None = None) -> str:
     trace = None
     if error is not None:
         try:
@@ -50,7 +50,7 @@ def formatted(formatter: logging.Formatter, message: str, quoted: str = "", erro
 @pytest.mark.parametrize("formatter", FORMATTERS)
 @pytest.mark.parametrize("character", BREAKS, ids=lambda character: f"U+{ord(character):04X}")
 def test_no_character_ends_the_line(formatter: type[LineFormatter], character: str) -> None:
-    text = formatted(formatter(), "asked for %s", f"/c/{character}{FORGED}/", error=f"bad{character}{FORGED}")
+    text = format_record(formatter(), "asked for %s", f"/c/{character}{FORGED}/", error=f"bad{character}{FORGED}")
     assert character not in text
     assert len(text.splitlines()) == 1
     assert "forged" in text
@@ -60,7 +60,7 @@ def test_no_character_ends_the_line(formatter: type[LineFormatter], character: s
 @pytest.mark.parametrize("formatter", FORMATTERS)
 @given(quoted=st.text(alphabet=st.characters(), min_size=1))
 def test_whatever_is_quoted_is_printable(formatter: type[LineFormatter], quoted: str) -> None:
-    text = formatted(formatter(), "asked for %s", quoted, error=quoted)
+    text = format_record(formatter(), "asked for %s", quoted, error=quoted)
     assert len(text.splitlines()) == 1
     assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", text)
     text.encode()
@@ -68,7 +68,7 @@ def test_whatever_is_quoted_is_printable(formatter: type[LineFormatter], quoted:
 
 @given(quoted=st.text(min_size=1))
 def test_json_says_exactly_what_was_quoted(quoted: str) -> None:
-    assert json.loads(formatted(JsonFormatter(), "asked for %s", quoted))["message"] == f"asked for {quoted}"
+    assert json.loads(format_record(JsonFormatter(), "asked for %s", quoted))["message"] == f"asked for {quoted}"
 
 
 def test_readable_characters_stay_as_they_are() -> None:
@@ -77,7 +77,7 @@ def test_readable_characters_stay_as_they_are() -> None:
 
 
 def test_a_traceback_can_be_unfolded() -> None:
-    text = formatted(LineFormatter(), "it failed", error="no marmalade")
+    text = format_record(LineFormatter(), "it failed", error="no marmalade")
     lines = text.replace("\\n", "\n").splitlines()
     assert lines[1] == "Traceback (most recent call last):"
     assert lines[-1] == "ValueError: no marmalade"

@@ -24,12 +24,12 @@ from tests.support.waiting import wait_until
 FOOT = re.compile(r'<footer class="foot".*?</footer>', re.DOTALL)
 
 
-def words_of(html: str) -> str:
+def read_words(html: str) -> str:
     """What a reader reads of it."""
     return " ".join(re.sub("<[^>]+>", " ", html).split())
 
 
-async def messages(site: Site, answer: str, after: int | None = None) -> list[tuple[int, str]]:
+async def read_messages(site: Site, answer: str, after: int | None = None) -> list[tuple[int, str]]:
     """The page's messages from a position on, each with the position behind it."""
     headers = {} if after is None else {"last_event_id": str(after)}
     response = await site.stream(f"/answers/{answer}/stream/?after=0", **headers)
@@ -55,14 +55,14 @@ async def test_every_message_is_a_place_to_come_back_to(site: Site, provider: Pr
     text = CORPUS[name][:1500]
     provider.script = Script(text=text, chunk_size=9, delay_between=0.002)
     answer = await site.begin()
-    whole = await messages(site, answer)
+    whole = await read_messages(site, answer)
     page = Page()
     for position, data in whole:
         apply(page, data, answer)
         if position > len(text):
             break
         back = Page(page.html)
-        for _, later in await messages(site, answer, position):
+        for _, later in await read_messages(site, answer, position):
             apply(back, later, answer)
         assert back.html == render(text)
     assert page.html == render(text)
@@ -80,7 +80,7 @@ async def test_a_page_loaded_in_the_middle_goes_on_from_what_it_shows(site: Site
     await wait_until(is_written)
     page = Page(render_snapshot(text[:cut]))
     provider.release()
-    for _, data in await messages(site, answer, cut):
+    for _, data in await read_messages(site, answer, cut):
         apply(page, data, answer)
     assert page.html == render(text)
 
@@ -93,7 +93,7 @@ async def test_a_page_that_has_seen_more_than_was_kept_is_shown_what_was_kept(
     text = "The first paragraph.\n\nThe second one, which"
     provider.script = Script(text=text, drop_after=len(text))
     answer = (await site.ask())["id"]
-    [(_, message)] = await messages(site, answer, len(text) + beyond)
+    [(_, message)] = await read_messages(site, answer, len(text) + beyond)
     loaded = await sync_to_async(lambda: Message.objects.select_related("conversation").get(pk=answer))()
     article = await sync_to_async(render_to_string)("chat/_own_answer.html", {"answer": loaded})
     [change, (line, *_)] = PARTIAL.findall(message)
@@ -105,7 +105,7 @@ async def test_a_page_that_has_seen_more_than_was_kept_is_shown_what_was_kept(
 async def test_the_last_message_brings_the_foot_and_takes_the_wire_away(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two", drop_after=4)
     answer = await site.begin()
-    last = (await messages(site, answer))[-1][1]
+    last = (await read_messages(site, answer))[-1][1]
     foot = next(html for target, _, html in PARTIAL.findall(last) if target == f"#foot-{answer}")
     written = await Message.objects.select_related("conversation").aget(pk=answer)
     assert foot == (await sync_to_async(render_to_string)("chat/_own_answer_foot.html", {"answer": written})).strip()
@@ -125,14 +125,14 @@ async def test_an_answer_that_was_finished_after_an_interruption_says_so_live_an
         return (await Message.objects.aget(pk=answer.pk)).position == 19  # the joint is two wide
 
     await wait_until(is_gone_on_with)
-    reading = asyncio.ensure_future(messages(site, str(answer.pk)))
+    reading = asyncio.ensure_future(read_messages(site, str(answer.pk)))
     provider.release()
     last = (await asyncio.wait_for(reading, 10))[-1][1]
     foot = next(html for target, _, html in PARTIAL.findall(last) if target == f"#foot-{answer.pk}")
     assert "Finished after an interruption" in foot
     page = (await site.get(f"/c/{answer.conversation_id}/")).content.decode()
     [reloaded] = FOOT.findall(page)
-    assert words_of(foot) == words_of(reloaded)
+    assert read_words(foot) == read_words(reloaded)
 
 
 async def test_a_finished_answer_sends_its_end_and_done(site: Site, provider: ProviderServer) -> None:

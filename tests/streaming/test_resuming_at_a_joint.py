@@ -51,7 +51,7 @@ def is_the_rest(events: list[Positioned], after: int) -> None:
     assert [(position, event["type"]) for position, event in events[-2:]] == [(end + 1, "usage"), (end + 2, "done")]
 
 
-async def until_beyond_the_joint(live: AsyncIterator[Positioned]) -> AsyncIterator[Positioned]:
+async def read_until_beyond_the_joint(live: AsyncIterator[Positioned]) -> AsyncIterator[Positioned]:
     async for positioned in live:
         yield positioned
         if positioned.position > len(BEFORE) + JOINT:
@@ -64,7 +64,7 @@ async def test_a_program_that_resumes_at_a_joint_has_each_character_once(
 ) -> None:
     for after in PLACES:
         async with aclosing(site.follow(answer, after, media_type)) as live:
-            beyond = [each async for each in until_beyond_the_joint(live)]
+            beyond = [each async for each in read_until_beyond_the_joint(live)]
         position, event = beyond[-1]
         assert (BEFORE + AFTER)[: position - JOINT].endswith(event["content"]), (after, beyond)
     provider.release()

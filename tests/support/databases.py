@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
 def prepare_database(directory: Path, postgres: str = "") -> Prepared:
     """An SQLite file in `directory`, or a database on the PostgreSQL at this URL."""
-    template = _template(postgres)
+    template = _prepare_template(postgres)
     if isinstance(template.database, Path):
         return template._replace(database=Path(shutil.copy(template.database, directory)))
     name = template.database.rpartition("/")[2]
@@ -58,9 +58,9 @@ def serve_new_site(kind: str, directory: Path, **environment: str) -> Iterator[t
 
 
 @cache
-def _template(postgres: str) -> Prepared:
+def _prepare_template(postgres: str) -> Prepared:
     """Return what is copied: an SQLite file, or a database on this PostgreSQL, of which other copies may be made."""
-    directory = _shared()
+    directory = _find_shared_directory()
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = directory / ("site.sql" if postgres else "site.sqlite3")
@@ -90,7 +90,7 @@ def _make_template(kept: Path, postgres: str) -> str:
     return token
 
 
-def _shared() -> Path:
+def _find_shared_directory() -> Path:
     """Return the directory of this run's templates. `share_templates` makes one for several processes."""
     if SHARED not in os.environ:
         atexit.register(shutil.rmtree, share_templates(), ignore_errors=True)

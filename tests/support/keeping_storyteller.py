@@ -54,7 +54,7 @@ class KeepingStoryteller(Storyteller):
     async def _read(self, response: str, start: int, had: int) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Yield the batches from `start` on, without the first positions, which their reader `had`."""
         for number, batch in enumerate(self._kept[response][start:], start):
-            new = [*_without(batch, had)]
+            new = [*_skip_positions(batch, had)]
             had -= min(had, sum(count_positions(event) for event in batch if isinstance(event, Lasting)))
             is_end = any(isinstance(event, Finish) for event in batch)  # after which nothing is left to follow
             with self._seam.step("read"):
@@ -63,7 +63,7 @@ class KeepingStoryteller(Storyteller):
             await self.pause(self._batches)
 
 
-def _without(batch: Sequence[ProviderEvent], had: int) -> Iterator[ProviderEvent]:
+def _skip_positions(batch: Sequence[ProviderEvent], had: int) -> Iterator[ProviderEvent]:
     """Yield the events of a batch without so many positions at its beginning."""
     for event in batch:
         if not isinstance(event, Lasting):

@@ -44,10 +44,10 @@ def make_ledger_rows(
     chance = random.Random(seed)
     last = datetime.now(UTC) - timedelta(days=ended_days_ago)
     for number in range(count):
-        yield _row(chance, users, last - timedelta(days=days * (count - 1 - number) / count))
+        yield _make_row(chance, users, last - timedelta(days=days * (count - 1 - number) / count))
 
 
-def _row(chance: random.Random, users: Sequence[User], started_at: datetime) -> ProviderCall:
+def _make_row(chance: random.Random, users: Sequence[User], started_at: datetime) -> ProviderCall:
     model = chance.choices(MODELS, (40, 25, 5, 20, 8, 2))[0]
     outcome = chance.choices(("complete", "stopped", "interrupted", "running"), (93, 4, 3, 0.02))[0]
     first = round(chance.lognormvariate(6.4, 0.5))

@@ -58,5 +58,5 @@ def list_exported_samples() -> set[str]:
     return names
 
 
-def named(text: str) -> set[str]:
+def find_metric_names(text: str) -> set[str]:
     return set(re.findall(r"\b(?:chat|process|python)_[a-z0-9_]+\b", text))

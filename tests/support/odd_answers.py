@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 
-def sse(*events: object, done: bool = True) -> str:
+def write_openai_events(*events: object, done: bool = True) -> str:
     """OpenAI's events; a string goes as it is."""
     data = [event if isinstance(event, str) else json.dumps(event) for event in events]
     return "".join(f"data: {each}\n\n" for each in [*data, *(["[DONE]"] if done else [])])
 
 
-def chunk(content: Any = None, reason: Any = None, **others: Any) -> dict[str, Any]:
+def make_chunk(content: Any = None, reason: Any = None, **others: Any) -> dict[str, Any]:
     delta = {} if content is None else {"content": content}
     return {
         "object": "chat.completion.chunk",
@@ -21,7 +21,7 @@ def chunk(content: Any = None, reason: Any = None, **others: Any) -> dict[str, A
     }
 
 
-def messages(*events: dict[str, Any]) -> str:
+def write_anthropic_events(*events: dict[str, Any]) -> str:
     """Anthropic's events."""
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
@@ -55,7 +55,7 @@ def end_response(reason: Any, **usage: Any) -> dict[str, Any]:
 def write_stream(name: str, text: str, reason: Any) -> str:
     """A whole stream that ends with this word."""
     if name == "openai":
-        return sse(chunk(text), chunk(reason=reason))
+        return write_openai_events(make_chunk(text), make_chunk(reason=reason))
     if name == "responses":
-        return messages(write_output_text(text), end_response(reason))
-    return messages(open_answer(), write_text(text), *end_message(reason))
+        return write_anthropic_events(write_output_text(text), end_response(reason))
+    return write_anthropic_events(open_answer(), write_text(text), *end_message(reason))

@@ -16,12 +16,12 @@ def find_complaints(value: object, kind: Any, place: str = "body") -> Iterator[s
     if origin in (Required, NotRequired, Annotated):
         yield from find_complaints(value, parts[0], place)
     elif origin in (Union, types.UnionType):
-        yield from _about_union(value, parts, place)
+        yield from _check_union(value, parts, place)
     elif origin is Literal:
         if value not in parts:
             yield f"{place} is {value!r} and not one of {parts}"
     elif is_typeddict(kind):
-        yield from _about_members(value, kind, place)
+        yield from _check_members(value, kind, place)
     elif isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             yield f"{place} is no object"
@@ -47,14 +47,14 @@ def _is_plain(value: object, kind: type) -> bool:
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
-def _about_union(value: object, parts: tuple[Any, ...], place: str) -> Iterator[str]:
+def _check_union(value: object, parts: tuple[Any, ...], place: str) -> Iterator[str]:
     found = [list(find_complaints(value, part, place)) for part in parts]
     if all(found):
         yield min(found, key=len)[0]
 
 
 @cache
-def _members_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+def _list_members(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     hints = get_type_hints(kind, include_extras=True)
     needed = {
         name for name, hint in hints.items() if str(hint).startswith(("typing.Required", "typing_extensions.Required"))
@@ -62,11 +62,11 @@ def _members_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     return hints, frozenset(needed) | kind.__required_keys__
 
 
-def _about_members(value: object, kind: Any, place: str) -> Iterator[str]:
+def _check_members(value: object, kind: Any, place: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{place} is no {kind.__name__}"
         return
-    members, needed = _members_of(kind)
+    members, needed = _list_members(kind)
     yield from (f"{place} lacks {name}" for name in sorted(needed - value.keys()))
     for name, member in value.items():
         if name not in members:

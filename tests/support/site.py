@@ -105,10 +105,10 @@ class Site:
 def from_sse(buffer: bytes) -> tuple[list[Positioned], bytes]:
     """The whole messages in the buffer, and what is left of it."""
     *messages, rest = buffer.split(b"\n\n")
-    return [_message(message.decode()) for message in messages if not message.startswith(b":")], rest
+    return [_parse_message(message.decode()) for message in messages if not message.startswith(b":")], rest
 
 
-def _message(message: str) -> Positioned:
+def _parse_message(message: str) -> Positioned:
     fields = [line.partition(": ") for line in message.split("\n")]
     data = "\n".join(value for name, _, value in fields if name == "data")
     position = next(int(value) for name, _, value in fields if name == "id")

@@ -15,9 +15,9 @@ def hear_statements(note: Callable[[str], None]) -> Iterator[None]:
     """Call `note` with the SQL of each statement, in the context and the thread that make it."""
     execute = CursorWrapper.execute
 
-    def heard(cursor: CursorWrapper, sql: Any, params: Any = None) -> Any:
+    def note_and_execute(cursor: CursorWrapper, sql: Any, params: Any = None) -> Any:
         note(str(sql))
         return execute(cursor, sql, params)
 
-    with patch.object(CursorWrapper, "execute", heard):
+    with patch.object(CursorWrapper, "execute", note_and_execute):
         yield

@@ -64,9 +64,9 @@ class Storyteller:
             await self.pause(self._batches)
 
     def _tell(self, prompt: Prompt) -> Iterator[Sequence[ProviderEvent]]:
-        turns = _turns_of_the_answer(prompt)
+        turns = _find_turns_of_the_answer(prompt)
         told = len("".join(turn.content for turn in turns if turn.role == "assistant"))
-        had = _tools_with_results(turns)
+        had = _find_tools_with_results(turns)
         for part in self._story:
             if not isinstance(part, str):
                 if missing := [name for name in part if name not in had]:
@@ -102,7 +102,7 @@ def get_teller(teller: Storyteller) -> Storyteller:
     return teller
 
 
-def _turns_of_the_answer(prompt: Prompt) -> Sequence[Turn]:
+def _find_turns_of_the_answer(prompt: Prompt) -> Sequence[Turn]:
     """Return what the prompt has of the answer: what follows the question."""
     asked = [
         index for index, turn in enumerate(prompt.turns) if turn.role == "user" and turn.content != CONTINUE_INSTRUCTION
@@ -110,7 +110,7 @@ def _turns_of_the_answer(prompt: Prompt) -> Sequence[Turn]:
     return prompt.turns[asked[-1] + 1 :]
 
 
-def _tools_with_results(turns: Sequence[Turn]) -> set[str]:
+def _find_tools_with_results(turns: Sequence[Turn]) -> set[str]:
     """Return the names of the tools that were run, or about to be: then they are not called again."""
     names = {call.id: call.name for turn in turns for call in turn.calls}
     return {names[turn.call_id] for turn in turns if turn.role == "tool" and turn.content != NOT_RUN}

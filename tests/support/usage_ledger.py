@@ -93,7 +93,7 @@ def choose_everything() -> Selection:
     return Selection(first, last)
 
 
-def page(client: Client, **query: str) -> str:
+def load_page(client: Client, **query: str) -> str:
     response = client.get("/admin/usage/", query)
     assert response.status_code == 200, response.content
     return unescape(response.content.decode())

@@ -14,7 +14,7 @@ PATIENCE = 15.0
 async def wait_until(check: Callable[[], bool | Awaitable[bool]], timeout: float = PATIENCE) -> None:
     """Return as soon as `check` is true; fail the test when it is not within `timeout` seconds."""
     end = time.monotonic() + timeout
-    while not await _result(check()):
+    while not await _await_result(check()):
         assert time.monotonic() < end, f"still not true after {timeout:g} s"
         await asyncio.sleep(0.01)
 
@@ -29,5 +29,5 @@ def block_until(
         time.sleep(0.02)
 
 
-async def _result(value: bool | Awaitable[bool]) -> bool:
+async def _await_result(value: bool | Awaitable[bool]) -> bool:
     return await value if inspect.isawaitable(value) else value

@@ -67,13 +67,13 @@ async def call(tools: Toolbox, tool: str, arguments: str = "{}", timeout: float 
     return await tools.run(f"tests__{tool}", arguments, ADA, timeout)
 
 
-async def server_process(tools: Toolbox) -> int:
+async def ask_for_process(tools: Toolbox) -> int:
     outcome = await call(tools, "process")
     assert outcome.ok, outcome.content
     return int(outcome.content)
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether a process is there, and is more than a dead one that nobody has asked about."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -136,12 +136,12 @@ async def test_parallel_calls_share_one_connection_and_run_at_once(tools: Toolbo
 
 
 async def test_the_connection_is_kept(tools: Toolbox) -> None:
-    assert await server_process(tools) == await server_process(tools)
+    assert await ask_for_process(tools) == await ask_for_process(tools)
 
 
 async def test_a_call_from_another_task_than_the_first_uses_the_same_connection(tools: Toolbox) -> None:
-    first = await asyncio.create_task(server_process(tools))
-    assert await asyncio.create_task(server_process(tools)) == first
+    first = await asyncio.create_task(ask_for_process(tools))
+    assert await asyncio.create_task(ask_for_process(tools)) == first
 
 
 async def test_a_server_gets_its_environment_and_none_of_our_keys(
@@ -181,37 +181,37 @@ async def test_output_is_cut_and_can_be_stored(tools: Toolbox) -> None:
 async def test_a_failure_is_an_outcome_and_leaves_the_connection(
     tools: Toolbox, tool: str, arguments: str, message: str
 ) -> None:
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     outcome = await call(tools, tool, arguments)
     assert not outcome.ok
     assert message in outcome.content
-    assert await server_process(tools) == before
+    assert await ask_for_process(tools) == before
 
 
 async def test_a_slow_tool_is_given_up_and_the_connection_kept(tools: Toolbox) -> None:
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     outcome = await call(tools, "wait", '{"seconds": 600}', timeout=0.5)
     assert (outcome.ok, outcome.summary) == (False, "tests__wait did not answer within 0.5 s")
-    assert await server_process(tools) == before
+    assert await ask_for_process(tools) == before
 
 
 async def test_a_server_that_hangs_costs_its_time_and_is_then_replaced(
     tools: Toolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_connection, "PROOF_TIMEOUT", 1)
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     start = time.monotonic()
     outcome = await call(tools, "hang", timeout=0.5)
     assert (outcome.ok, time.monotonic() - start < PATIENCE / 2) == (False, True)
-    assert await server_process(tools) != before
-    await wait_until(lambda: not runs(before))
+    assert await ask_for_process(tools) != before
+    await wait_until(lambda: not is_running(before))
 
 
 async def test_calls_shorter_than_the_proof_still_lead_to_a_new_connection(
     tools: Toolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_connection, "PROOF_TIMEOUT", 1)
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     await call(tools, "hang", timeout=0.2)
 
     async def is_replaced() -> bool:
@@ -222,23 +222,23 @@ async def test_calls_shorter_than_the_proof_still_lead_to_a_new_connection(
 
 
 async def test_a_server_that_dies_in_a_call_is_started_anew_for_the_next(tools: Toolbox) -> None:
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     outcome = await call(tools, "die")
     assert not outcome.ok
     assert "closed" in outcome.summary
-    assert await server_process(tools) != before
+    assert await ask_for_process(tools) != before
 
 
 async def test_a_server_that_died_unnoticed_is_started_anew(tools: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_connection, "PROVEN", 0)
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     os.kill(before, 9)
-    await wait_until(lambda: not runs(before))
-    assert await server_process(tools) != before
+    await wait_until(lambda: not is_running(before))
+    assert await ask_for_process(tools) != before
 
 
 async def test_stop_works_inside_a_call(tools: Toolbox) -> None:
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     stopped = asyncio.ensure_future(call(tools, "wait", '{"seconds": 600}'))
     await asyncio.sleep(0.2)  # the call reaches the server, which tells nobody; an earlier Stop must work as well
     stopped.cancel()
@@ -246,7 +246,7 @@ async def test_stop_works_inside_a_call(tools: Toolbox) -> None:
     with pytest.raises(asyncio.CancelledError):
         await stopped
     assert time.monotonic() - start < PATIENCE / 2
-    assert await server_process(tools) == before
+    assert await ask_for_process(tools) == before
 
 
 # Servers that are not there.
@@ -301,7 +301,7 @@ async def test_a_server_that_was_down_is_tried_again_after_a_pause(
     tools = toolbox(tests={"url": f"http://127.0.0.1:{port}/mcp"})
     await tools.prepare(START)
     assert tools.list_schemas() == ()
-    server = http_server(port)
+    server = start_http_server(port)
     try:
         await tools.prepare(START)
         assert tools.list_schemas() == ()  # still in the pause
@@ -325,19 +325,19 @@ async def test_a_server_that_was_down_is_tried_again_after_a_pause(
 
 
 async def test_closing_ends_the_process(tools: Toolbox) -> None:
-    pid = await server_process(tools)
-    assert runs(pid)
+    pid = await ask_for_process(tools)
+    assert is_running(pid)
     await tools.aclose()
-    assert not runs(pid)
+    assert not is_running(pid)
 
 
 async def test_closing_ends_a_process_that_hangs_within_its_time(tools: Toolbox) -> None:
-    pid = await server_process(tools)
+    pid = await ask_for_process(tools)
     await call(tools, "hang", timeout=0.2)
     start = time.monotonic()
     await tools.aclose()
     assert time.monotonic() - start < mcp_connection.CLOSE_TIMEOUT + PATIENCE
-    await wait_until(lambda: not runs(pid))
+    await wait_until(lambda: not is_running(pid))
 
 
 async def test_closing_does_not_wait_for_a_server_that_is_still_connecting(toolbox: MakeToolbox) -> None:
@@ -349,28 +349,28 @@ async def test_closing_does_not_wait_for_a_server_that_is_still_connecting(toolb
 
 
 async def test_a_closed_toolbox_connects_anew(tools: Toolbox) -> None:
-    before = await server_process(tools)
+    before = await ask_for_process(tools)
     await tools.aclose()
-    assert await server_process(tools) != before
+    assert await ask_for_process(tools) != before
 
 
 def test_another_event_loop_gets_a_connection_of_its_own() -> None:
     tools = Toolbox([], {"tests": process()})
 
-    async def once() -> int:
+    async def prepare_once() -> int:
         try:
             await tools.prepare(START)
-            return await server_process(tools)
+            return await ask_for_process(tools)
         finally:
             await tools.aclose()
 
-    assert asyncio.run(once()) != asyncio.run(once())
+    assert asyncio.run(prepare_once()) != asyncio.run(prepare_once())
 
 
 # Over HTTP.
 
 
-def http_server(port: int) -> subprocess.Popen[bytes]:
+def start_http_server(port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.mcp_server", "http", str(port)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
@@ -379,13 +379,13 @@ def http_server(port: int) -> subprocess.Popen[bytes]:
 @pytest.fixture
 def address() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = find_free_port()
-    server = http_server(port)
+    server = start_http_server(port)
     yield f"http://127.0.0.1:{port}/mcp", server
     server.kill()
     server.wait()
 
 
-async def connected(toolbox: MakeToolbox, url: str, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
+async def connect(toolbox: MakeToolbox, url: str, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
     monkeypatch.setattr(mcp_tools, "PAUSE", 0)
     tools = toolbox(tests={"url": url, "headers": {"Authorization": "Bearer secret"}})
 
@@ -400,32 +400,32 @@ async def connected(toolbox: MakeToolbox, url: str, monkeypatch: pytest.MonkeyPa
 async def test_a_server_over_http_is_called_the_same_way(
     toolbox: MakeToolbox, address: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tools = await connected(toolbox, address[0], monkeypatch)
+    tools = await connect(toolbox, address[0], monkeypatch)
     assert (await call(tools, "add", '{"first": 2, "second": 3}')).content == "5"
     assert not (await call(tools, "fail")).ok
     assert (await call(tools, "header", '{"name": "authorization"}')).content == "Bearer secret"
     assert not (await call(tools, "wait", '{"seconds": 600}', timeout=0.5)).ok
-    assert await server_process(tools) == await server_process(tools)
+    assert await ask_for_process(tools) == await ask_for_process(tools)
 
 
 async def test_a_server_over_http_that_goes_away_and_comes_back_is_called_again(
     toolbox: MakeToolbox, address: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, server = address
-    tools = await connected(toolbox, url, monkeypatch)
+    tools = await connect(toolbox, url, monkeypatch)
     server.kill()
     server.wait()
     start = time.monotonic()
     outcome = await call(tools, "add", '{"first": 2, "second": 3}')
     assert not outcome.ok
     assert time.monotonic() - start < PATIENCE
-    again = http_server(int(url.split(":")[2].split("/")[0]))
+    again = start_http_server(int(url.split(":")[2].split("/")[0]))
     try:
 
-        async def works() -> bool:
+        async def can_call() -> bool:
             return (await call(tools, "add", '{"first": 2, "second": 3}')).ok
 
-        await wait_until(works, START)
+        await wait_until(can_call, START)
         await tools.aclose()
     finally:
         again.kill()

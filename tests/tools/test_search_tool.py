@@ -19,7 +19,7 @@ from chat.tools.toolbox import Toolbox
 pytestmark = pytest.mark.database
 
 
-def conversation(user: User, title: str, *texts: str) -> Conversation:
+def make_conversation(user: User, title: str, *texts: str) -> Conversation:
     made = Conversation.objects.create(user=user, title=title)
     for text in texts:
         Message.objects.create(conversation=made, role=Role.USER, text=text)
@@ -32,53 +32,53 @@ def search(user: User, query: str, current: object = None) -> list[dict[str, str
     return list(result.content)
 
 
-def titles(user: User, query: str, current: object = None) -> list[str]:
+def find_titles(user: User, query: str, current: object = None) -> list[str]:
     return [each["title"] for each in search(user, query, current)]
 
 
 def test_the_tool_finds_words_in_messages_and_in_titles(user: User) -> None:
-    conversation(user, "About the sky", "Why is it blue?")
-    conversation(user, "Numbers", "The sky is no limit")
-    conversation(user, "Bread", "How long does dough rest?")
-    assert titles(user, "sky") == ["Numbers", "About the sky"]
+    make_conversation(user, "About the sky", "Why is it blue?")
+    make_conversation(user, "Numbers", "The sky is no limit")
+    make_conversation(user, "Bread", "How long does dough rest?")
+    assert find_titles(user, "sky") == ["Numbers", "About the sky"]
 
 
 def test_all_words_must_be_there_in_any_order(user: User) -> None:
-    conversation(user, "Both", "streaming answers with Django")
-    conversation(user, "One", "Django forms")
-    assert titles(user, "django streaming") == ["Both"]
+    make_conversation(user, "Both", "streaming answers with Django")
+    make_conversation(user, "One", "Django forms")
+    assert find_titles(user, "django streaming") == ["Both"]
 
 
 @pytest.mark.parametrize("query", ["über", "ÜBER", "Über", "ÉTÉ été", "straSSENbahn", "жизнь"])
 def test_upper_and_lower_case_are_the_same(user: User, query: str) -> None:
-    conversation(user, "Found", "Ein Satz über den Été und die Strassenbahn: ЖИЗНЬ")
-    conversation(user, "Other", "nothing of it")
-    assert titles(user, query) == ["Found"]
+    make_conversation(user, "Found", "Ein Satz über den Été und die Strassenbahn: ЖИЗНЬ")
+    make_conversation(user, "Other", "nothing of it")
+    assert find_titles(user, query) == ["Found"]
 
 
 @pytest.mark.parametrize("query", ["100%", "a_b", '"100', "a AND b", "NEAR(a b)", "'; DROP TABLE"])
 def test_signs_of_the_query_language_are_plain_text(user: User, query: str) -> None:
-    conversation(user, "Has it", f"before {query} after")
-    conversation(user, "Has it not", "10 axb / DROP")
-    assert titles(user, query) == ["Has it"]
+    make_conversation(user, "Has it", f"before {query} after")
+    make_conversation(user, "Has it not", "10 axb / DROP")
+    assert find_titles(user, query) == ["Has it"]
 
 
 def test_nobody_elses_conversations_are_found(user: User) -> None:
     other = User.objects.create_user("grace")
-    conversation(other, "The secret", "secret plans")
-    conversation(user, "Mine", "no secret here")
-    assert titles(user, "secret") == ["Mine"]
-    assert titles(other, "secret") == ["The secret"]
+    make_conversation(other, "The secret", "secret plans")
+    make_conversation(user, "Mine", "no secret here")
+    assert find_titles(user, "secret") == ["Mine"]
+    assert find_titles(other, "secret") == ["The secret"]
 
 
 def test_the_conversation_that_asks_is_left_out(user: User) -> None:
-    current = conversation(user, "Now", "Where did I mention tulips?")
-    conversation(user, "Then", "Tulips bloom in April")
-    assert titles(user, "tulips", current.pk) == ["Then"]
+    current = make_conversation(user, "Now", "Where did I mention tulips?")
+    make_conversation(user, "Then", "Tulips bloom in April")
+    assert find_titles(user, "tulips", current.pk) == ["Then"]
 
 
 def test_an_excerpt_is_short_and_shows_the_word(user: User) -> None:
-    conversation(user, "Long", f"{'before ' * 1000}NEEDLE{' after' * 1000}")
+    make_conversation(user, "Long", f"{'before ' * 1000}NEEDLE{' after' * 1000}")
     (found,) = search(user, "needle")
     assert "NEEDLE" in found["excerpt"]
     assert found["excerpt"].startswith("…")
@@ -90,7 +90,7 @@ def test_an_excerpt_is_short_and_shows_the_word(user: User) -> None:
 def test_the_newest_come_first_with_their_dates_and_at_most_ten(user: User) -> None:
     now = timezone.now()
     for days in range(MOST_FOUND + 3):
-        made = conversation(user, f"{days} days ago", "needle")
+        made = make_conversation(user, f"{days} days ago", "needle")
         Conversation.objects.filter(pk=made.pk).update(updated_at=now - timedelta(days=days))
     found = search(user, "needle")
     assert [each["title"] for each in found] == [f"{days} days ago" for days in range(MOST_FOUND)]
@@ -100,7 +100,7 @@ def test_the_newest_come_first_with_their_dates_and_at_most_ten(user: User) -> N
 @pytest.mark.parametrize(("count", "summary"), [(0, "No conversations found"), (1, "1 conversation found")])
 def test_the_summary_counts(user: User, count: int, summary: str) -> None:
     for _ in range(count):
-        conversation(user, "Title", "needle")
+        make_conversation(user, "Title", "needle")
     assert search_conversations("needle", Context(user.pk, str(uuid.uuid4()))).summary == summary
 
 
@@ -111,13 +111,13 @@ def test_a_query_of_nothing_is_refused(user: User) -> None:
 
 @pytest.mark.parametrize("query", ["\x00", "\ud800", "word " * 5000, "x" * 100_000])
 def test_no_query_breaks_the_search(user: User, query: str) -> None:
-    conversation(user, "Title", "text")
+    make_conversation(user, "Title", "text")
     assert search(user, query) == []
 
 
 @pytest.fixture
 def needle(user: User) -> Conversation:
-    return conversation(user, "Title", "a needle")
+    return make_conversation(user, "Title", "a needle")
 
 
 async def test_a_model_can_call_it_and_says_nothing_of_the_user(user: User, needle: Conversation) -> None:

@@ -28,25 +28,25 @@ def prices(settings: Settings) -> None:
     settings.CHAT_CONTEXT_WINDOWS = {"openai:gpt-test": 20_000}
 
 
-async def page_of(site: Site, conversation: str) -> str:
+async def load_page(site: Site, conversation: str) -> str:
     response: Any = await site.client.get(f"/c/{conversation}/")
     return unescape(response.content.decode())
 
 
-def line_of(html: str) -> str:
+def find_cost_line(html: str) -> str:
     found = re.search(r'<p id="cost-line"[^>]*>(.*?)</p>', unescape(html), re.DOTALL)
     assert found is not None, html
     return found[1].strip()
 
 
-def facts_of(html: str) -> str:
+def find_facts(html: str) -> str:
     return str(re.findall(r'<span class="facts">(.*?)</span>', html, re.DOTALL)[-1])
 
 
 async def test_an_answer_says_what_its_ledger_rows_say(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.", usage=Usage(2_000, 300))
     answer = await site.ask()
-    assert facts_of(await page_of(site, answer["conversation"])).endswith("· 2,300 tokens · $0.0500")
+    assert find_facts(await load_page(site, answer["conversation"])).endswith("· 2,300 tokens · $0.0500")
 
 
 async def test_the_cost_of_an_answer_includes_failed_tries(
@@ -63,7 +63,7 @@ async def test_the_cost_of_an_answer_includes_failed_tries(
     sums = await rows.aaggregate(input=Sum("input_tokens"), output=Sum("output_tokens"), cost=Sum("cost"))
     assert spending.tokens == sums["input"] + sums["output"] > 2_300
     assert spending.cost == sums["cost"] > Decimal("0.05")
-    assert "about" in facts_of(await page_of(site, answer["conversation"]))
+    assert "about" in find_facts(await load_page(site, answer["conversation"]))
 
 
 async def test_streamed_and_reloaded_are_the_same(site: Site, provider: ProviderServer) -> None:
@@ -71,11 +71,11 @@ async def test_streamed_and_reloaded_are_the_same(site: Site, provider: Provider
     answer = await site.begin()
     response: Any = await site.stream(f"/answers/{answer}/stream/?after=0")
     streamed = b"".join([part async for part in response]).decode()
-    page = await page_of(site, (await site.answer(answer))["conversation"])
+    page = await load_page(site, (await site.answer(answer))["conversation"])
     text = unescape(streamed.replace("\ndata: ", "\n"))
-    assert line_of(page) == "12 % of context · $0.0500 so far"
-    assert line_of(page) in text
-    assert facts_of(page) in text
+    assert find_cost_line(page) == "12 % of context · $0.0500 so far"
+    assert find_cost_line(page) in text
+    assert find_facts(page) in text
 
 
 async def test_the_conversations_cost_is_the_users_part_of_it(site: Site, provider: ProviderServer) -> None:
@@ -98,11 +98,11 @@ async def test_the_least_rest_is_shown(site: Site, settings: Settings, provider:
     assert await sync_to_async(describe_rest)(site.user.pk) == ""
     settings.CHAT_USER_TOKENS_PER_DAY = 10_000
     answer = await site.ask()
-    assert line_of(await page_of(site, answer["conversation"])).endswith("· 7,700 tokens left today")
+    assert find_cost_line(await load_page(site, answer["conversation"])).endswith("· 7,700 tokens left today")
     budget = await Budget.objects.acreate(name="B", scope="user", user=site.user, cost=Decimal("0.06"), period="week")
     await sync_to_async(open_meters)(budget)
-    assert line_of(await page_of(site, answer["conversation"])).endswith("· $0.0100 left this week")
-    assert line_of((await site.client.get("/")).content.decode()) == "$0.0100 left this week"
+    assert find_cost_line(await load_page(site, answer["conversation"])).endswith("· $0.0100 left this week")
+    assert find_cost_line((await site.client.get("/")).content.decode()) == "$0.0100 left this week"
 
 
 async def test_the_picker_has_the_prices_of_an_estimate(site: Site) -> None:

@@ -25,14 +25,14 @@ async def send(site: Site, content: str = "Hello", *, htmx: bool = True, **field
     return response  # type: ignore[no-any-return]
 
 
-async def page_of(site: Site, path: str) -> str:
+async def load_page(site: Site, path: str) -> str:
     response = await site.get(path)
     assert response.status_code == 200
     return response.content.decode()
 
 
 async def test_a_new_chat_has_a_composer_and_no_conversation(site: Site) -> None:
-    page = await page_of(site, "/")
+    page = await load_page(site, "/")
     assert 'id="composer"' in page
     assert 'name="turn"' in page
     assert not await Conversation.objects.aexists()
@@ -115,7 +115,7 @@ async def test_the_page_of_a_live_answer_goes_on_where_its_text_ends(site: Site,
         return (await Message.objects.aget(pk=answer)).position == 8
 
     await wait_until(is_written)
-    page = await page_of(site, f"/c/{(await site.answer(answer))['conversation']}/")
+    page = await load_page(site, f"/c/{(await site.answer(answer))['conversation']}/")
     assert f'hx-sse:connect="/answers/{answer}/stream/?after=8"' in page
     assert "One two" in page
     assert 'data-status="streaming"' in page
@@ -124,7 +124,7 @@ async def test_the_page_of_a_live_answer_goes_on_where_its_text_ends(site: Site,
 async def test_a_finished_answer_has_no_stream(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="All of it.")
     answer = await site.ask()
-    page = await page_of(site, f"/c/{answer['conversation']}/")
+    page = await load_page(site, f"/c/{answer['conversation']}/")
     assert "hx-sse:connect" not in page
     assert 'data-status="complete"' in page
 
@@ -132,7 +132,7 @@ async def test_a_finished_answer_has_no_stream(site: Site, provider: ProviderSer
 async def test_an_interrupted_answer_says_why_and_how_much_is_kept(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three", drop_after=7)
     answer = await site.ask()
-    page = await page_of(site, f"/c/{answer['conversation']}/")
+    page = await load_page(site, f"/c/{answer['conversation']}/")
     assert answer["error"]["message"].replace("'", "&#x27;") in page
     assert "7 characters kept" in page
     assert f"/answers/{answer['id']}/retry/" in page
@@ -151,7 +151,7 @@ async def test_retry_gives_the_new_attempt_in_the_place_of_the_old(site: Site, p
 
 async def test_the_sidebar_lists_ones_own_conversations(site: Site, provider: ProviderServer) -> None:
     await send(site, "The first question")
-    assert "The first question" in await page_of(site, "/")
+    assert "The first question" in await load_page(site, "/")
 
 
 @pytest.mark.parametrize("markup", ["<script>alert(1)</script>", '<img src=x onerror="alert(1)">', "{{ 7|add:7 }}"])
@@ -205,9 +205,9 @@ async def test_a_conversation_whose_model_is_gone_says_so_until_another_one_has_
     answer = await site.ask(model="anthropic:messages-test")
     path = f"/c/{answer['conversation']}/"
     settings.CHAT_MODELS = ["openai:gpt-test"]
-    assert "messages-test is no longer available." in await page_of(site, path)
+    assert "messages-test is no longer available." in await load_page(site, path)
     await site.ask("Again", answer["conversation"])
-    assert "no longer available" not in await page_of(site, path)
+    assert "no longer available" not in await load_page(site, path)
 
 
 async def test_a_title_turns_nothing_round_on_the_page(site: Site) -> None:
@@ -216,7 +216,7 @@ async def test_a_title_turns_nothing_round_on_the_page(site: Site) -> None:
     conversation = await Conversation.objects.aget()
     assert conversation.title == "Is evil this?"
     await Conversation.objects.aupdate(title="Is \u202eevil\u2066 this?")
-    page = await page_of(site, f"/c/{conversation.pk}/")
+    page = await load_page(site, f"/c/{conversation.pk}/")
     head, body = page.split("</head>")
     assert "<title>Is evil this? · Chatsite</title>" in head
     assert body.count("Is evil this?") == 3  # the heading, the sidebar, and what its menu is called

@@ -19,26 +19,26 @@ SOME_ID = "0b8ff1bd-9b4e-4b5c-8a42-3c6c59a6b3a5"
 VALUES = {"uuid": SOME_ID, "slug": "user", "path": "1", "int": "1", "str": "chat"}
 
 
-def addresses(patterns: Any, before: str = "/") -> list[str]:
+def list_addresses(patterns: Any, before: str = "/") -> list[str]:
     """Every address of the URL table, with some value for each of its places, but for those of Django's admin."""
     found = []
     for entry in patterns:
         route = getattr(entry.pattern, "_route", "")
         if isinstance(entry, URLPattern):
-            found.append(before + filled(route))
+            found.append(before + fill_route(route))
         elif isinstance(entry, URLResolver) and entry.app_name != "admin":
-            found += addresses(entry.url_patterns, before + filled(route))
+            found += list_addresses(entry.url_patterns, before + fill_route(route))
     return found
 
 
-def filled(route: str) -> str:
+def fill_route(route: str) -> str:
     for part in route.split("<")[1:]:
         place = part.partition(">")[0]
         route = route.replace(f"<{place}>", VALUES[place.partition(":")[0]])
     return route
 
 
-def directives(response: Any) -> set[str]:
+def list_directives(response: Any) -> set[str]:
     return {item.strip() for item in response.headers.get("Cache-Control", "").split(",")}
 
 
@@ -46,11 +46,11 @@ async def test_no_address_lets_a_cache_keep_what_it_says(site: Site) -> None:
     """Whatever the response: a page, a redirect, a refusal."""
     await User.objects.filter(pk=site.user.pk).aupdate(is_staff=True, is_superuser=True)
     asked = await site.ask()
-    paths = [*addresses(get_resolver().url_patterns), f"/c/{asked['conversation']}/", "/admin/", "/nowhere/"]
+    paths = [*list_addresses(get_resolver().url_patterns), f"/c/{asked['conversation']}/", "/admin/", "/nowhere/"]
     assert len(paths) > 25
     for path in paths:
         for response in (await site.get(path), await site.post(path)):
-            assert {"private", "no-store"} <= directives(response), path
+            assert {"private", "no-store"} <= list_directives(response), path
 
 
 @pytest.mark.parametrize("media_type", [SSE, NDJSON])
@@ -60,7 +60,7 @@ async def test_a_stream_is_kept_by_nobody_and_changed_by_nobody(
     provider.script = Script(text="Hello")
     asked = await site.ask()
     response = await site.stream(f"/api/answers/{asked['id']}/events/", accept=media_type)
-    assert {"private", "no-store", "no-cache", "no-transform"} <= directives(response)
+    assert {"private", "no-store", "no-cache", "no-transform"} <= list_directives(response)
     assert b"Hello" in b"".join([bytes(chunk) async for chunk in response])
 
 
@@ -69,7 +69,7 @@ async def test_static_files_and_monitors_keep_their_own_headers(site: Site, sett
     for path in ("/static/chat/base.css", "/healthz", "/readyz", "/metrics"):
         response = await site.get(path)
         assert response.status_code == 200
-        assert "no-store" not in directives(response), path
+        assert "no-store" not in list_directives(response), path
 
 
 async def test_a_browser_that_came_by_tls_is_told_to_stay_there(site: Site, settings: Settings) -> None:

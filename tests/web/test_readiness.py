@@ -24,15 +24,15 @@ from tests.support.site import Json, Site
 from tests.support.waiting import block_until
 
 
-async def asked(path: str, **headers: str) -> tuple[int, Json]:
+async def ask_probe(path: str, **headers: str) -> tuple[int, Json]:
     response: Any = await AsyncClient().get(path, headers=headers)
     return response.status_code, json.loads(response.content)
 
 
 async def test_a_process_that_has_all_it_needs_is_ready(site: Site) -> None:
     checks = {"database": "ok", "broker": "ok", "event_loop": "ok", "draining": False}
-    assert await asked("/readyz") == (200, {"status": "ready", "checks": checks})
-    assert await asked("/healthz") == (200, {"status": "ok"})
+    assert await ask_probe("/readyz") == (200, {"status": "ready", "checks": checks})
+    assert await ask_probe("/healthz") == (200, {"status": "ok"})
 
 
 async def test_without_a_database_it_lives_and_is_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,9 +41,9 @@ async def test_without_a_database_it_lives_and_is_not_ready(site: Site, monkeypa
             raise OperationalError("connection refused")
 
     monkeypatch.setattr(probes, "connection", Gone())
-    status, told = await asked("/readyz")
+    status, told = await ask_probe("/readyz")
     assert (status, told["status"], told["checks"]["database"]) == (503, "not ready", "unreachable")
-    assert (await asked("/healthz"))[0] == 200
+    assert (await ask_probe("/healthz"))[0] == 200
 
 
 async def test_a_database_that_hangs_is_waited_for_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,12 +56,12 @@ async def test_a_database_that_hangs_is_waited_for_once(site: Site, monkeypatch:
 
     monkeypatch.setattr(probes, "is_reachable", hang)
     try:
-        answers = await asyncio.gather(*(asked("/readyz") for _ in range(20)))
+        answers = await asyncio.gather(*(ask_probe("/readyz") for _ in range(20)))
         assert {status for status, _ in answers} == {503}
-        assert (await asked("/readyz"))[0] == 503
+        assert (await ask_probe("/readyz"))[0] == 503
     finally:
         is_back.set()
-    assert (await asked("/readyz"))[0] == 200
+    assert (await ask_probe("/readyz"))[0] == 200
     assert len(moments) <= 2  # the one that hung, and perhaps one since
 
 
@@ -69,16 +69,16 @@ async def test_a_late_event_loop_is_not_ready(site: Site, settings: Settings) ->
     settings.CHAT_READY_LAG = 0.05
     await asyncio.sleep(0.3)
     time.sleep(3)  # noqa: ASYNC251 - this is what is to be noticed
-    status, told = await asked("/readyz")
+    status, told = await ask_probe("/readyz")
     assert (status, told["checks"]["event_loop"]) == (503, "late")
-    assert (await asked("/healthz"))[0] == 200
+    assert (await ask_probe("/healthz"))[0] == 200
 
 
 async def test_a_draining_process_is_neither_alive_nor_ready(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     get_runner().draining = True
-    status, told = await asked("/readyz")
+    status, told = await ask_probe("/readyz")
     assert (status, told["checks"]["draining"]) == (503, True)
-    assert await asked("/healthz") == (503, {"status": "draining"})
+    assert await ask_probe("/healthz") == (503, {"status": "draining"})
     assert "Service Unavailable" not in caplog.text
 
 
@@ -101,29 +101,29 @@ def test_services_that_go_away_and_come_back(tmp_path: Path) -> None:
         database, _ = databases.prepare_database(tmp_path, postgres.url)
         server = Server("uvicorn", database, logs=tmp_path, REDIS_URL=redis.url)
         with server:
-            assert told(server) == (200, "ok", "ok")
+            assert read_probe(server) == (200, "ok", "ok")
             redis.stop()
-            eventually(server, (200, "ok", "away"))
+            wait_for_probe(server, (200, "ok", "away"))
             assert 'chat_broker_up{broker="redis"} 0.0' in httpx2.get(f"{server.url}/metrics").text
             redis.start()
-            eventually(server, (200, "ok", "ok"))
+            wait_for_probe(server, (200, "ok", "ok"))
             postgres.pause()
             try:
                 began = time.monotonic()
-                assert told(server) == (503, "unreachable", "ok")
+                assert read_probe(server) == (503, "unreachable", "ok")
                 assert time.monotonic() - began < 3
                 assert httpx2.get(f"{server.url}/healthz").status_code == 200
             finally:
                 postgres.resume()
-            eventually(server, (200, "ok", "ok"))
+            wait_for_probe(server, (200, "ok", "ok"))
             assert "chat_database_connections" in httpx2.get(f"{server.url}/metrics").text
 
 
-def told(server: Server) -> tuple[int, str, str]:
+def read_probe(server: Server) -> tuple[int, str, str]:
     response = httpx2.get(f"{server.url}/readyz", timeout=10)
     checks = response.json()["checks"]
     return response.status_code, checks["database"], checks["broker"]
 
 
-def eventually(server: Server, expected: tuple[int, str, str]) -> None:
-    block_until(lambda: told(server) == expected, 20, lambda: told(server))
+def wait_for_probe(server: Server, expected: tuple[int, str, str]) -> None:
+    block_until(lambda: read_probe(server) == expected, 20, lambda: read_probe(server))

@@ -58,7 +58,7 @@ class World:
 
     @property
     def path(self) -> str:
-        return path_of(self.made)
+        return get_path(self.made)
 
     @property
     def routes(self) -> dict[str, tuple[str, str]]:
@@ -69,7 +69,7 @@ class World:
         }
 
 
-def path_of(made: Json) -> str:
+def get_path(made: Json) -> str:
     return str(made["url"]).partition("testserver")[2]
 
 
@@ -241,7 +241,7 @@ async def test_after_too_many_wrong_links_every_link_is_refused(
 
 async def test_later_turns_are_shown_only_where_that_was_chosen(site: Site, provider: ProviderServer) -> None:
     world = await World(site).fill(provider, audience="link")
-    follows = path_of(await world.make(audience="link", goes_on=True))
+    follows = get_path(await world.make(audience="link", goes_on=True))
     provider.script = Script(text="A later answer.")
     later = await site.ask("And later?", conversation=world.answer["conversation"])
     _, then = await call(AsyncClient(), "GET", world.path)
@@ -257,7 +257,7 @@ async def test_later_turns_are_shown_only_where_that_was_chosen(site: Site, prov
 
 async def test_another_branch_is_never_shown(site: Site, provider: ProviderServer) -> None:
     world = await World(site).fill(provider, audience="link")
-    follows = path_of(await world.make(audience="link", goes_on=True))
+    follows = get_path(await world.make(audience="link", goes_on=True))
     provider.script = Script(text="Another attempt.")
     attempt = await site.retry(world.answer["id"])
     await site.events(attempt)
@@ -310,7 +310,7 @@ async def test_a_copy_is_the_readers_own_and_has_nothing_of_the_owners(site: Sit
 # Live
 
 
-async def until(chunks: Any, wanted: bytes) -> bytes:
+async def read_until(chunks: Any, wanted: bytes) -> bytes:
     """Read a stream until something has come."""
     read = b""
     while wanted not in read:
@@ -329,15 +329,15 @@ async def test_a_reader_follows_a_live_answer_until_the_link_ends(
     assert f"/answers/{live}/stream/".encode() in (await call(AsyncClient(), "GET", world.path))[1]
     response: Any = await AsyncClient().get(f"{world.path}answers/{live}/stream/")
     chunks = aiter(response)
-    await until(chunks, b"Live")
+    await read_until(chunks, b"Live")
     await end(world, settings)
-    rest = b"".join([chunk async for chunk in within(1.0, chunks)])
+    rest = b"".join([chunk async for chunk in read_within(1.0, chunks)])
     assert rest.endswith(b"event: done\ndata: gone\n\n")
     assert b"And more" not in rest
     provider.release()
 
 
-async def within(seconds: float, chunks: Any) -> Any:
+async def read_within(seconds: float, chunks: Any) -> Any:
     """What comes of a stream, which must end within so many seconds, and two on a busy machine."""
     async with asyncio.timeout(seconds + 2):
         async for chunk in chunks:
@@ -349,9 +349,9 @@ async def test_a_reader_has_the_end_without_the_owners_buttons(site: Site, provi
     provider.script = Script(text="Live words come. And more.", chunk_size=5, gate_after=12)
     live = await site.begin("Live?", conversation=world.answer["conversation"])
     made = await world.make(audience="link")
-    response: Any = await AsyncClient().get(f"{path_of(made)}answers/{live}/stream/")
+    response: Any = await AsyncClient().get(f"{get_path(made)}answers/{live}/stream/")
     chunks = aiter(response)
-    await until(chunks, b"Live")
+    await read_until(chunks, b"Live")
     provider.release()
     rest = b"".join([chunk async for chunk in chunks])
     assert b"more." in rest
@@ -374,10 +374,10 @@ async def test_readers_in_another_process_are_cut_off_too(
     monkeypatch.setattr("chat.web.shares.get_process", lambda: other)
     response: Any = await AsyncClient().get(f"{world.path}answers/{live}/stream/")
     chunks = aiter(response)
-    await until(chunks, b"Live")
+    await read_until(chunks, b"Live")
     path = f"/api/conversations/{world.answer['conversation']}/shares/{world.made['id']}/"
     assert (await call(site.client, "DELETE", path))[0] == 204
-    assert b"".join([chunk async for chunk in within(1.0, chunks)]).endswith(b"data: gone\n\n")
+    assert b"".join([chunk async for chunk in read_within(1.0, chunks)]).endswith(b"data: gone\n\n")
     provider.release()
     await other.runner.drain(0)
 

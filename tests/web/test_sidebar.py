@@ -20,7 +20,7 @@ from tests.support.site import Site
 HTMX = {"hx-request": "true"}
 
 
-async def html_of(site: Site, path: str, **headers: str) -> str:
+async def load_html(site: Site, path: str, **headers: str) -> str:
     response: Any = await site.client.get(path, headers=headers)
     assert response.status_code == 200, path
     return str(response.content.decode())
@@ -40,11 +40,11 @@ async def make(site: Site, count: int, **fields: Any) -> list[Conversation]:
     return rows
 
 
-def listed(html: str) -> list[str]:
+def list_conversations(html: str) -> list[str]:
     return re.findall(r'data-conversation="([0-9a-f-]{36})"', html)
 
 
-def older(html: str) -> str:
+def find_older_link(html: str) -> str:
     found = re.search(r'hx-get="([^"]+)"[^>]*>Older<', html)
     return found[1].replace("&amp;", "&") if found else ""
 
@@ -57,19 +57,19 @@ async def test_every_conversation_is_reached_once_by_older(site: Site, headers: 
     found: list[str] = []
     path = "/conversations/"
     while path:
-        html = await html_of(site, path, **headers)
+        html = await load_html(site, path, **headers)
         part = html if headers else html.partition('class="sheet"')[2]
-        found += listed(part)
-        path = older(part)
+        found += list_conversations(part)
+        path = find_older_link(part)
     assert found == [str(pinned.pk), *(str(row.pk) for row in rows[:-1])]
 
 
 async def test_a_day_has_one_heading_also_where_a_piece_begins_within_it(site: Site) -> None:
     await make(site, PIECE + 5)
     await Conversation.objects.aupdate(updated_at=timezone.now() - timedelta(days=40))
-    html = await html_of(site, "/conversations/", **HTMX)
+    html = await load_html(site, "/conversations/", **HTMX)
     assert html.count('class="day"') == 1
-    assert 'class="day"' not in await html_of(site, older(html), **HTMX)
+    assert 'class="day"' not in await load_html(site, find_older_link(html), **HTMX)
 
 
 NOW = datetime(2026, 3, 31, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))  # 22:30 of the day before in UTC
@@ -113,7 +113,7 @@ async def test_the_list_is_in_the_zone_of_its_reader_or_of_the_site(
         at = timezone.now() - timedelta(hours=ago)
         await Conversation.objects.filter(pk=row.pk).aupdate(updated_at=at)
         expected = name_day(at.astimezone(ZoneInfo(zone)), timezone.now().astimezone(ZoneInfo(zone)))
-        assert f'<li class="day">{expected}</li>' in await html_of(site, "/conversations/", **HTMX)
+        assert f'<li class="day">{expected}</li>' in await load_html(site, "/conversations/", **HTMX)
 
 
 async def test_a_row_says_that_it_is_answered_unread_or_interrupted(site: Site, provider: ProviderServer) -> None:
@@ -125,7 +125,7 @@ async def test_a_row_says_that_it_is_answered_unread_or_interrupted(site: Site, 
     live = await site.answer(await site.begin("Three?"))
     marks = {}
     for answer in (failed, unread, live):
-        html = await html_of(site, f"/conversations/rows/?id={answer['conversation']}")
+        html = await load_html(site, f"/conversations/rows/?id={answer['conversation']}")
         marks[answer["id"]] = re.findall(r'class="mark (\w+)"', html)
     assert marks == {failed["id"]: ["failed"], unread["id"]: ["unread"], live["id"]: ["streaming"]}
 
@@ -138,14 +138,14 @@ async def test_an_answer_that_was_seen_is_read_and_the_next_one_is_not(
     answer = await site.ask("Why?")
     path = f"/c/{answer['conversation']}/"
     rows = f"/conversations/rows/?id={answer['conversation']}"
-    assert "data-unread" in await html_of(site, rows)
+    assert "data-unread" in await load_html(site, rows)
     if way == "page":
-        await html_of(site, path)
+        await load_html(site, path)
     else:
         assert (await post(site, f"{path}seen/")).status_code == 204
-    assert "data-unread" not in await html_of(site, rows)
+    assert "data-unread" not in await load_html(site, rows)
     await site.ask("And?", answer["conversation"])
-    assert "data-unread" in await html_of(site, rows)
+    assert "data-unread" in await load_html(site, rows)
 
 
 async def test_rows_are_of_ones_own_and_gone_ones_have_none(site: Site) -> None:
@@ -153,7 +153,7 @@ async def test_rows_are_of_ones_own_and_gone_ones_have_none(site: Site) -> None:
     [mine, deleted] = await make(site, 2)
     await Conversation.objects.filter(pk=deleted.pk).aupdate(deleted_at=timezone.now())
     query = "&".join(f"id={key}" for key in (theirs.pk, deleted.pk, "nonsense", mine.pk))
-    assert listed(await html_of(site, f"/conversations/rows/?{query}")) == [str(mine.pk)]
+    assert list_conversations(await load_html(site, f"/conversations/rows/?{query}")) == [str(mine.pk)]
 
 
 @pytest.mark.parametrize("place", ["x", "open_2026", "open_2026-01-01T00:00:00_x", "never_2026-01-01T00:00:00+00:00_x"])
@@ -166,7 +166,7 @@ async def test_a_place_that_no_list_gave_is_not_found(site: Site, place: str) ->
 async def test_the_menu_renames_pins_archives_and_deletes_without_scripts(site: Site) -> None:
     [row] = await make(site, 1)
     path = f"/c/{row.pk}/"
-    menu = await html_of(site, f"{path}menu/")
+    menu = await load_html(site, f"{path}menu/")
     assert "</html>" in menu
     forms = re.findall(
         r'<form method="post"\s+action="([^"]+)".*?<button ([^>]*)>', menu.partition("menu-items")[2], re.S
@@ -174,17 +174,17 @@ async def test_the_menu_renames_pins_archives_and_deletes_without_scripts(site: 
     assert [action for action, _ in forms] == [f"{path}change/", f"{path}change/", f"{path}delete/"]
     assert (await post(site, f"{path}change/", {"title": "Another"})).status_code == 302
     assert (await post(site, f"{path}change/", {"pinned": "true"})).status_code == 302
-    page = await html_of(site, "/")
+    page = await load_html(site, "/")
     assert page.index("Pinned") < page.index("Another")
     assert (await post(site, f"{path}change/", {"archived": "true"})).headers["Location"] == "/"
-    assert str(row.pk) not in await html_of(site, "/")
-    assert str(row.pk) in (await html_of(site, "/archive/")).partition('class="sheet"')[2]
+    assert str(row.pk) not in await load_html(site, "/")
+    assert str(row.pk) in (await load_html(site, "/archive/")).partition('class="sheet"')[2]
     assert (await post(site, f"{path}change/", {"archived": "false"})).headers["Location"] == "/archive/"
     deleted = await post(site, f"{path}delete/")
     assert deleted.headers["Location"] == f"/?deleted={row.pk}"
-    assert f'action="{path}restore/"' in await html_of(site, deleted.headers["Location"])
+    assert f'action="{path}restore/"' in await load_html(site, deleted.headers["Location"])
     assert (await post(site, f"{path}restore/")).headers["Location"] == path
-    assert "Another" in await html_of(site, path)
+    assert "Another" in await load_html(site, path)
 
 
 @pytest.mark.parametrize("title", ["", " \u200b ", "x" * 81])
@@ -201,6 +201,6 @@ async def test_undo_is_offered_for_ones_own_only_and_no_longer_than_it_works(sit
     )
     [late] = await make(site, 1, deleted_at=timezone.now() - timedelta(seconds=30))
     for key in (theirs.pk, late.pk, "nonsense"):
-        assert 'class="undo"' not in await html_of(site, f"/?deleted={key}")
+        assert 'class="undo"' not in await load_html(site, f"/?deleted={key}")
     for key in (theirs.pk, late.pk):
         assert (await post(site, f"/c/{key}/restore/")).status_code == 404
