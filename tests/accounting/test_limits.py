@@ -110,7 +110,7 @@ async def test_the_socket_gets_an_error_frame(site: Site, settings: Settings) ->
     await site.ask()
     async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
-        frame = await socket.hear()
+        frame = await socket.receive()
     assert (frame["type"], frame["code"], frame["retryable"]) == ("error", "quota_exceeded", True)
     assert 0 < frame["retry_after"] <= 60
     assert "this minute's 1 request" in frame["message"]
@@ -128,7 +128,7 @@ async def test_a_retry_counts_as_a_request(site: Site, settings: Settings) -> No
 
 async def test_the_same_turn_again_is_neither_counted_nor_refused(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 2
-    conversation, turn = await site.conversation(), str(uuid.uuid4())
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
     answers = [await site.ask(conversation=conversation, turn=turn) for _ in range(4)]
     assert len({answer["id"] for answer in answers}) == 1
     assert (await read_standing(site)).requests.used == 1
@@ -139,7 +139,7 @@ async def test_the_same_turn_again_is_neither_counted_nor_refused(site: Site, se
 
 async def test_the_same_turn_at_once_is_one_request(site: Site, settings: Settings) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
-    conversation, turn = await site.conversation(), str(uuid.uuid4())
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
     responses = await asyncio.gather(*(send(site, conversation, turn=turn) for _ in range(8)))
     assert {response.status_code for response in responses} == {202}
     assert (await read_standing(site)).requests.used == 1
@@ -148,7 +148,7 @@ async def test_the_same_turn_at_once_is_one_request(site: Site, settings: Settin
 async def test_a_refused_question_is_not_counted(site: Site, settings: Settings, provider: ProviderServer) -> None:
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 3
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     assert (await send(site, conversation)).status_code == 202
     for _ in range(5):
         assert (await send(site, conversation)).status_code == 409
@@ -169,7 +169,7 @@ async def test_with_one_request_left_one_of_many_simultaneous_questions_is_answe
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 3
     for _ in range(2):
         await site.ask()
-    conversations = [await site.conversation() for _ in range(20)]
+    conversations = [await site.begin_conversation() for _ in range(20)]
     responses = await asyncio.gather(*(send(site, conversation) for conversation in conversations))
     assert sorted(response.status_code for response in responses) == [202, *[429] * 19]
     await provider.wait_for_requests(3)
@@ -243,7 +243,7 @@ async def test_a_call_holds_its_estimate_until_it_ends(
     )
     assert int(response.headers["Retry-After"]) < 60
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     assert read_figures((await read_standing(site)).tokens) == (150, 3, 0)
     assert (await send(site)).status_code == 202
 

@@ -142,7 +142,7 @@ async def test_the_input_includes_the_schemas_of_tools(
     await provider.wait_for_requests(1)
     reserved = (await sync_to_async(quotas.find_standing)(site.user)).tokens.reserved
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     told = len(str(provider.requests[0].body.get("tools", [])))
     assert schemas > 0
     assert 0.5 * told / 4 < (await list_rows())[0][2] < 1.5 * told / 4 + 10

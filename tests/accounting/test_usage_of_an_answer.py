@@ -24,7 +24,7 @@ def read_figures(usage: Json) -> tuple[int, int, bool]:
 
 async def read_streamed_usage(site: Site, answer: str) -> tuple[int, int, bool]:
     """The usage event, by a reader who was there."""
-    [usage] = [event for _, event in await site.events(answer) if event["type"] == "usage"]
+    [usage] = [event for _, event in await site.read_events(answer) if event["type"] == "usage"]
     return read_figures(usage)
 
 

@@ -30,7 +30,7 @@ async def test_a_restricted_model_is_neither_offered_nor_answered(
     site: Site, provider: ProviderServer, restricted: Group
 ) -> None:
     assert "messages-test" not in await load_home(site)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "Hi", "model": FINE})
     assert response.status_code == 400
     assert json.loads(response.content)["error"]["message"] == "This site does not offer that model."
@@ -48,7 +48,7 @@ async def test_a_retry_does_not_reach_a_restricted_model(site: Site, provider: P
     group = await Group.objects.acreate(name="Researchers")
     await (await ModelAccess.objects.acreate(model=FINE)).groups.aadd(group)
     retried = await site.retry(answer["id"])
-    await site.events(retried)
+    await site.read_events(retried)
     assert (await site.answer(retried))["model"] == "openai:gpt-test"
 
 
@@ -57,14 +57,14 @@ async def test_a_retry_may_ask_another_model(site: Site, provider: ProviderServe
     answer = await site.ask()
     response = await site.post(f"/api/answers/{answer['id']}/retry/", {"model": FINE})
     retried = json.loads(response.content)["answer"]
-    await site.events(retried)
+    await site.read_events(retried)
     assert (await site.answer(retried))["model"] == FINE
 
 
 async def test_a_user_without_any_model_gets_an_error(site: Site, restricted: Group) -> None:
     for model in ("openai:gpt-test", "demo:tour"):
         await ModelAccess.objects.acreate(model=model)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "Hi"})
     assert response.status_code == 400
     assert "No model is available to you." in response.content.decode()

@@ -239,7 +239,7 @@ async def test_the_admin_is_told_on_the_index_and_in_model_health(
 async def test_a_conversation_on_a_retired_model_goes_on_with_the_default_and_says_so_once(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     first = await site.ask("Hi", conversation, model=ANTHROPIC)
     settings.CHAT_MODEL_OPTIONS = {ANTHROPIC: {"retires_on": date(2026, 1, 1)}}
     second, third = [await site.ask("And?", conversation) for _ in range(2)]

@@ -17,7 +17,7 @@ from chat.admin import model_health
 from chat.admin.model_health import Health, Rate
 from chat.core.prices import Price
 from chat.models import ProviderCall, User
-from tests.provider_server import ProviderServer, Refuses, Script
+from tests.provider_server import ProviderServer, RefusedPart, Script
 from tests.support.site import Site
 
 PAGE = "/admin/chat/modelhealth/"
@@ -119,8 +119,10 @@ async def test_a_test_that_fails_says_why_and_is_on_the_ledger(admin: Site, prov
 
 
 async def test_a_test_asks_otherwise_as_a_question_does(admin: Site, provider: ProviderServer) -> None:
-    refusal = Refuses(part="max_tokens", message="Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'.")
-    provider.script = Script(text="ready", refuses_parts=[refusal])
+    refusal = RefusedPart(
+        part="max_tokens", message="Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'."
+    )
+    provider.script = Script(text="ready", refused_parts=[refusal])
     for _ in range(2):
         _, page = await press_test_button(admin)
         assert "Test of openai:gpt-test: answered in" in page

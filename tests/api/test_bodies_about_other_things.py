@@ -84,5 +84,5 @@ async def test_a_frame_about_what_is_not_there_is_told_so(site: Site, provider: 
             name = "conversation" if frame["type"] == "send" else "answer"
             for answer in (own, *others):
                 await socket.say(**frame, **{name: answer["conversation" if name == "conversation" else "id"]})
-                refusal = await socket.hear()
+                refusal = await socket.receive()
                 assert refusal["code"] == ("bad_request" if answer is own else "not_found"), frame

@@ -109,7 +109,7 @@ def test_any_header_is_read_without_an_error(header: str) -> None:
 async def test_an_answer_comes_in_the_form_that_its_client_prefers(
     site: Site, provider: ProviderServer, accept: str, media_type: str
 ) -> None:
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     response = await site.post(path, {"content": "Hello"}, accept=accept)
     assert (response.status_code, response.headers["Content-Type"]) == (200, media_type)
     assert {"Accept", "Prefer"} <= {*response.headers["Vary"].split(", ")}
@@ -119,7 +119,7 @@ async def test_an_answer_comes_in_the_form_that_its_client_prefers(
 async def test_a_question_whose_answer_has_no_acceptable_type_is_not_asked(
     site: Site, provider: ProviderServer
 ) -> None:
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     response = await site.post(path, {"content": "Hello"}, accept="text/html, application/json;q=0")
     assert (response.status_code, json.loads(response.content)["error"]["code"]) == (406, "not_acceptable")
     assert provider.requests == []
@@ -148,14 +148,14 @@ async def test_events_come_as_streams_only(site: Site, provider: ProviderServer,
 async def test_a_preference_that_was_followed_is_named_in_the_response(
     site: Site, provider: ProviderServer, prefer: str, status: int
 ) -> None:
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     response = await site.post(path, {"content": "Hello"}, prefer=prefer, accept=SSE if status == 202 else JSON)
     assert response.status_code == status
     assert response.headers.get("Preference-Applied") == ("respond-async" if status == 202 else None)
     if status == 202:
         said = json.loads(response.content)
         assert response.headers["Location"] == f"/api/answers/{said['answer']}/"
-        await site.events(said["answer"])
+        await site.read_events(said["answer"])
 
 
 async def test_a_form_without_fields_counts_as_an_empty_body(site: Site) -> None:

@@ -22,7 +22,7 @@ KINDS = {"bash": ("bash", ".sh"), "python": (sys.executable, ".py"), "javascript
 
 @pytest.fixture
 def provider_thread() -> Iterator[ProviderServer]:
-    with ProviderServer.in_thread() as server:
+    with ProviderServer.run_in_thread() as server:
         yield server
 
 

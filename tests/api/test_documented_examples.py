@@ -116,7 +116,7 @@ async def test_every_example_is_answered_as_it_stands_there(site: Site, provider
         check_declared(example.method, path, response)
         tried.add((example.method, resolve(path.partition("?")[0]).view_name))
         if example.status == 202:
-            await site.events(json.loads(text)["answer"])
+            await site.read_events(json.loads(text)["answer"])
     assert tried == {
         (method, resolve(re.sub(r"\{\w+\}", names["answer"], path)).view_name)
         for path, view in list_routes()

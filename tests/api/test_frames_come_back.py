@@ -38,7 +38,7 @@ async def test_a_refusal_has_the_id_of_its_frame(socket: Socket) -> None:
         ({"type": "watch", "id": "w", "more": 1}, "bad_request"),
     ):
         await socket.say(**frame)
-        refusal = await socket.hear()
+        refusal = await socket.receive()
         assert (refusal["type"], refusal["code"], refusal["id"]) == ("error", code, frame["id"])
         assert refusal["retryable"] is False
 
@@ -54,22 +54,22 @@ async def test_a_refusal_has_the_id_of_its_frame(socket: Socket) -> None:
 )
 async def test_a_frame_is_held_to_its_shape(socket: Socket, text: str) -> None:
     await socket.say_text(text)
-    refusal = await socket.hear()
+    refusal = await socket.receive()
     assert (refusal["code"], "id" in refusal) == ("bad_request", False)
 
 
 async def test_stop_and_watch_are_acknowledged_to_whom_gave_an_id(socket: Socket, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
     await socket.say(type="watch", id="w")
-    assert await socket.hear() == {"type": "ack", "of": "watch", "id": "w"}
+    assert await socket.receive() == {"type": "ack", "of": "watch", "id": "w"}
     await socket.say(type="send", content="Count")
     answer = ""
     while not answer:
-        answer = (await socket.hear()).get("answer", "")
+        answer = (await socket.receive()).get("answer", "")
     await socket.say(type="stop", answer=answer, id="s")
     frames: list[dict[str, Any]] = []
     while not frames or frames[-1]["type"] != "ack":
-        frames.append(await socket.hear())
+        frames.append(await socket.receive())
     assert frames[-1] == {"type": "ack", "of": "stop", "answer": answer, "status": "stopped", "id": "s"}
 
 
@@ -78,19 +78,19 @@ async def test_a_client_without_ids_is_told_what_it_always_was(socket: Socket, s
     await socket.say(type="stop", answer=answer)
     await socket.say(type="watch")
     await socket.say(type="nonsense")
-    assert (await socket.hear())["code"] == "bad_request"
+    assert (await socket.receive())["code"] == "bad_request"
 
 
 async def test_a_refusal_says_truly_whether_to_try_again(socket: Socket, provider: ProviderServer, site: Site) -> None:
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await site.begin(conversation=conversation)
     await socket.say(type="send", content="Too soon", conversation=conversation)
-    busy = await socket.hear()
+    busy = await socket.receive()
     assert (busy["code"], busy["retryable"]) == ("busy", True)
     await get_runner().drain(0)
     await socket.say(type="send", content="Too late")
-    draining = await socket.hear()
+    draining = await socket.receive()
     assert (draining["code"], draining["retryable"]) == ("draining", True)
     assert draining["retry_after"] > 0
 
@@ -100,17 +100,17 @@ async def test_a_turn_with_another_question_is_refused(socket: Socket, provider:
     await socket.say(type="send", content="Hello", turn=turn)
     await socket.receive_to_the_end()
     await socket.say(type="send", content="Goodbye", turn=turn)
-    refusal = await socket.hear()
+    refusal = await socket.receive()
     assert (refusal["code"], refusal["field"], refusal["turn"]) == ("turn_taken", "turn", turn)
 
 
 async def test_a_position_past_the_end_is_refused(socket: Socket, site: Site) -> None:
     answer = await site.ask()
     await socket.say(type="follow", answer=answer["id"], after=answer["position"] + 3, id="f")
-    refusal = await socket.hear()
+    refusal = await socket.receive()
     assert (refusal["code"], refusal["field"], refusal["id"]) == ("bad_request", "after", "f")
     await socket.say(type="follow", answer=answer["id"], after=1, id="g")
-    assert await socket.hear() == {"type": "ack", "of": "follow", "answer": answer["id"], "id": "g"}
+    assert await socket.receive() == {"type": "ack", "of": "follow", "answer": answer["id"], "id": "g"}
 
 
 async def test_a_frame_that_is_too_large_closes_with_its_own_code(socket: Socket) -> None:

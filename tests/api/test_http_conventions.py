@@ -180,7 +180,7 @@ async def test_a_packed_body_is_refused(site: Site) -> None:
 
 
 async def test_a_restart_says_when_to_come_back(site: Site) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await get_runner().drain(0)
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "Hello"})
     refusal = json.loads(response.content)["error"]

@@ -27,7 +27,7 @@ async def test_an_answer_that_is_asked_for_is_not_cut_off(
 ) -> None:
     settings.CHAT_ABANDON_AFTER = AWAY
     provider.script = LONG
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     answer = await site.begin(conversation=conversation)
     address = path.format(answer=answer, conversation=conversation)
 

@@ -86,7 +86,7 @@ async def test_streams_are_described(site: Site, provider: ProviderServer) -> No
     validator = make_validator(await read("/api/schema/events/"))
     answer = (await site.ask())["id"]
     seen = set()
-    for position, event in await site.events(answer, media_type=NDJSON):
+    for position, event in await site.read_events(answer, media_type=NDJSON):
         validator.validate({**event, "position": position})
         seen.add(event["type"])
     assert {"start", "token", "reasoning", "tool_call", "tool_arguments", "tool_result", "usage", "done"} == seen

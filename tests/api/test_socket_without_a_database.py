@@ -90,7 +90,7 @@ async def socket(site: Site) -> AsyncIterator[Socket]:
 
 async def receive_refusal(socket: Socket, frame: Json) -> Json:
     await socket.say(**frame)
-    return await socket.hear()
+    return await socket.receive()
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=[frame["type"] for frame in FRAMES])

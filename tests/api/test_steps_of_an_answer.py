@@ -42,5 +42,5 @@ async def test_steps_and_calls_in_their_order(site: Site, provider: ProviderServ
     assert (made["name"], made["ok"]) == ("calculator", True)
     assert "42" in made["summary"]
     assert made["arguments"].replace(" ", "") == '{"expression":"6*7"}'
-    events = [event for _, event in await site.events(answer["id"]) if event["type"] == "tool_result"]
+    events = [event for _, event in await site.read_events(answer["id"]) if event["type"] == "tool_result"]
     assert [(event["id"], event["summary"]) for event in events] == [(made["id"], made["summary"])]

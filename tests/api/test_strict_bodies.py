@@ -56,7 +56,7 @@ async def send(site: Site, path: str, body: str | bytes) -> Any:
 
 
 async def test_an_invalid_question_is_refused_with_the_field(site: Site, provider: ProviderServer) -> None:
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     for body, field, reason in QUESTIONS:
         response = await send(site, path, body)
         said = json.loads(response.content)
@@ -138,7 +138,7 @@ async def test_json_in_other_notations_is_accepted(site: Site, body: str) -> Non
 async def test_half_a_character_is_kept_as_a_mark(
     site: Site, provider: ProviderServer, written: str, kept: str
 ) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     response = await send(site, f"/api/conversations/{conversation}/messages/", f'{{"content": "a{written}b"}}')
     assert response.status_code == 200
     schema = f'{{"type": "object", "properties": {{"{written}": {{"enum": ["{written}"]}}}}}}'

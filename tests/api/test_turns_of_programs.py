@@ -49,7 +49,7 @@ async def test_a_conversation_is_made_once(site: Site) -> None:
 async def test_a_turn_with_another_question_is_refused_with_its_answer(
     site: Site, provider: ProviderServer, other: Json
 ) -> None:
-    path, turn = f"/api/conversations/{await site.conversation()}/messages/", str(uuid4())
+    path, turn = f"/api/conversations/{await site.begin_conversation()}/messages/", str(uuid4())
     answer = (await post(site, path, content="Hello", turn=turn))[1]["id"]
     status, said = await post(site, path, turn=turn, **other)
     assert (status, said["error"]["code"], said["error"]["answer"]) == (409, "turn_taken", answer)
@@ -58,7 +58,7 @@ async def test_a_turn_with_another_question_is_refused_with_its_answer(
 
 
 async def test_line_ends_and_unstorable_characters_are_no_difference(site: Site, provider: ProviderServer) -> None:
-    path, turn = f"/api/conversations/{await site.conversation()}/messages/", str(uuid4())
+    path, turn = f"/api/conversations/{await site.begin_conversation()}/messages/", str(uuid4())
     sent = [await post(site, path, content="a\r\nb\0", turn=turn) for _ in range(2)]
     assert [status for status, _ in sent] == [200, 200]
     assert len(provider.requests) == 1
@@ -69,7 +69,7 @@ async def test_a_retry_is_made_once(site: Site, provider: ProviderServer) -> Non
     path = f"/api/answers/{answer}/retry/"
     sent = await asyncio.gather(*(post(site, path, turn=turn) for _ in range(4)))
     attempt = sent[0][1]["answer"]
-    await site.events(attempt)
+    await site.read_events(attempt)
     sent.append(await post(site, path, turn=turn))
     assert {(status, said["answer"]) for status, said in sent} == {(202, attempt)}
     assert await ProviderCall.objects.acount() == 2
@@ -84,12 +84,12 @@ async def test_a_continuation_is_made_once(site: Site, provider: ProviderServer)
     answer, turn = (await site.ask())["id"], str(uuid4())
     path = f"/api/answers/{answer}/continue/"
     assert (await post(site, path, turn=turn))[0] == 202
-    await site.events(answer)
+    await site.read_events(answer)
     assert (await post(site, path, turn=turn)) == (202, {"answer": answer, "events": f"/api/answers/{answer}/events/"})
     assert (await site.answer(answer))["status"] == "interrupted"
     assert len(provider.requests) == 2
     assert (await post(site, path, turn=str(uuid4())))[0] == 202
-    await site.events(answer)
+    await site.read_events(answer)
     assert len(provider.requests) == 3
 
 
@@ -108,7 +108,7 @@ async def test_another_model_may_continue(site: Site, provider: ProviderServer) 
     provider.enqueue(HALF)
     answer = (await site.ask())["id"]
     assert (await post(site, f"/api/answers/{answer}/continue/", model=ANTHROPIC))[0] == 202
-    await site.events(answer)
+    await site.read_events(answer)
     assert (await site.answer(answer))["model"] == ANTHROPIC
 
 

@@ -26,7 +26,7 @@ async def socket(site: Site) -> AsyncIterator[Socket]:
 
 async def test_a_question_is_answered_in_band(socket: Socket, site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Because of the air.")
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await socket.say(type="send", conversation=conversation, content="Why is the sky blue?")
     frames = await socket.receive_to_the_end()
     assert (frames[0]["type"], frames[0]["conversation"]) == ("start", conversation)
@@ -50,7 +50,7 @@ async def test_a_question_without_a_conversation_begins_one(socket: Socket, site
 
 
 async def test_the_same_turn_twice_is_one_call(socket: Socket, site: Site, provider: ProviderServer) -> None:
-    turn, conversation = str(uuid4()), await site.conversation()
+    turn, conversation = str(uuid4()), await site.begin_conversation()
     for _ in range(2):
         await socket.say(type="send", conversation=conversation, content="Once", turn=turn)
     frames = await socket.receive_to_the_end()
@@ -78,12 +78,12 @@ async def test_two_answers_come_side_by_side(socket: Socket, site: Site, provide
         await socket.say(type="follow", answer=answer)
     texts = dict.fromkeys(answers, "")
     while set(texts.values()) != {"One two "}:
-        frame = await socket.hear()
+        frame = await socket.receive()
         texts[frame["answer"]] += frame.get("content", "")
     provider.release()
     ended = 0
     while ended < 2:
-        frame = await socket.hear()
+        frame = await socket.receive()
         texts[frame["answer"]] += frame.get("content", "")
         ended += frame["type"] == "done"
     assert set(texts.values()) == {"One two three four"}
@@ -92,7 +92,7 @@ async def test_two_answers_come_side_by_side(socket: Socket, site: Site, provide
 async def test_stop_ends_the_answer(socket: Socket, site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
     await socket.say(type="send", content="Count")
-    start = await socket.hear()
+    start = await socket.receive()
     await socket.say(type="stop", answer=start["answer"])
     assert (await socket.receive_to_the_end())[-1]["status"] == "stopped"
 
@@ -100,10 +100,10 @@ async def test_stop_ends_the_answer(socket: Socket, site: Site, provider: Provid
 async def test_those_who_watch_are_told_of_a_new_turn(socket: Socket, site: Site) -> None:
     await socket.say(type="watch")
     await socket.say(type="nonsense")  # frames are obeyed in order: after its refusal the socket watches
-    await socket.hear()
-    conversation = await site.conversation()
+    await socket.receive()
+    conversation = await site.begin_conversation()
     answer = await site.ask("Why?\nTell me.", conversation)
-    notice = await socket.hear()
+    notice = await socket.receive()
     question = answer["parent"]
     assert notice == {
         "type": "turn",
@@ -118,16 +118,16 @@ async def test_those_who_watch_are_told_of_a_new_turn(socket: Socket, site: Site
 
 async def test_those_who_watch_since_a_moment_are_told_of_the_turns_since_then(socket: Socket, site: Site) -> None:
     """What is asked between a page's making and its watch would be missed for ever."""
-    conversation, later = await site.conversation(), await site.conversation()
+    conversation, later = await site.begin_conversation(), await site.begin_conversation()
     await site.ask("Before", conversation)
     known = json.loads((await site.get("/api/conversations/")).content)["conversations"][0]["updated_at"]
     first, second = await site.ask("Since", conversation), await site.ask("Elsewhere", later)
     await socket.say(type="watch", since=known)
-    notices = [await socket.hear(), await socket.hear()]
+    notices = [await socket.receive(), await socket.receive()]
     assert [(notice["type"], notice["answer"]) for notice in notices] == [("turn", first["id"]), ("turn", second["id"])]
     assert notices[0]["title"] == "Before"
     third = await site.ask("From now on", conversation)
-    assert (await socket.hear())["answer"] == third["id"]
+    assert (await socket.receive())["answer"] == third["id"]
 
 
 async def test_nobody_is_told_of_another_users_turn(socket: Socket, site: Site) -> None:
@@ -135,7 +135,7 @@ async def test_nobody_is_told_of_another_users_turn(socket: Socket, site: Site) 
     await socket.say(type="watch")
     await (await sync_to_async(Site)(other)).ask()
     await socket.say(type="nonsense")
-    assert (await socket.hear())["code"] == "bad_request"
+    assert (await socket.receive())["code"] == "bad_request"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_nobody_is_told_of_another_users_turn(socket: Socket, site: Site) 
 )
 async def test_a_bad_frame_is_refused_and_the_socket_goes_on(socket: Socket, frame: Json, code: str) -> None:
     await socket.say(**frame)
-    refusal = await socket.hear()
+    refusal = await socket.receive()
     assert (refusal["type"], refusal["code"]) == ("error", code)
     await socket.say(type="send", content="Still there?")
     assert (await socket.receive_to_the_end())[-1]["type"] == "done"
@@ -165,7 +165,7 @@ async def test_a_bad_frame_is_refused_and_the_socket_goes_on(socket: Socket, fra
 
 async def test_frames_that_are_no_json_are_refused(socket: Socket) -> None:
     await socket.say_text("{")
-    assert (await socket.hear())["code"] == "bad_request"
+    assert (await socket.receive())["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("kind", ["follow", "stop"])
@@ -177,7 +177,7 @@ async def test_a_strangers_answer_is_refused_like_one_that_does_not_exist(
     refusals = []
     for answer in (theirs, str(uuid4())):
         await socket.say(type=kind, answer=answer)
-        refusals.append(await socket.hear())
+        refusals.append(await socket.receive())
     assert refusals[0] == refusals[1]
     assert refusals[0]["code"] == "not_found"
 

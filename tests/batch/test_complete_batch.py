@@ -23,7 +23,7 @@ from chat.core.events import Usage
 from chat.generation import upstream_call
 from chat.models import Limit, Meter, ProviderCall, User
 from tests.conftest import ANTHROPIC, OPENAI
-from tests.provider_server import Call, ProviderServer, Refuses, Script
+from tests.provider_server import Call, ProviderServer, RefusedPart, Script
 from tests.support import databases
 from tests.support.server import ROOT, Server
 from tests.support.site import Json
@@ -33,7 +33,7 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
 
 @pytest.fixture
 def provider() -> Iterator[ProviderServer]:
-    with ProviderServer.in_thread(Script(text="Yes.", usage=Usage(12, 34))) as server:
+    with ProviderServer.run_in_thread(Script(text="Yes.", usage=Usage(12, 34))) as server:
         yield server
 
 
@@ -93,8 +93,8 @@ Complete = Callable[..., dict[Any, Json]]
 def test_a_model_that_refuses_something_is_asked_without_it_and_the_line_says_so(
     complete: Complete, provider: ProviderServer
 ) -> None:
-    refusal = Refuses(part="temperature", message="invalid temperature: only 1 is allowed for this model")
-    provider.script = Script(text="Yes.", refuses_parts=[refusal])
+    refusal = RefusedPart(part="temperature", message="invalid temperature: only 1 is allowed for this model")
+    provider.script = Script(text="Yes.", refused_parts=[refusal])
     out = complete(*({**line, "temperature": 0} for line in make_prompts(3)), concurrency=1)
     assert all(line["text"] == "Yes." and "temperature" in line["notices"][0]["message"] for line in out.values())
     assert ["temperature" in request.body for request in provider.requests] == [True, False, False, False]
@@ -318,7 +318,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
     heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(command, cwd=ROOT, env=server.environment, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, heeding)
-    provider.block_until(lambda: len(provider.requests) == 5 and all(r.waiting for r in provider.requests[3:]), 60)
+    provider.block_until(lambda: len(provider.requests) == 5 and all(r.is_paused for r in provider.requests[3:]), 60)
     os.kill(run.pid, how)
     told = run.communicate(timeout=30)[1]
     assert len(read_results(out)) == 3
@@ -327,7 +327,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
         assert "the same command goes on" in told
         running = server.manage("shell", "-v", "0", "-c", RUNNING)
         assert running == "5 calls, 0 running"
-    provider.block_until(lambda: all(request.over for request in provider.requests))
+    provider.block_until(lambda: all(request.is_over for request in provider.requests))
     again = subprocess.run(
         command, check=False, cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=60
     )

@@ -121,7 +121,7 @@ class Measured:
         """CPU seconds for 100,000 tokens."""
         return self.gauge.cpu * 100_000 / (len(self.readings) * self.load.tokens)
 
-    def row(self, floor: float) -> list[str]:
+    def format_row(self, floor: float) -> list[str]:
         """A line of the table; `floor` is the pass-through's `cpu`."""
         first = [reading.first * 1000 for reading in self.readings if reading.first is not None]
         delays = [delay * 1000 for reading in self.readings for delay in reading.delays]
@@ -212,12 +212,12 @@ class Site:
         self._stack.close()
 
     @contextmanager
-    def serving(self) -> Iterator[int]:
+    def serve(self) -> Iterator[int]:
         """A new process; its pid."""
         with self.server:
             yield self.server.pid
 
-    def visitors(self, conversations: int, turns: int = 0) -> list[Visitor]:
+    def make_visitors(self, conversations: int, turns: int = 0) -> list[Visitor]:
         """New conversations of new users; empty ones are made in advance, because each time a process has to start."""
         if turns:
             return self._make_visitors(conversations, turns)
@@ -251,8 +251,8 @@ def measure_site(site: Site, load_: Load) -> Iterator[Measured]:
     """The site's two streams, each in a new process: memory that the first one freed would hide what the next takes."""
     targets: tuple[Target, ...] = ("json", "page")
     for target in targets:
-        visitors = site.visitors(load_.answers + WARMING, load_.turns)
-        with site.serving() as pid, ExitStack() as stack:
+        visitors = site.make_visitors(load_.answers + WARMING, load_.turns)
+        with site.serve() as pid, ExitStack() as stack:
             name = f"{site.name}: {'JSON' if target == 'json' else 'HTML'}"
             if load_.scene == "search":
                 stack.enter_context(search_meanwhile(site.server.url, visitors[0].token))
@@ -299,9 +299,9 @@ def run(
             for measured in () if load_.streams in floors else [*measure_direct(plain, servers)]:
                 if measured.name == "pass-through":
                     floors[load_.streams] = measured.cpu
-                rows.append(show_row(measured.row(floors.get(load_.streams, 0))))
+                rows.append(show_row(measured.format_row(floors.get(load_.streams, 0))))
             for site in sites:
-                rows += [show_row(measured.row(floors[load_.streams])) for measured in measure_site(site, load_)]
+                rows += [show_row(measured.format_row(floors[load_.streams])) for measured in measure_site(site, load_)]
     return rows
 
 

@@ -200,23 +200,23 @@ class Received:
         self.bytes = 0
         self._streams: set[str] = set()
         client = context.new_cdp_session(page)
-        client.on("Network.requestWillBeSent", self._asked)
-        client.on("Network.dataReceived", self._came)
+        client.on("Network.requestWillBeSent", self._note_request)
+        client.on("Network.dataReceived", self._note_data)
         client.send("Network.enable")
 
-    def _asked(self, event: dict[str, Any]) -> None:
+    def _note_request(self, event: dict[str, Any]) -> None:
         if "/stream/" in event["request"]["url"] or "/send/" in event["request"]["url"]:
             self._streams.add(event["requestId"])
 
-    def _came(self, event: dict[str, Any]) -> None:
+    def _note_data(self, event: dict[str, Any]) -> None:
         if event["requestId"] in self._streams:
             self.bytes += event["dataLength"]
 
 
 def measure_all(site: Site, longs: list[Long], again: int) -> list[list[str]]:
-    visitor = site.visitors(1)[0]
+    visitor = site.make_visitors(1)[0]
     with ExitStack() as stack:
-        stack.enter_context(site.serving())
+        stack.enter_context(site.serve())
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=choose_chromium(), args=FLAGS)
         stack.callback(browser.close)

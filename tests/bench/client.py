@@ -101,7 +101,7 @@ class Listening:
             elif self._job.target != "page":
                 self._in_order = False
 
-    def ended(self) -> Reading:
+    def finish(self) -> Reading:
         is_ended = b"[DONE]" in self._last if self._job.target == "provider" else b"done" in self._last
         reading = self.reading
         reading.complete = self._in_order and is_ended and len(reading.delays) == self._job.tokens
@@ -169,7 +169,7 @@ async def listen(http: aiohttp.ClientSession, job: Job, visitor: Visitor, start:
             listening.feed(chunk)
     except (aiohttp.ClientError, AssertionError) as error:
         return Reading(trouble=f"{type(error).__name__}: {error}")
-    return listening.ended()
+    return listening.finish()
 
 
 async def run(job: Job) -> list[Reading]:

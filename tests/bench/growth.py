@@ -102,7 +102,7 @@ async def measure_lengths(site: Site, pid: int, characters: list[int]) -> list[l
 
 async def measure_answers(http: aiohttp.ClientSession, pid: int, site: Site, job: Job, times: int) -> Took:
     """Ask in new conversations and read the answers to their ends."""
-    visitors = iter(site.visitors(times))
+    visitors = iter(site.make_visitors(times))
 
     async def read() -> int:
         return sum([len(chunk) async for chunk in TARGETS[job.target](http, job, next(visitors))])
@@ -115,7 +115,7 @@ async def measure_turns(site: Site, pid: int, numbers: list[int]) -> list[list[s
     rows = []
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for number in numbers:
-            visitors = site.visitors(2, number)
+            visitors = site.make_visitors(2, number)
 
             async def open_page(visitor: Visitor = visitors[0]) -> int:
                 async with http.get(
@@ -161,9 +161,9 @@ def show_row(row: list[str]) -> list[str]:
 
 
 async def measure_all(site: Site, characters: list[int], numbers: list[int]) -> str:
-    with site.serving() as pid:
+    with site.serve() as pid:
         lines = await measure_lengths(site, pid, characters)
-    with site.serving() as pid:
+    with site.serve() as pid:
         turns = await measure_turns(site, pid, numbers)
     return f"{tables.format_table(LENGTH_HEAD, lines)}\n{tables.format_table(TURNS_HEAD, turns)}"
 

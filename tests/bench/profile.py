@@ -28,8 +28,8 @@ def profile_site(site: Site, target: Target, load: Load, raw: Path) -> float:
     program = shutil.which("py-spy")
     if program is None:
         raise SystemExit("py-spy is not installed")
-    visitors = site.visitors(load.streams + WARMING)
-    with site.serving() as pid:
+    visitors = site.make_visitors(load.streams + WARMING)
+    with site.serve() as pid:
         ask(target, site.server.url, Load(WARMING, 100, 100, 0), visitors[:WARMING])
         seconds = str(round(READY + load.seconds))
         command = [program, "record", "--format", "raw", "--nonblocking", "--rate", str(RATE)]

@@ -177,9 +177,9 @@ class Connection(asyncio.Protocol):
     def _call(self, tool: str) -> None:
         """Answer at once with a call of a tool."""
         self.transport.write(_HEAD)
-        self._chunk(_CALL % (tool.encode(), _ARGUMENTS[tool]) + _AFTER)
+        self._write_chunk(_CALL % (tool.encode(), _ARGUMENTS[tool]) + _AFTER)
         for end in _END:
-            self._chunk(end.replace(b'"stop"', b'"tool_calls"'))
+            self._write_chunk(end.replace(b'"stop"', b'"tool_calls"'))
         self.transport.write(b"0\r\n\r\n")
 
     async def _answer(self, wanted: dict[str, Any], asked: int) -> None:
@@ -189,23 +189,23 @@ class Connection(asyncio.Protocol):
         else:
             pieces = write_markdown(wanted["characters"], wanted.get("of", ""))
         self.transport.write(_HEAD)
-        self._chunk(_BEFORE + b'{"role":"assistant","content":"","refusal":null}' + _AFTER)
+        self._write_chunk(_BEFORE + b'{"role":"assistant","content":"","refusal":null}' + _AFTER)
         for number in range(wanted.get("thinking", 0)):
             if (wait := begun + number / wanted["rate"] - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
-            self._chunk(_THOUGHT)
+            self._write_chunk(_THOUGHT)
         begun = max(begun, time.monotonic())
         for number in count():
             if (wait := begun + number / wanted["rate"] - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             if (piece := next(pieces, None)) is None:
                 break
-            self._chunk(_BEFORE + b'{"content":"' + piece + b'"}' + _AFTER)
+            self._write_chunk(_BEFORE + b'{"content":"' + piece + b'"}' + _AFTER)
         for end in _END:
-            self._chunk(end)
+            self._write_chunk(end)
         self.transport.write(b"0\r\n\r\n")
 
-    def _chunk(self, data: bytes) -> None:
+    def _write_chunk(self, data: bytes) -> None:
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 

@@ -95,10 +95,10 @@ def measure_size(url: str) -> int:
 
 def measure(site: Site, day: Day, share: int, target: Target) -> list[list[str]]:
     """Replay a part of the day on a new process, and return the lines of the table."""
-    visitors = site.visitors(day.conversations // share)
+    visitors = site.make_visitors(day.conversations // share)
     asked = plan(day, visitors)
     url = site.server.environment["DATABASE_URL"]
-    with site.serving() as pid:
+    with site.serve() as pid:
         size = measure_size(url)
         with watch_process(pid) as gauge:
             readings = replay(site, day, target, asked)

@@ -89,7 +89,7 @@ def make_reading(tokens: list[bytes], target: Target = "provider", end: bytes = 
     for token in tokens:
         listening.feed(b'data: {"id":"7","created":1760000000,"content":"' + token + b'"}\n\n')
     listening.feed(end)
-    return listening.ended()
+    return listening.finish()
 
 
 def test_a_stream_with_all_its_tokens_in_order_is_complete() -> None:

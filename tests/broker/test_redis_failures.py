@@ -41,7 +41,7 @@ class SecuredRedis(Redis):
         super().__init__()
         self.tls_port = find_free_port()
 
-    def _command(self) -> list[str]:
+    def _make_command(self) -> list[str]:
         key, certificate = self.directory / "key.pem", self.directory / "certificate.pem"
         make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=redis.test"
         if not key.exists():
@@ -55,7 +55,7 @@ class SecuredRedis(Redis):
         )
         return [find_program("redis-server"), str(self.directory / "redis.conf")]
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")

@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ProviderServer]:
-    with ProviderServer.in_thread() as server:
+    with ProviderServer.run_in_thread() as server:
         yield server
 
 

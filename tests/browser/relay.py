@@ -91,7 +91,7 @@ class Relay:
             return
         connection = _Connection((writer, to_upstream))
         self._connections.add(connection)
-        await asyncio.gather(connection.up(reader, to_upstream), connection.down(upstream, writer))
+        await asyncio.gather(connection.pass_up(reader, to_upstream), connection.pass_down(upstream, writer))
         self._connections.discard(connection)
 
 
@@ -107,14 +107,14 @@ class _Connection:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 self.asked = data
                 await self._pass(data, writer)
         self.close()
 
-    async def down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._pass(data, writer)

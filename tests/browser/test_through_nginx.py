@@ -27,13 +27,13 @@ class Deployment:
     def __init__(self, nginx: Nginx, servers: list[Server]) -> None:
         self.nginx, self.servers = nginx, servers
 
-    def started(self) -> None:
+    def start_what_was_killed(self) -> None:
         """Bring back what a test has killed."""
         for server in self.servers:
             if not server.running:
                 server.start()
 
-    def by_port(self, port: int) -> Server:
+    def find_by_port(self, port: int) -> Server:
         return next(server for server in self.servers if server.port == port)
 
 
@@ -61,7 +61,7 @@ def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def context(browser: Browser, deployment: Deployment) -> Iterator[BrowserContext]:
     """A browser profile that is logged in through nginx."""
-    deployment.started()
+    deployment.start_what_was_killed()
     context = browser.new_context(base_url=deployment.nginx.url, ignore_https_errors=True)
     log_in(context, "demo")
     yield context
@@ -96,7 +96,7 @@ def ask_and_find_producer(page: Page, deployment: Deployment) -> Server:
     """Ask, and return the process that answers, as the head of its response tells it."""
     with page.expect_response(lambda response: response.request.method == "POST") as asked:
         ask(page)
-    return deployment.by_port(int(asked.value.headers[SERVED_BY.lower()].rpartition(":")[2]))
+    return deployment.find_by_port(int(asked.value.headers[SERVED_BY.lower()].rpartition(":")[2]))
 
 
 def stream_of(page: Page) -> str:

@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - http.server's name
 
-    def answers(self, status: int = 200, **headers: str) -> None:
+    def send_page(self, status: int = 200, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -79,17 +79,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(PAGE.encode())
 
-    def drains(self) -> None:
-        self.answers(503, Retry_After="7")
+    def refuse_while_draining(self) -> None:
+        self.send_page(503, Retry_After="7")
 
     def has_no_such_release(self) -> None:
-        self.answers(404 if self.path.endswith("?exact") else 200)
+        self.send_page(404 if self.path.endswith("?exact") else 200)
 
-    def hangs_up(self) -> None:
+    def hang_up(self) -> None:
         """The request may have been done; there is no telling."""
         self.close_connection = True
 
-    def streams(self) -> None:
+    def stream_words(self) -> None:
         """The first word at once, the second when told; without the header that asks nginx not to buffer."""
         self.send_response(200)
         self.send_header("Content-Type", self.server.content_type)
@@ -224,7 +224,7 @@ def test_pages_styles_and_scripts_are_compressed(tmp_path: Path, content_type: s
 
 def test_an_answer_of_the_site_streams_through_nginx(tmp_path: Path) -> None:
     """The first half arrives while the provider holds the second one back."""
-    with ProviderServer.in_thread() as provider:
+    with ProviderServer.run_in_thread() as provider:
         provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test"}
         with (
@@ -246,8 +246,8 @@ def test_an_answer_of_the_site_streams_through_nginx(tmp_path: Path) -> None:
 
 def test_nginx_does_not_cut_a_model_that_thinks(tmp_path: Path) -> None:
     """The silence is longer than two timeouts. Heartbeats keep the stream: one every 15 s, with a timeout of 60."""
-    with ProviderServer.in_thread() as provider:
-        provider.script = Script(text="At last.", stall_after=0, stall_for=5, pings=0.2)
+    with ProviderServer.run_in_thread() as provider:
+        provider.script = Script(text="At last.", stall_after=0, stall_for=5, ping_interval=0.2)
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test"}
         # A notice of the silence would keep the stream too.
         environment |= {"CHAT_HEARTBEAT": "0.2", "CHAT_IDLE_NOTICE": "60"}
@@ -330,7 +330,7 @@ def test_a_request_that_all_processes_refuse_is_told_when_to_come_back(tmp_path:
 
 
 def test_two_processes_with_room_for_one_answer_each_take_two(tmp_path: Path) -> None:
-    with ProviderServer.in_thread() as provider:
+    with ProviderServer.run_in_thread() as provider:
         provider.script = Script(gate_after=0)
         environment = {
             "OPENAI_BASE_URL": provider.openai_url,

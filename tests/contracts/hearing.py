@@ -52,12 +52,12 @@ REFUSALS = [
     pytest.param(Script(content_filter=True), "content_filter", id="400 content filter"),
     pytest.param(Script(status=429), "rate_limited", id="429"),
     pytest.param(Script(status=500), "upstream_error", id="500"),
-    pytest.param(Script(status=502, html_200=True), "upstream_error", id="502 web page"),
+    pytest.param(Script(status=502, html_page=True), "upstream_error", id="502 web page"),
     pytest.param(Script(status=503), "upstream_error", id="503"),
     pytest.param(Script(status=529), "upstream_error", id="529"),
     pytest.param(Script(status=408), "timeout", id="408"),
     pytest.param(Script(status=504), "timeout", id="504"),
-    pytest.param(Script(html_200=True), "upstream_error", id="200 web page"),
+    pytest.param(Script(html_page=True), "upstream_error", id="200 web page"),
     pytest.param(Script(raw='{"greeting": "hello"}', raw_type="application/json"), "upstream_error", id="200 JSON"),
 ]
 

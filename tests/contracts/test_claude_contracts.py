@@ -257,8 +257,8 @@ async def test_a_signature_of_another_hand_is_refused_by_the_strict_server(
         body | {"messages": body["messages"][:1], "max_tokens": 128_001},  # type: ignore[index]
         body | {"messages": body["messages"][:1], "colour": "red"},  # type: ignore[index]
     ]
-    assert all(strict.complaint(request) for request in refused)
-    assert strict.complaint(body | {"messages": body["messages"][:1]}) is None  # type: ignore[index]
+    assert all(strict.find_complaint(request) for request in refused)
+    assert strict.find_complaint(body | {"messages": body["messages"][:1]}) is None  # type: ignore[index]
 
 
 # What a call brings besides text and calls

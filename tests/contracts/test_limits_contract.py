@@ -41,7 +41,7 @@ print(json.dumps(tokens))
 
 @pytest.fixture(scope="module")
 def provider_thread() -> Iterator[ProviderServer]:
-    with ProviderServer.in_thread() as server:
+    with ProviderServer.run_in_thread() as server:
         server.script = Script(gate_after=0)
         yield server
 
@@ -56,7 +56,7 @@ class Users:
     def ask(self, name: str, conversation: str) -> httpx2.Response:
         return self._post(name, f"/api/conversations/{conversation}/messages/", {"content": "Why not?"})
 
-    def conversation(self, name: str) -> str:
+    def make_conversation(self, name: str) -> str:
         return str(self._post(name, "/api/conversations/", {}).json()["id"])
 
     def _post(self, name: str, path: str, body: dict[str, str]) -> httpx2.Response:
@@ -80,7 +80,7 @@ def users(provider_thread: ProviderServer, tmp_path_factory: pytest.TempPathFact
 def test_with_room_for_one_more_exactly_one_of_many_is_let_through(
     users: Users, provider_thread: ProviderServer, name: str
 ) -> None:
-    conversations = [users.conversation(name) for _ in range(PARALLEL + 2)]
+    conversations = [users.make_conversation(name) for _ in range(PARALLEL + 2)]
     before = len(provider_thread.requests)
     assert [users.ask(name, conversation).status_code for conversation in conversations[:2]] == [202, 202]
     with ThreadPoolExecutor(PARALLEL) as pool:

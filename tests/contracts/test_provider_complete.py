@@ -58,7 +58,7 @@ async def test_the_demos_whole_answer_is_in_one_piece(provider: Provider) -> Non
 
 @pytest.mark.parametrize("escape", [False, True])
 async def test_a_whole_answer_keeps_its_text_exactly(provider: Provider, server: ProviderServer, escape: bool) -> None:
-    server.script = Script(text=NASTY, reasoning=NASTY, escape=escape)
+    server.script = Script(text=NASTY, reasoning=NASTY, escape_non_ascii=escape)
     heard = await complete(provider)
     assert (heard.text, heard.reasoning) == (NASTY, NASTY)
 
@@ -96,7 +96,7 @@ async def test_an_empty_answer_is_a_finish_alone(provider: Provider, server: Pro
 
 @pytest.mark.parametrize("manner", ["", "object"])
 async def test_calls_come_with_their_arguments(provider: Provider, server: ProviderServer, manner: Any) -> None:
-    server.script = Script(text="I look.", tool_calls=CALLS, tool_manner=manner)
+    server.script = Script(text="I look.", tool_calls=CALLS, tool_call_style=manner)
     heard = await complete(provider)
     arguments = [call.arguments.replace(" ", "") for call in heard.calls]
     assert [(call.id, call.name) for call in heard.calls] == [("call_a", "weather"), ("call_b", "clock")]
@@ -106,7 +106,7 @@ async def test_calls_come_with_their_arguments(provider: Provider, server: Provi
 
 @pytest.mark.parametrize("reason", ["stop", ""])
 async def test_calls_without_ids_get_one_each(provider: Provider, server: ProviderServer, reason: str) -> None:
-    server.script = Script(text="", tool_calls=CALLS * 2, tool_manner="no_id", finish_reason=reason)
+    server.script = Script(text="", tool_calls=CALLS * 2, tool_call_style="no_id", finish_reason=reason)
     heard = await complete(provider)
     assert [call.name for call in heard.calls] == ["weather", "clock"] * 2
     assert len({call.id for call in heard.calls}) == 4
@@ -210,7 +210,7 @@ async def test_cancelling_a_whole_answer_closes_the_upstream_connection(
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert await server.wait_closed(request) - cancelled < CLOSES_WITHIN
+    assert await server.wait_until_closed(request) - cancelled < CLOSES_WITHIN
 
 
 async def test_whole_and_streamed_answers_share_one_connection(provider: Provider, server: ProviderServer) -> None:

@@ -166,11 +166,11 @@ async def test_an_empty_answer_is_a_finish_alone(provider: Provider, server: Pro
 # Exact text
 
 
-@pytest.mark.parametrize("split_bytes", [1, 2, 3, 5, 7, 16, 61, 509])
+@pytest.mark.parametrize("http_chunk_size", [1, 2, 3, 5, 7, 16, 61, 509])
 async def test_text_is_exact_wherever_the_network_cuts_it(
-    provider: Provider, server: ProviderServer, split_bytes: int
+    provider: Provider, server: ProviderServer, http_chunk_size: int
 ) -> None:
-    server.script = Script(text=NASTY, split_bytes=split_bytes, chunk_size=40)
+    server.script = Script(text=NASTY, http_chunk_size=http_chunk_size, chunk_size=40)
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, NASTY, ["stop"])
 
@@ -179,14 +179,14 @@ async def test_text_is_exact_wherever_the_network_cuts_it(
     "manner",
     [
         pytest.param({"chunk_size": 1}, id="a character at a time"),
-        pytest.param({"escape": True}, id="as JSON escapes"),
+        pytest.param({"escape_non_ascii": True}, id="as JSON escapes"),
         pytest.param({"split_surrogates": True}, id="emoji in halves"),
-        pytest.param({"split_surrogates": True, "split_bytes": 7}, id="emoji in halves, cut small"),
+        pytest.param({"split_surrogates": True, "http_chunk_size": 7}, id="emoji in halves, cut small"),
         pytest.param({"crlf": True}, id="with CRLF"),
-        pytest.param({"crlf": True, "split_bytes": 1, "chunk_size": 40}, id="with CRLF, cut small"),
-        pytest.param({"one_write": True}, id="all at once"),
-        pytest.param({"packed": True}, id="packed"),
-        pytest.param({"delay_between": 0.001, "pings": 0.0005}, id="with pings between"),
+        pytest.param({"crlf": True, "http_chunk_size": 1, "chunk_size": 40}, id="with CRLF, cut small"),
+        pytest.param({"gather_writes": True}, id="all at once"),
+        pytest.param({"gzipped": True}, id="gzipped"),
+        pytest.param({"delay_between": 0.001, "ping_interval": 0.0005}, id="with pings between"),
     ],
 )
 async def test_text_is_exact_however_it_is_sent(
@@ -221,7 +221,7 @@ async def test_a_stream_that_hangs_after_its_end_does_not_hang_its_reader(
     assert (heard.error, heard.text, heard.finishes) == (None, TEXT, ["stop"])
     assert heard.usage == server.script.usage
     assert monotonic() - started < 5
-    await server.wait_closed(server.requests[0])
+    await server.wait_until_closed(server.requests[0])
 
 
 async def test_usage_that_never_comes_is_not_waited_for_long(provider: Provider, server: ProviderServer) -> None:
@@ -238,7 +238,7 @@ SILENCES = [
     pytest.param(Script(text=TEXT, delay_headers=60), id="before the headers"),
     pytest.param(Script(text=TEXT, stall_after=0), id="before the first token"),
     pytest.param(Script(text=TEXT, stall_after=AFTER), id="in a stall"),
-    pytest.param(Script(text=TEXT, stall_after=AFTER, pings=0.01), id="in a stall with pings"),
+    pytest.param(Script(text=TEXT, stall_after=AFTER, ping_interval=0.01), id="in a stall with pings"),
     pytest.param(Script(text=TEXT, delay_between=0.01, stall_after=len(TEXT)), id="in mid-stream"),
 ]
 
@@ -250,12 +250,12 @@ async def test_a_cancelled_reader_closes_the_upstream_connection(
     server.script = script
     reading = asyncio.create_task(hear(provider))
     request = await server.wait_for_requests(1)
-    await server.until(lambda: script.delay_headers > 0 or request.waiting or request.sent_characters > 10)
+    await server.wait_until(lambda: script.delay_headers > 0 or request.is_paused or request.sent_characters > 10)
     cancelled = monotonic()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert await server.wait_closed(request) - cancelled < CLOSES_WITHIN
+    assert await server.wait_until_closed(request) - cancelled < CLOSES_WITHIN
 
 
 async def test_closing_the_generator_closes_the_upstream_connection(provider: Provider, server: ProviderServer) -> None:
@@ -264,7 +264,7 @@ async def test_closing_the_generator_closes_the_upstream_connection(provider: Pr
     await anext(batches)
     closing = monotonic()
     await batches.aclose()
-    assert await server.wait_closed(server.requests[0]) - closing < CLOSES_WITHIN
+    assert await server.wait_until_closed(server.requests[0]) - closing < CLOSES_WITHIN
 
 
 async def test_closing_one_stream_leaves_the_others_alone(provider: Provider, server: ProviderServer) -> None:
@@ -284,14 +284,14 @@ async def test_a_failure_leaves_no_connection_in_use(
     server.enqueue(replace(script, text=TEXT))
     assert get_failure(await hear(provider)).code == code
     assert (await hear(provider)).finishes == ["stop"]
-    await server.until(lambda: server.open_connections <= 1)
+    await server.wait_until(lambda: server.open_connections <= 1)
 
 
 async def test_a_closed_provider_leaves_no_connection_open(make: Make, server: ProviderServer) -> None:
     provider = make()
     await hear(provider)
     await provider.aclose()
-    await server.until(lambda: server.open_connections == 0)
+    await server.wait_until(lambda: server.open_connections == 0)
 
 
 # Many
@@ -311,6 +311,6 @@ async def test_answers_one_after_the_other_share_one_connection(
 async def test_150_answers_at_once_are_all_under_way_and_all_end(provider: Provider, server: ProviderServer) -> None:
     server.script = Script(text=TEXT, gate_after=AFTER)
     readers = [asyncio.create_task(hear(provider)) for _ in range(150)]
-    await server.until(lambda: sum(request.waiting for request in server.requests) == 150, PATIENCE)
+    await server.wait_until(lambda: sum(request.is_paused for request in server.requests) == 150, PATIENCE)
     server.release()
     assert {(heard.text, *heard.finishes) for heard in await asyncio.gather(*readers)} == {(TEXT, "stop")}

@@ -25,7 +25,7 @@ REFUSALS = [
     pytest.param(Script(content_filter=True), Cause.FILTER, 400, id="content filter"),
     pytest.param(Script(status=429), Cause.RATE_LIMIT, 429, id="429"),
     pytest.param(Script(status=500), Cause.STATUS, 500, id="500"),
-    pytest.param(Script(status=502, html_200=True), Cause.STATUS, 502, id="502 web page"),
+    pytest.param(Script(status=502, html_page=True), Cause.STATUS, 502, id="502 web page"),
     pytest.param(Script(status=503), Cause.STATUS, 503, id="503"),
     pytest.param(Script(status=529), Cause.STATUS, 529, id="529"),
     pytest.param(Script(status=504), Cause.TIMEOUT, 504, id="504"),
@@ -37,7 +37,7 @@ STREAMS = [
     pytest.param(Script(error_event_after=AFTER, error_type="rate_limit_error"), Cause.RATE_LIMIT, id="rate limit"),
     pytest.param(Script(malformed_json_after=AFTER), Cause.BAD_ANSWER, id="malformed JSON"),
     pytest.param(Script(long_line_after=AFTER, long_line=9_000_000), Cause.BAD_ANSWER, id="long line"),
-    pytest.param(Script(html_200=True), Cause.BAD_ANSWER, id="web page"),
+    pytest.param(Script(html_page=True), Cause.BAD_ANSWER, id="web page"),
     pytest.param(Script(eof_after=AFTER), Cause.BROKEN_STREAM, id="clean EOF"),
     pytest.param(Script(drop_after=AFTER, drop_by="reset"), Cause.BROKEN_STREAM, id="reset"),
     pytest.param(Script(drop_after=AFTER, drop_by="close"), Cause.BROKEN_STREAM, id="close"),
@@ -52,7 +52,7 @@ async def test_a_refusal_has_its_cause_its_status_and_the_id_of_the_request(
     server.script = script
     error = get_failure(await hear(provider))
     assert (error.cause, error.report.status) == (cause, status)
-    if not script.html_200 and not script.location:  # a proxy's page has no id
+    if not script.html_page and not script.location:  # a proxy's page has no id
         assert error.report.request_id == REQUEST_ID
 
 
@@ -60,10 +60,10 @@ async def test_a_refusal_has_its_cause_its_status_and_the_id_of_the_request(
 async def test_a_broken_stream_has_its_cause_and_the_id_of_the_request(
     provider: Provider, server: ProviderServer, script: Script, cause: Cause
 ) -> None:
-    server.script = script if script.html_200 else Script(**{**vars(script), "text": TEXT})
+    server.script = script if script.html_page else Script(**{**vars(script), "text": TEXT})
     error = get_failure(await hear(provider))
     assert error.cause == cause
-    if not script.html_200:
+    if not script.html_page:
         assert error.report.request_id == REQUEST_ID
 
 

@@ -43,18 +43,18 @@ async def test_a_broken_stream_has_its_code_and_the_text_before_it(
 async def test_text_that_comes_in_the_same_read_as_the_failure_is_not_lost(
     provider: Provider, server: ProviderServer, script: Script, code: str
 ) -> None:
-    server.script = replace(script, text=TEXT, one_write=True)
+    server.script = replace(script, text=TEXT, gather_writes=True)
     heard = await hear(provider)
     assert get_failure(heard).code == code
     assert heard.text == TEXT[:AFTER]
 
 
-@pytest.mark.parametrize("one_write", [False, True], ids=["", "in the same write"])
+@pytest.mark.parametrize("gather_writes", [False, True], ids=["", "in the same write"])
 @pytest.mark.parametrize("script", DROPS)
 async def test_a_dropped_connection_leaves_the_text_before_it(
-    provider: Provider, server: ProviderServer, script: Script, one_write: bool
+    provider: Provider, server: ProviderServer, script: Script, gather_writes: bool
 ) -> None:
-    server.script = replace(script, text=TEXT, one_write=one_write)
+    server.script = replace(script, text=TEXT, gather_writes=gather_writes)
     heard = await hear(provider)
     assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:AFTER]
@@ -68,7 +68,7 @@ async def test_text_that_comes_while_the_reader_is_busy_is_not_lost_with_the_con
 
     async def stay_busy(text: str) -> None:
         server.release()
-        await server.until(lambda: server.open_connections == 0)
+        await server.wait_until(lambda: server.open_connections == 0)
         await asyncio.sleep(BUSY)
 
     heard = await hear(provider, each=stay_busy)
@@ -179,7 +179,7 @@ async def test_a_line_of_50_mb_is_cut_off_at_the_limit(make: Make, server: Provi
     assert get_failure(heard).code == "upstream_error"
     assert heard.text == TEXT[:AFTER]
     assert monotonic() - started < 5
-    await server.wait_closed(server.requests[0])
+    await server.wait_until_closed(server.requests[0])
     # What the kernel buffers on both sides lies between what was sent and what was read.
     assert server.requests[0].sent_bytes < 15_000_000
 

@@ -122,11 +122,11 @@ async def test_a_heartbeat_is_skipped(name: str, provider: Provider, server: Pro
     assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["stop"])
 
 
-@pytest.mark.parametrize("split_bytes", [0, 7])
+@pytest.mark.parametrize("http_chunk_size", [0, 7])
 async def test_a_server_that_ignores_that_a_stream_was_asked_for_is_understood(
-    provider: Provider, server: ProviderServer, split_bytes: int
+    provider: Provider, server: ProviderServer, http_chunk_size: int
 ) -> None:
-    server.script = Script(text="Whole. " * 20_000, plain_json=True, reasoning="Hm.", split_bytes=0)
+    server.script = Script(text="Whole. " * 20_000, ignore_stream=True, reasoning="Hm.", http_chunk_size=0)
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.reasoning, heard.finishes) == (None, "Whole. " * 20_000, "Hm.", ["stop"])
     assert heard.usage == server.script.usage
@@ -137,7 +137,7 @@ async def test_a_server_that_ignores_that_a_stream_was_asked_for_is_understood(
         "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi."}]}],
         "incomplete_details": {"reason": "max_output_tokens"},
     }
-    server.script = Script(raw="\n \n" + json.dumps(body), split_bytes=split_bytes)
+    server.script = Script(raw="\n \n" + json.dumps(body), http_chunk_size=http_chunk_size)
     heard = await hear(provider)
     assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["length"])
     assert len(server.requests) == 2

@@ -76,7 +76,7 @@ async def test_reasoning_may_come_between_tool_calls(name: str, provider: Provid
 async def test_each_block_of_anthropics_reasoning_ends_with_its_signature(
     provider: Provider, server: ProviderServer, ask: Any
 ) -> None:
-    server.script = Script(text="", reasoning=THOUGHT, redacted="ZW5jcnlwdGVk", tool_calls=CALLS[:1])
+    server.script = Script(text="", reasoning=THOUGHT, redacted_reasoning="ZW5jcnlwdGVk", tool_calls=CALLS[:1])
     heard = await ask(provider, ASKED)
     assert heard.thinking[0] == Thinking(THOUGHT, SIGNATURE)
     assert [part.text for part in heard.thinking] == [THOUGHT, ""]
@@ -89,7 +89,11 @@ async def test_anthropics_reasoning_goes_back_as_it_came(
     provider: Provider, server: ProviderServer, ask: Any, manner: Any
 ) -> None:
     server.script = Script(
-        text="I look.", reasoning=THOUGHT, redacted="ZW5jcnlwdGVk", tool_calls=CALLS[:1], tool_manner=manner
+        text="I look.",
+        reasoning=THOUGHT,
+        redacted_reasoning="ZW5jcnlwdGVk",
+        tool_calls=CALLS[:1],
+        tool_call_style=manner,
     )
     heard = await ask(provider, ASKED)
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)

@@ -85,17 +85,17 @@ async def test_a_call_begins_before_its_arguments(provider: Provider, server: Pr
 
 @pytest.mark.parametrize("tools", [TOOLS, ()], ids=["of a known tool", "of an unknown tool"])
 @pytest.mark.parametrize("manner", WITH_IDS)
-@pytest.mark.parametrize("split_bytes", [0, 3])
+@pytest.mark.parametrize("http_chunk_size", [0, 3])
 async def test_calls_are_exact_however_they_are_sent(
-    provider: Provider, server: ProviderServer, manner: Any, tools: tuple[ToolSchema, ...], split_bytes: int
+    provider: Provider, server: ProviderServer, manner: Any, tools: tuple[ToolSchema, ...], http_chunk_size: int
 ) -> None:
     server.script = Script(
         text=TEXT,
         tool_calls=CALLS,
-        tool_manner=manner,
+        tool_call_style=manner,
         chunk_size=5,
-        split_bytes=split_bytes,
-        one_write=not split_bytes,
+        http_chunk_size=http_chunk_size,
+        gather_writes=not http_chunk_size,
     )
     heard = await hear(provider, replace(ASKED, tools=tools))
     assert heard.calls == MADE
@@ -107,7 +107,7 @@ async def test_calls_are_exact_however_they_are_sent(
 async def test_calls_without_ids_get_one_each(
     provider: Provider, server: ProviderServer, manner: Any, tools: tuple[ToolSchema, ...]
 ) -> None:
-    server.script = Script(text=TEXT, tool_calls=CALLS, tool_manner=manner, chunk_size=5)
+    server.script = Script(text=TEXT, tool_calls=CALLS, tool_call_style=manner, chunk_size=5)
     heard = await hear(provider, replace(ASKED, tools=tools))
     assert list_calls(heard) == [(call.name, call.arguments) for call in CALLS]
     assert len({call.id for call in heard.calls}) == len(CALLS)
@@ -120,12 +120,12 @@ async def test_calls_in_one_delta_are_told_apart_though_they_have_nothing_but_na
     provider: Provider, server: ProviderServer, ask: Any
 ) -> None:
     calls = [Call("nothing", ""), Call("here", "")]
-    server.script = Script(text="", tool_calls=calls, tool_manner="at_once_bare")
+    server.script = Script(text="", tool_calls=calls, tool_call_style="at_once_bare")
     assert list_calls(await ask(provider, ASKED)) == [("nothing", ""), ("here", "")]
 
 
 async def test_ids_made_up_in_two_steps_differ(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(tool_calls=CALLS, tool_manner="no_id")
+    server.script = Script(tool_calls=CALLS, tool_call_style="no_id")
     steps = [await hear(provider, ASKED) for _ in range(2)]
     assert len({call.id for heard in steps for call in heard.calls}) == 2 * len(CALLS)
 
@@ -162,7 +162,9 @@ async def test_a_name_that_begins_like_another_is_whole(
     provider: Provider, server: ProviderServer, manner: Any
 ) -> None:
     tools = (ToolSchema("se", "", {}), ToolSchema("sea", "", {}), ToolSchema("search", "", {}))
-    server.script = Script(text="", tool_calls=[Call("search", "{}", "a"), Call("se", "{}", "b")], tool_manner=manner)
+    server.script = Script(
+        text="", tool_calls=[Call("search", "{}", "a"), Call("se", "{}", "b")], tool_call_style=manner
+    )
     heard = await hear(provider, replace(PROMPT, tools=tools))
     assert [call.name for call in heard.calls] == ["search", "se"]
 

@@ -33,7 +33,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def provider_thread() -> Iterator[ProviderServer]:
-    with ProviderServer.in_thread() as server:
+    with ProviderServer.run_in_thread() as server:
         yield server
 
 
@@ -49,7 +49,7 @@ def test_an_answer_streams_as_it_is_said(
     provider_thread.script = Script(text="One two three four", chunk_size=4, gate_after=8)
     with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         text = ""
-        for _, event in client.events(client.begin()):
+        for _, event in client.iterate_events(client.begin()):
             text += event.get("content", "")
             if text == "One two ":
                 provider_thread.release()
@@ -78,7 +78,7 @@ def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
     with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answers = [client.begin() for _ in range(5)]
         seen = ""
-        for _, event in client.events(answers[0]):
+        for _, event in client.iterate_events(answers[0]):
             seen += event.get("content", "")
             if len(seen) > 2000:
                 break
@@ -86,7 +86,7 @@ def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
         server.start()
         began = time.monotonic()
         for answer in answers:
-            found = client.ended(answer, 15)
+            found = client.wait_for_end(answer, 15)
             assert (found["status"], found["error"]["code"]) == ("interrupted", "server_lost")
             assert TEXT.startswith(found["text"])
         # A second of this provider is about 1,000 characters.
@@ -102,7 +102,7 @@ def test_sigterm_loses_nothing_and_ends_in_time(
     with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
         seen: list[dict[str, Any]] = []
-        reader = threading.Thread(target=lambda: seen.extend(event for _, event in client.events(answer)))
+        reader = threading.Thread(target=lambda: seen.extend(event for _, event in client.iterate_events(answer)))
         reader.start()
         block_until(lambda: seen)
         assert server.terminate(10) < 10
@@ -132,9 +132,9 @@ def test_a_reader_that_leaves_does_not_end_the_answer(
     provider_thread.script = Script(text="word " * 60, chunk_size=5, delay_between=0.01)
     with serve_new_site(kind, tmp_path, **environment) as (server, token), Client(server, token) as client:
         answer = client.begin()
-        for _ in client.events(answer):
+        for _ in client.iterate_events(answer):
             break
-        assert client.ended(answer, 20)["text"] == "word " * 60
+        assert client.wait_for_end(answer, 20)["text"] == "word " * 60
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_kept(

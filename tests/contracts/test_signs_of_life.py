@@ -29,7 +29,7 @@ OPENAI_THINKS = 'data: {"choices":[{"index":0,"delta":{"content":null,"reasoning
 
 @pytest.mark.parametrize("after", [0, 8])
 async def test_each_ping_is_an_empty_batch(provider: Provider, server: ProviderServer, after: int) -> None:
-    server.script = Script(text=TEXT, gate_after=after, pings=0.01)
+    server.script = Script(text=TEXT, gate_after=after, ping_interval=0.01)
     signs = 0
     async with asyncio.timeout(PATIENCE), aclosing(provider.stream(PROMPT)) as batches:
         async for batch in batches:
@@ -41,7 +41,7 @@ async def test_each_ping_is_an_empty_batch(provider: Provider, server: ProviderS
 
 
 async def test_signs_of_life_leave_no_trace_in_the_answer(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(text=TEXT, stall_after=8, stall_for=0.1, pings=0.01)
+    server.script = Script(text=TEXT, stall_after=8, stall_for=0.1, ping_interval=0.01)
     heard = await hear(provider)
     assert (heard.text, heard.kinds) == (TEXT, ["Token", "Finish"])
 
@@ -70,14 +70,14 @@ data: {"type":"content_block_start","index":1,"content_block":{"type":"server_to
 
 @pytest.mark.parametrize("name", ["anthropic"], indirect=True)
 async def test_thinking_after_a_text_is_told_in_the_same_read(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(raw=TEXT_THEN_THINKS, one_write=True)
+    server.script = Script(raw=TEXT_THEN_THINKS, gather_writes=True)
     async with asyncio.timeout(PATIENCE), aclosing(provider.stream(PROMPT)) as batches:
         assert list(await anext(batches)) == [Token("One"), THINKING]
 
 
 @pytest.mark.parametrize("name", ["anthropic"], indirect=True)
 async def test_a_text_after_thinking_is_no_thinking(provider: Provider, server: ProviderServer) -> None:
-    server.script = Script(raw=ANTHROPIC_THINKS + TEXT_THEN_THINKS.partition("\n\n")[0] + "\n\n", one_write=True)
+    server.script = Script(raw=ANTHROPIC_THINKS + TEXT_THEN_THINKS.partition("\n\n")[0] + "\n\n", gather_writes=True)
     async with asyncio.timeout(PATIENCE), aclosing(provider.stream(PROMPT)) as batches:
         assert list(await anext(batches)) == [Token("One")]
 

@@ -90,7 +90,7 @@ async def test_going_back_shows_the_branch_that_was_read_there_last(site: Site, 
     followed = await ask(site, conversation, "Two?")
     await ask(site, conversation, "Two, but better?", edits=followed["parent"])
     await site.client.post(f"/messages/{followed['parent']}/show/")
-    await site.events(await site.retry(first["id"]))
+    await site.read_events(await site.retry(first["id"]))
     response = await site.client.post(f"/messages/{first['id']}/show/", headers={"hx-request": "true"})
     assert ">Two?</p>" in response.content.decode()
     assert str((await Conversation.objects.aget(pk=conversation)).leaf_id) == followed["id"]

@@ -19,7 +19,7 @@ REST = Script(text="three four.")
 async def continue_answer(site: Site, answer: str) -> Json:
     response = await site.post(f"/api/answers/{answer}/continue/")
     assert response.status_code == 202, response.content
-    await site.events(answer)
+    await site.read_events(answer)
     return await site.answer(answer)
 
 
@@ -75,10 +75,10 @@ async def test_a_reader_who_had_the_end_gets_the_rest_exactly(site: Site, provid
     """At every position that it may have reached before."""
     provider.enqueue(HALF, REST)
     failed = await site.ask()
-    seen = await site.events(failed["id"])
+    seen = await site.read_events(failed["id"])
     await continue_answer(site, failed["id"])
     for position, _ in seen:
-        text = "One two "[:position] + join_text(await site.events(failed["id"], position))
+        text = "One two "[:position] + join_text(await site.read_events(failed["id"], position))
         assert text == "One two three four."
     page = await site.stream(f"/answers/{failed['id']}/stream/?after={seen[-1].position}")
     body = b"".join([chunk async for chunk in page]).decode()
@@ -133,7 +133,7 @@ async def test_a_double_click_is_one_call(site: Site, provider: ProviderServer) 
     assert {response.status_code for response in responses} == {202}
     await provider.wait_for_requests(2)
     provider.release()
-    await site.events(failed["id"])
+    await site.read_events(failed["id"])
     assert len(provider.requests) == 2
 
 

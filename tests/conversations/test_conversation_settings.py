@@ -23,7 +23,7 @@ async def save(site: Site, conversation: str, **fields: str) -> int:
 
 
 async def test_the_model_is_told_what_the_conversation_says(site: Site, provider: ProviderServer, model: str) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     assert await save(site, conversation, system_prompt="Be brief.", temperature="0.5", max_tokens="77") == 302
     await site.ask("Hello", conversation, model=model)
     body = provider.requests[0].body
@@ -57,7 +57,7 @@ async def test_a_model_has_its_longest_answer(site: Site, provider: ProviderServ
     ("field", "value"), [("temperature", "3"), ("temperature", "x"), ("max_tokens", "0"), ("title", "x" * 81)]
 )
 async def test_a_bad_value_is_refused_and_stands_in_its_field(site: Site, field: str, value: str) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     response = await site.client.post(f"/c/{conversation}/settings/", {"title": "T", field: value})
     assert response.status_code == 200
     assert value in response.content.decode()
@@ -81,7 +81,7 @@ async def test_deleting_stops_what_is_being_answered(site: Site, provider: Provi
     request = await provider.wait_for_requests(1)
     conversation = (await site.answer(answer))["conversation"]
     await site.client.post(f"/c/{conversation}/delete/")
-    await provider.wait_closed(request, 5)
+    await provider.wait_until_closed(request, 5)
     assert (await Message.objects.aget(pk=answer)).status == "stopped"
 
 

@@ -192,7 +192,7 @@ async def test_a_question_brings_a_conversation_back_from_the_archive(site: Site
 
 
 async def test_a_title_given_by_hand_stays_whatever_is_asked(site: Site) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await send(site, "PATCH", f"{LIST}{conversation}/", {"title": "Mine"})
     first = await site.ask("Why is the sky blue?", conversation)
     await site.retry(first["id"])

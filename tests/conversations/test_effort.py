@@ -62,7 +62,7 @@ async def test_a_question_sets_the_effort_of_its_conversation(site: Site, wish: 
 async def test_an_effort_that_the_model_does_not_take_is_refused_before_anything_is_kept(
     site: Site, provider: ProviderServer, model: str, wish: Any, sentence: str
 ) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     body = {"content": "Hi", "model": model, "effort": wish}
     response = await site.post(f"/api/conversations/{conversation}/messages/", body)
     assert response.status_code == 400

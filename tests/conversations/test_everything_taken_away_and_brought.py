@@ -39,7 +39,7 @@ async def conversation(user: User) -> Conversation:
 
 
 async def test_an_archive_has_every_conversation_to_read_and_to_bring(site: Site, conversation: Conversation) -> None:
-    await site.conversation()
+    await site.begin_conversation()
     archive = await take_away(site)
     assert archive["manifest.json"]["user"]["username"] == "ada"
     assert archive["manifest.json"]["conversations"] == 2

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 async def test_the_same_turn_again_is_the_same_answer(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Once.")
-    conversation, turn = await site.conversation(), str(uuid.uuid4())
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
     first = await site.ask(conversation=conversation, turn=turn)
     again = await site.ask(conversation=conversation, turn=turn)
     assert again == first
@@ -23,10 +23,10 @@ async def test_the_same_turn_again_is_the_same_answer(site: Site, provider: Prov
 
 async def test_the_same_turn_at_once_from_many_tabs(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Once.", delay_first=0.2)
-    conversation, turn = await site.conversation(), str(uuid.uuid4())
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
     answers = await asyncio.gather(*(site.begin(conversation=conversation, turn=turn) for _ in range(8)))
     assert len(set(answers)) == 1
-    await site.events(answers[0])
+    await site.read_events(answers[0])
     assert len(provider.requests) == 1
     assert await Message.objects.filter(conversation__id=conversation).acount() == 2
 
@@ -53,7 +53,7 @@ async def test_the_same_turn_of_another_user_is_another_question(site: Site, pro
 
 async def test_another_question_during_an_answer_is_refused(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await site.begin(conversation=conversation)
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "And?"})
     assert response.status_code == 409

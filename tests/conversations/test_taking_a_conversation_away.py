@@ -159,7 +159,7 @@ async def test_an_answer_that_is_still_written_is_taken_as_far_as_it_has_come(
     site: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="One two three.", chunk_size=4, gate_after=4)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     answer = await site.begin(conversation=conversation)
     found = json.loads(await read(await site.get(f"/c/{conversation}/export.json")))
     assert found["messages"][-1]["status"] in ("queued", "streaming")

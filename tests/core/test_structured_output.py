@@ -163,7 +163,7 @@ async def test_both_formats_bring_the_text_and_its_fields(site: Site, provider: 
     assert (answer["status"], answer["finish_reason"], answer["text"]) == ("complete", "stop", TEXT)
     assert answer["response_schema"] == SCHEMA
     for media_type in (SSE, NDJSON):
-        events = await site.events(answer["id"], media_type=media_type)
+        events = await site.read_events(answer["id"], media_type=media_type)
         assert list_fields(events) == FIELDS
         assert join_text(events) == TEXT
         assert not [event for _, event in events if event["type"].startswith("tool")]
@@ -200,11 +200,11 @@ async def test_every_position_is_a_place_to_come_back_to(site: Site, provider: P
     text = '{"name": "Ada", "tags": ["x", "yz"], "age": 36}'
     provider.script = Script(text=text, reasoning="Hm, {", chunk_size=3)
     answer = (await ask(site))["id"]
-    whole = await site.events(answer, after=0)
+    whole = await site.read_events(answer, after=0)
     last, before = whole[-1].position, len("Hm, {") + 1  # the reasoning, and how long it took
     assert [event["type"] for _, event in whole[-2:]] == ["usage", "done"]
     for cut in range(1, last):
-        later = await site.events(answer, after=cut)
+        later = await site.read_events(answer, after=cut)
         assert join_text(later) == text[max(0, cut - before) :]
         had = [field for field in list_fields(whole) if field not in list_fields(later)]
         assert had + list_fields(later) == list_fields(whole)
@@ -231,7 +231,7 @@ async def test_the_fields_of_a_piece_of_text_come_before_it(site: Site, provider
 async def test_an_answer_without_a_schema_has_no_fields(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT)
     answer = await site.ask()
-    assert not list_fields(await site.events(answer["id"]))
+    assert not list_fields(await site.read_events(answer["id"]))
     assert answer["response_schema"] is None
 
 
@@ -263,7 +263,7 @@ async def test_an_answer_of_another_form_is_interrupted_and_kept(
     answer = await ask(site)
     assert (answer["status"], answer["error"]["code"], answer["text"]) == ("interrupted", "invalid_output", text)
     assert answer["error"]["retryable"]
-    events = await site.events(answer["id"])
+    events = await site.read_events(answer["id"])
     assert (events[-1].event["type"], events[-1].event["code"]) == ("error", "invalid_output")
     call = await ProviderCall.objects.aget(answer=answer["id"])
     assert (call.outcome, call.error_code, call.output_tokens) == ("interrupted", "invalid_output", 34)
@@ -276,7 +276,7 @@ async def test_the_input_of_anthropics_tool_is_held_to_the_schema_too(site: Site
 
 
 async def test_a_provider_that_sends_the_input_whole_is_understood(site: Site, provider: ProviderServer) -> None:
-    provider.script = make_script(ANTHROPIC, '{"name": "Ada", "age": 36}', tool_manner="whole")
+    provider.script = make_script(ANTHROPIC, '{"name": "Ada", "age": 36}', tool_call_style="whole")
     answer = await ask(site, model=ANTHROPIC)
     assert (answer["status"], json.loads(answer["text"])) == ("complete", {"name": "Ada", "age": 36})
 
@@ -286,7 +286,7 @@ async def test_a_retry_asks_by_the_same_schema(site: Site, provider: ProviderSer
     provider.script = make_script(model)
     first = await ask(site, model=model)
     second = await site.retry(first["id"])
-    assert list_fields(await site.events(second)) == FIELDS
+    assert list_fields(await site.read_events(second)) == FIELDS
     assert (await site.answer(second))["status"] == "complete"
     kept = await Message.objects.aget(pk=second)
     assert kept.response_schema == SCHEMA
@@ -300,7 +300,7 @@ async def test_json_by_a_schema_is_asked_again_and_not_continued(site: Site, pro
 
 
 async def test_the_next_question_has_no_schema_of_its_own(site: Site, provider: ProviderServer) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     provider.enqueue(Script(text=TEXT))
     provider.script = Script(text="Plain words.")
     await ask(site, conversation=conversation)
@@ -337,7 +337,7 @@ async def test_openais_way_to_say_it_is_understood(site: Site, provider: Provide
     ],
 )
 async def test_a_schema_that_cannot_be_used_is_refused(site: Site, provider: ProviderServer, fields: Json) -> None:
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     refused = await site.post(path, {"content": "Who?", **fields})
     assert (refused.status_code, json.loads(refused.content)["error"]["code"]) == (400, "bad_request")
     assert not provider.requests

@@ -43,7 +43,7 @@ def redis() -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderServer]:
     """One for the session, in a thread of its own; tests find their calls by what they asked."""
-    with ProviderServer.in_thread() as server:
+    with ProviderServer.run_in_thread() as server:
         yield server
 
 

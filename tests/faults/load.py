@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from tests.provider_server import ProviderServer, Recorded
+from tests.provider_server import ProviderServer, RecordedRequest
 from tests.support.server import Cluster, Server
 from tests.support.site import NDJSON, SSE, Json, Positioned, from_ndjson, from_sse
 
@@ -90,7 +90,7 @@ class Reading:
         assert len(self.ends) == 1, (self.ends, self.torn)
         return str(self.ends[0].get("status", "interrupted"))
 
-    def behind(self, recorded: Recorded) -> float:
+    def calculate_delay(self, recorded: RecordedRequest) -> float:
         """By how many seconds this reader was later than the provider, at worst."""
         worst, index = 0.0, 0
         for moment, sent in recorded.timeline:
@@ -125,7 +125,7 @@ class Load:
         self.chance = chance
         self.failures: list[str] = []
         self._asked: list[Asked] = []
-        self._calls: dict[str, list[Recorded]] = defaultdict(list)
+        self._calls: dict[str, list[RecordedRequest]] = defaultdict(list)
         self._looked_at = len(provider.requests)
         self._tasks: list[asyncio.Task[Any]] = []
         self._readings: dict[str, list[Reading]] = defaultdict(list)
@@ -150,9 +150,9 @@ class Load:
 
     async def _tidy(self, asked: Asked) -> None:
         """The next test meets no answer of this one."""
-        if not all(recorded.over for recorded in self.recorded(asked)):
+        if not all(recorded.is_over for recorded in self.find_requests(asked)):
             with suppress(aiohttp.ClientError, TimeoutError):
-                await self.response("POST", self.choose_server(), f"/api/answers/{asked.answer}/stop/")
+                await self.send_request("POST", self.choose_server(), f"/api/answers/{asked.answer}/stop/")
 
     def make_connector(self) -> aiohttp.TCPConnector:
         """Return a connection for each request, also to a proxy with a certificate of its own."""
@@ -163,7 +163,7 @@ class Load:
 
     # Asking
 
-    async def question(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
+    async def begin_question(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
         """A conversation, and a question that makes the provider say a text of its own, by the script's fields."""
         server = server or self.choose_server()
         made = await self.call("POST", server, "/api/conversations/")
@@ -172,7 +172,7 @@ class Load:
 
     async def ask(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
         """Ask, without waiting for the answer."""
-        asked = await self.question(characters, server, **script)
+        asked = await self.begin_question(characters, server, **script)
         return await self.send(asked)
 
     async def send(self, asked: Asked, **fields: Any) -> Asked:
@@ -185,11 +185,11 @@ class Load:
 
     async def call(self, method: str, server: Server, path: str, body: Json | None = None, **headers: str) -> Any:
         """One request; its JSON. What is not 2xx fails the test."""
-        status, answer = await self.response(method, server, path, body, **headers)
+        status, answer = await self.send_request(method, server, path, body, **headers)
         assert 200 <= status < 300, f"{method} {path}: {status} {answer}"
         return answer
 
-    async def response(
+    async def send_request(
         self, method: str, server: Server, path: str, body: Json | None = None, **headers: str
     ) -> tuple[int, Any]:
         data = json.dumps(body or {}) if method == "POST" else None
@@ -205,7 +205,7 @@ class Load:
 
     # Following
 
-    def following(self, answer: str, **how: Any) -> asyncio.Task[Reading]:
+    def follow_in_background(self, answer: str, **how: Any) -> asyncio.Task[Reading]:
         """Follow in the background."""
         reading = Reading(answer)
         self._readings[answer].append(reading)
@@ -217,7 +217,7 @@ class Load:
         self._tasks.append(task)
         return task
 
-    def readings(self, answer: str) -> list[Reading]:
+    def list_readings(self, answer: str) -> list[Reading]:
         """What those who follow it in the background have received."""
         return self._readings[answer]
 
@@ -276,7 +276,7 @@ class Load:
         found: Json = await self.call("GET", server or self.choose_server(), f"/api/answers/{answer}/")
         return found
 
-    async def ended(self, answer: str, within: float, server: Server | None = None) -> Json:
+    async def wait_for_end(self, answer: str, within: float, server: Server | None = None) -> Json:
         """The answer once it is terminal; the test fails when it is not in time."""
         end = time.monotonic() + within
         while True:
@@ -287,7 +287,7 @@ class Load:
             assert time.monotonic() < end, f"{answer} is not terminal after {within:g} s"
             await asyncio.sleep(0.1)
 
-    def recorded(self, asked: Asked) -> list[Recorded]:
+    def find_requests(self, asked: Asked) -> list[RecordedRequest]:
         """The upstream calls for a question, in their order."""
         new = self.provider.requests[self._looked_at :]
         self._looked_at += len(new)
@@ -295,9 +295,9 @@ class Load:
             self._calls[recorded.prompt].append(recorded)
         return self._calls[asked.content]
 
-    async def begun(self, asked: Asked, characters: int = 1) -> Recorded:
+    async def wait_for_characters(self, asked: Asked, characters: int = 1) -> RecordedRequest:
         """The first upstream call for a question, once so many characters of it were sent."""
-        await self.provider.until(lambda: bool(self.recorded(asked)), 30)
-        recorded = self.recorded(asked)[0]
+        await self.provider.wait_until(lambda: bool(self.find_requests(asked)), 30)
+        recorded = self.find_requests(asked)[0]
         await self.provider.wait_for_characters(recorded, characters, 30)
         return recorded

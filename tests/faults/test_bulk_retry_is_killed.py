@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults import ALONE, MANY, Place, choose_length, find_place
 from tests.faults.rows import run_in_shell
-from tests.provider_server import ProviderServer, Recorded
+from tests.provider_server import ProviderServer, RecordedRequest
 from tests.support.server import Cluster, Server, log_in_demo
 
 ANSWERS = choose_length(300, 5000)
@@ -76,7 +76,7 @@ async def test_a_killed_bulk_retry_bills_no_answer_twice_and_skips_none(
     asked = Asked(provider, mark)
     batch = await asyncio.to_thread(begin_batch, victim, mark)
     killed_at = chance.randrange(ANSWERS // 5, ANSWERS * 4 // 5)
-    await provider.until(lambda: len(asked.requests()) >= killed_at, WITHIN)
+    await provider.wait_until(lambda: len(asked.find_requests()) >= killed_at, WITHIN)
     victim.kill()
     if len(cluster.servers) == 1:
         await asyncio.to_thread(victim.start)
@@ -86,10 +86,10 @@ async def test_a_killed_bulk_retry_bills_no_answer_twice_and_skips_none(
     print(f"killed after {killed_at} of {ANSWERS}: {Counter(map(tuple, found['items']))}")
     if not victim.running:
         await asyncio.to_thread(victim.start)
-    assert_exact(found, asked.requests())
+    assert_exact(found, asked.find_requests())
 
 
-def assert_exact(found: dict[str, Any], requests: list[Recorded]) -> None:
+def assert_exact(found: dict[str, Any], requests: list[RecordedRequest]) -> None:
     """Each answer has one attempt more, each attempt one call, and each question was asked once."""
     outcomes = Counter((status, code) for status, code in found["items"])
     lost = outcomes.pop(("failed", "server_lost"), 0)
@@ -111,16 +111,16 @@ class Asked:
     def __init__(self, provider: ProviderServer, mark: str) -> None:
         self._provider, self._mark = provider, mark
         self._looked_at = len(provider.requests)
-        self._found: list[Recorded] = []
+        self._found: list[RecordedRequest] = []
 
-    def requests(self) -> list[Recorded]:
+    def find_requests(self) -> list[RecordedRequest]:
         new = self._provider.requests[self._looked_at :]
         self._looked_at += len(new)
         self._found += [request for request in new if self._mark in request.prompt]
         return self._found
 
 
-def count_most_at_once(requests: Iterable[Recorded]) -> int:
+def count_most_at_once(requests: Iterable[RecordedRequest]) -> int:
     moments = []
     for request in requests:
         end = request.finished_at or request.closed_at

@@ -19,7 +19,7 @@ PACE: dict[str, Any] = {"chunk_size": 7, "delay_between": 0.02}  # 3 to 4 s for 
 @pytest.mark.parametrize("place", choose_places(ALONE, MANY), ids=str)
 async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place: Place, load: Load) -> None:
     cuts = [CUTS // ANSWERS + (number < CUTS % ANSWERS) for number in range(ANSWERS)]
-    questions = [await load.question(CHARACTERS, **PACE) for _ in cuts]
+    questions = [await load.begin_question(CHARACTERS, **PACE) for _ in cuts]
     asked = await asyncio.gather(*(load.send(question) for question in questions))
     readings = await asyncio.gather(
         *(load.follow(one.answer, cuts=number, characters=CHARACTERS) for one, number in zip(asked, cuts, strict=True))
@@ -30,7 +30,7 @@ async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place
         assert reading.ends == [{"type": "done", "status": "complete", "reason": "stop"}]
         kept = await load.answer(one.answer)
         assert (kept["status"], kept["text"]) == ("complete", one.text)
-        assert [recorded.sent_characters for recorded in load.recorded(one)] == [CHARACTERS]
+        assert [recorded.sent_characters for recorded in load.find_requests(one)] == [CHARACTERS]
     # A cut place that one event jumps over together with the next is one cut; an answer may end while it is cut.
     assert sum(reading.connections - 1 for reading in readings) > CUTS / 2
     assert load.failures == []
@@ -42,7 +42,7 @@ async def test_a_program_that_is_cut_off_while_it_asks_finds_its_answer_by_the_s
 ) -> None:
     """The response to the question itself breaks; asked again elsewhere, it is the same answer from its start."""
     turn = "9d6f6c3e-0b5c-4e0e-8f10-000000000001"
-    question = await load.question(CHARACTERS, **PACE)
+    question = await load.begin_question(CHARACTERS, **PACE)
     path = f"/api/conversations/{question.conversation}/messages/"
     body = {"content": question.content, "turn": turn}
     headers = {"accept": "text/event-stream"}
@@ -52,4 +52,4 @@ async def test_a_program_that_is_cut_off_while_it_asks_finds_its_answer_by_the_s
     asked = await load.send(question, turn=turn)
     reading = await load.follow(asked.answer)
     assert (reading.text, reading.status, reading.torn) == (question.text, "complete", [])
-    assert len(load.recorded(question)) == 1
+    assert len(load.find_requests(question)) == 1

@@ -66,7 +66,7 @@ class Tools:
 
     @classmethod
     def run(cls, name: str) -> str:
-        with cls.seam.step(f"run {name}"):
+        with cls.seam.pass_step(f"run {name}"):
             cls.runs[name] += 1
             return f"{name} for the {cls.runs[name]}. time"
 
@@ -189,16 +189,16 @@ class Trial:
         if self.scenario.is_continued:
             self._prepare()
         if self.scenario.is_lost_before:
-            self._live(self._live_first, Point("read", "after", 2))
+            self._run_process(self._run_first_process, Point("read", "after", 2))
             self._age_leases()
-        self._live(self._live_first, die_at)
+        self._run_process(self._run_first_process, die_at)
         self.at_death = Found(self)
         with asyncio.Runner() as loop:
             loop.run(self._recover())
         self.found = Found(self)
         return self.seam.passed
 
-    def _live(self, life: Callable[[Point | None], Coroutine[Any, Any, None]], die_at: Point | None) -> None:
+    def _run_process(self, life: Callable[[Point | None], Coroutine[Any, Any, None]], die_at: Point | None) -> None:
         with asyncio.Runner() as loop:
             loop.get_loop().set_exception_handler(lambda loop, context: None)  # tasks that ended with the process
             loop.run(life(die_at))
@@ -208,19 +208,19 @@ class Trial:
         if has_died != (die_at is not None):
             raise NotReachedError(die_at)
 
-    async def _live_first(self, die_at: Point | None) -> None:
+    async def _run_first_process(self, die_at: Point | None) -> None:
         runner = self._make_runner()
         is_taking_up = await run_in_thread(Message.objects.live().filter(conversation__user=self.user).exists)
         if not is_taking_up:
             runner.supervisor.wake()
-            await self.seam.quiet()
+            await self.seam.wait_until_quiet()
         self.teller.pause = partial(self._pause, runner)
         died = asyncio.ensure_future(self.seam.arm(die_at).wait())
         doing = asyncio.ensure_future(self._finish_lost(runner) if is_taking_up else self._ask(runner))
         await asyncio.wait({died, doing}, return_when=asyncio.FIRST_COMPLETED)
         if doing.done() and not self.seam.is_dead:
             doing.result()
-            await self.seam.quiet()
+            await self.seam.wait_until_quiet()
             if self._leaving is None:
                 await self._tick(runner)
             else:
@@ -235,11 +235,11 @@ class Trial:
         """Have the supervisor write a checkpoint now."""
         await runner.supervisor.aclose()
         runner.supervisor.wake()
-        await self.seam.quiet()
+        await self.seam.wait_until_quiet()
 
     async def _pause(self, runner: Runner, batches: int) -> None:
         if self.scenario.is_kept and batches == 1:
-            await self.seam.quiet()  # its bookmark is written beside: each run has it at the same point
+            await self.seam.wait_until_quiet()  # its bookmark is written beside: each run has it at the same point
         if batches % 3 == 2:
             await self._tick(runner)
         if batches == self.scenario.stop_after:
@@ -266,12 +266,12 @@ class Trial:
 
     async def _finish_lost(self, runner: Runner) -> None:
         runner.supervisor.wake()
-        await self.seam.quiet()
+        await self.seam.wait_until_quiet()
         await self._wait_for_ends(runner)
 
     async def _wait_for_ends(self, runner: Runner) -> None:
         await wait_until(lambda: not runner.live_answers)
-        await self.seam.quiet()
+        await self.seam.wait_until_quiet()
 
     async def _recover(self) -> None:
         """Do in another process what each does: sweep, and go on with what it finds."""

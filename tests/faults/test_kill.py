@@ -33,7 +33,7 @@ async def test_every_answer_keeps_an_exact_prefix_and_ends(place: Place, load: L
 
 async def kill_one(place: Place, load: Load, cluster: Cluster) -> None:
     asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
-    readings = [load.following(one.answer) for one in asked]
+    readings = [load.follow_in_background(one.answer) for one in asked]
     await asyncio.sleep(load.chance.uniform(1, 3))
     victim = load.choose_server()
     victim.kill()
@@ -44,7 +44,7 @@ async def kill_one(place: Place, load: Load, cluster: Cluster) -> None:
     survivors = [server for server in cluster.servers if server.running]
     for one, following in zip(asked, readings, strict=True):
         if one.server is victim:
-            kept = await load.ended(one.answer, TERMINAL_WITHIN - (time.monotonic() - back), survivors[0])
+            kept = await load.wait_for_end(one.answer, TERMINAL_WITHIN - (time.monotonic() - back), survivors[0])
             assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
             await is_honest(one, kept["text"], await following, killed, load, redis=place.redis)
         else:
@@ -57,7 +57,7 @@ async def is_honest(one: Asked, kept: str, reading: Reading, killed: float, load
     assert one.text.startswith(kept)
     assert reading.status == "interrupted"
     assert reading.torn == []
-    recorded, *others = load.recorded(one)
+    recorded, *others = load.find_requests(one)
     assert not others
     assert len(kept) >= recorded.count_sent_before(killed - (ON_ITS_WAY if redis else LOST_AT_MOST))
     if redis:

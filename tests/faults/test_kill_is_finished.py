@@ -82,18 +82,18 @@ async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_ke
     owned = [one for one in all_asked if one.server is victim]
     killed = time.monotonic()
     victim.kill()
-    seen = {one.answer: [reading.text for reading in load.readings(one.answer)] for one in all_asked}
+    seen = {one.answer: [reading.text for reading in load.list_readings(one.answer)] for one in all_asked}
     if len(cluster.servers) == 1:
         await asyncio.to_thread(victim.start)
     end = time.monotonic() + COMPLETE_WITHIN
     survivor = next(server for server in cluster.servers if server.running)
     lost = []
     for one in all_asked:
-        kept = await load.ended(one.answer, end - time.monotonic(), survivor)
+        kept = await load.wait_for_end(one.answer, end - time.monotonic(), survivor)
         assert kept["status"] == "complete", kept["error"]
         assert kept["interruptions"] <= (1 if one in owned else 0)
         # Where questions take seconds to be asked, the first answers are whole before the kill.
-        is_whole = load.recorded(one)[0].count_sent_before(killed) >= CHARACTERS - ALL_BUT
+        is_whole = load.find_requests(one)[0].count_sent_before(killed) >= CHARACTERS - ALL_BUT
         assert kept["interruptions"] or one not in owned or is_whole
         lost += [one] if kept["interruptions"] else []
         assert all(kept["text"].startswith(text) for text in seen[one.answer])
@@ -109,8 +109,8 @@ async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_ke
 
 def follow_in_every_way(load: Load, one: Asked, login: dict[str, str]) -> Readers:
     programs = [
-        load.following(one.answer, media_type=SSE),
-        load.following(one.answer, media_type=NDJSON),
+        load.follow_in_background(one.answer, media_type=SSE),
+        load.follow_in_background(one.answer, media_type=NDJSON),
         load.start_in_background(follow_by_socket(load, one.answer)),
     ]
     return Readers(one, programs, load.start_in_background(follow_by_page(load, one.answer, login)))

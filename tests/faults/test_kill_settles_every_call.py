@@ -58,7 +58,9 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     made = await load.call("POST", victim, "/api/conversations/")
     provider.enqueue(Script(text="Because air scatters it."), Script(**NEVER))
     await load.send(Asked(victim, made["id"], "Why is the sky blue?", ""))
-    await provider.until(lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30)
+    await provider.wait_until(
+        lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30
+    )
     asked = [await load.ask(800, victim, **PACE) for _ in range(ANSWERS)]
     deleted = await load.ask(800, victim, **PACE)
     batch = begin_batch(victim, tmp_path)
@@ -85,7 +87,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     assert len([row for row in lost if row["purpose"] == "title"]) == 1
     # Each is charged for the text that is kept.
     for one in asked:
-        kept = await load.ended(one.answer, 15, next(server for server in cluster.servers if server.running))
+        kept = await load.wait_for_end(one.answer, 15, next(server for server in cluster.servers if server.running))
         assert kept["usage"]["output_tokens"] == -(-len(kept["text"]) // 4)
     assert all(row["output_tokens"] > 0 for row in lost if row["purpose"] == "answer")
     if not victim.running:

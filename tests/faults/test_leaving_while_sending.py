@@ -76,7 +76,7 @@ async def test_a_question_whose_client_left_is_answered_or_was_never_asked(
     ways = list(WAYS_TO_ASK)
 
     async def leave(number: int) -> None:
-        asked, way = await load.question(100, **QUICK), ways[number % len(ways)]
+        asked, way = await load.begin_question(100, **QUICK), ways[number % len(ways)]
         await send_and_leave(asked.server, WAYS_TO_ASK[way](senders[asked.server.url], asked), load.chance)
         left.append((way, asked))
 
@@ -162,7 +162,7 @@ async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
         is_live = "stop" in name or "while" in name
         asked = await load.ask(200 if is_live else 60, **(SLOW if is_live else HALF))
         if not is_live:
-            await load.ended(asked.answer, ANSWERED_WITHIN, asked.server)
+            await load.wait_for_end(asked.answer, ANSWERED_WITHIN, asked.server)
         messages = (await load.call("GET", asked.server, f"/api/conversations/{asked.conversation}/"))["messages"]
         request = CHANGES[name](senders[asked.server.url], Turn(asked, messages[0]["id"]))
         await send_and_leave(asked.server, request, load.chance)
@@ -181,7 +181,7 @@ async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
 
 async def name_change(load: Load, name: str, asked: Asked) -> str:
     """What became of a change once all has ended: `nothing`, `all of it`, or what stands there instead."""
-    status, found = await load.response("GET", asked.server, f"/api/conversations/{asked.conversation}/")
+    status, found = await load.send_request("GET", asked.server, f"/api/conversations/{asked.conversation}/")
     if status == 404:
         return "all of it" if "delete" in name else "gone"
     found = await settle(load, asked)
@@ -229,7 +229,7 @@ async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
     for _ in range(choose_length(2, 10)):
         failed = [await load.ask(60, server, **QUICK) for _ in range(4)]
         for one in failed:
-            await load.ended(one.answer, ANSWERED_WITHIN, server)
+            await load.wait_for_end(one.answer, ANSWERED_WITHIN, server)
         await asyncio.to_thread(run_in_shell, server, FAILED.format([str(UUID(one.answer)) for one in failed]))
         asked += failed
         fields = {"code": "timeout", "reason": "An outage.", "turn": str(uuid4())}
@@ -271,7 +271,7 @@ async def settle(load: Load, asked: Asked) -> Any:
 
 
 async def ask_further(load: Load, asked: Asked) -> None:
-    further = await load.question(50, asked.server, **QUICK)
+    further = await load.begin_question(50, asked.server, **QUICK)
     further.conversation = asked.conversation
     assert (await load.follow((await load.send(further)).answer)).status == "complete"
 

@@ -27,22 +27,22 @@ async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
 ) -> None:
     sleeper, *others = cluster.servers
     asked = [await load.ask(CHARACTERS, sleeper, **PACE) for _ in range(ANSWERS)]
-    readings = [load.following(one.answer, pick=lambda: load.chance.choice(others)) for one in asked]
+    readings = [load.follow_in_background(one.answer, pick=lambda: load.chance.choice(others)) for one in asked]
     await asyncio.sleep(load.chance.uniform(1, 2))
     sleeper.pause()
     paused = time.monotonic()
     try:
-        taken = [await load.ended(one.answer, LEASE + SWEEP + 5, others[0]) for one in asked]
+        taken = [await load.wait_for_end(one.answer, LEASE + SWEEP + 5, others[0]) for one in asked]
         for one, kept in zip(asked, taken, strict=True):
             assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
             assert one.text.startswith(kept["text"])
-            assert len(kept["text"]) >= load.recorded(one)[0].count_sent_before(paused - LOST_AT_MOST)
+            assert len(kept["text"]) >= load.find_requests(one)[0].count_sent_before(paused - LOST_AT_MOST)
         again = [await load.call("POST", others[1], f"/api/answers/{one.answer}/retry/") for one in asked[:3]]
     finally:
         sleeper.resume()
     for one in asked:
         # The woken owner finds that its answer is not its own any more, and stops paying for it.
-        await load.provider.until(partial(is_over, load, one), 15)
+        await load.provider.wait_until(partial(is_over, load, one), 15)
     await asyncio.sleep(2)
     for one, kept, following in zip(asked, taken, readings, strict=True):
         assert await load.answer(one.answer, sleeper) == kept
@@ -57,24 +57,24 @@ async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
 
 
 def is_over(load: Load, asked: Asked) -> bool:
-    return load.recorded(asked)[0].over
+    return load.find_requests(asked)[0].is_over
 
 
 @pytest.mark.parametrize("place", choose_places(ALONE, sizes=(1,)), ids=str)
 async def test_a_server_that_was_alone_goes_on_or_ends_honestly(place: Place, load: Load, cluster: Cluster) -> None:
     [sleeper] = cluster.servers
     asked = [await load.ask(600, sleeper, **PACE) for _ in range(ANSWERS)]
-    readings = [load.following(one.answer) for one in asked]
+    readings = [load.follow_in_background(one.answer) for one in asked]
     await asyncio.sleep(1)
     sleeper.pause()
     await asyncio.sleep(LEASE + 1)
     sleeper.resume()
     for one, following in zip(asked, readings, strict=True):
-        kept = await load.ended(one.answer, 15)
+        kept = await load.wait_for_end(one.answer, 15)
         reading = await following
         assert one.text.startswith(kept["text"])
         assert (kept["status"] == "complete") == (kept["text"] == one.text)
         assert (reading.text, reading.status, reading.torn) == (kept["text"], kept["status"], [])
-        assert len(load.recorded(one)) == 1
+        assert len(load.find_requests(one)) == 1
         await asyncio.sleep(0)
         assert await load.answer(one.answer) == kept

@@ -30,7 +30,7 @@ def choose_postgres_places(*names: str) -> list[Place]:
 @pytest.mark.parametrize("place", choose_postgres_places(MANY), ids=str)
 async def test_answers_finish_or_end_honestly(place: Place, load: Load, postgres: Postgres) -> None:
     asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
-    readings = [load.following(one.answer) for one in asked]
+    readings = [load.follow_in_background(one.answer) for one in asked]
     await asyncio.sleep(1.5)
     for seconds in AWAY_FOR:
         await asyncio.to_thread(postgres.stop)
@@ -38,7 +38,7 @@ async def test_answers_finish_or_end_honestly(place: Place, load: Load, postgres
         await asyncio.to_thread(postgres.start)
         await asyncio.sleep(0.5)
     late = await ask_until_taken(load)
-    for one, following in zip([*asked, late], [*readings, load.following(late.answer)], strict=True):
+    for one, following in zip([*asked, late], [*readings, load.follow_in_background(late.answer)], strict=True):
         async with asyncio.timeout(60):
             reading: Reading = await following
         kept = await load.answer(one.answer)
@@ -48,7 +48,7 @@ async def test_answers_finish_or_end_honestly(place: Place, load: Load, postgres
         else:
             assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
         assert (reading.text, reading.status, reading.torn) == (kept["text"], kept["status"], [])
-        assert len(load.recorded(one)) == 1
+        assert len(load.find_requests(one)) == 1
 
 
 async def ask_until_taken(load: Load) -> Asked:
@@ -58,7 +58,7 @@ async def ask_until_taken(load: Load) -> Asked:
     question: Asked | None = None
     while time.monotonic() < end:
         with suppress(AssertionError, aiohttp.ClientError):
-            question = question or await load.question(CHARACTERS, **PACE)
+            question = question or await load.begin_question(CHARACTERS, **PACE)
             return await load.send(question, turn=turn)
         await asyncio.sleep(0.2)
     raise AssertionError(f"no question is taken {SERVES_AGAIN_WITHIN:g} s after the restart: {load.failures[-3:]}")

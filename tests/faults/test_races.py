@@ -26,7 +26,7 @@ SLOW: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.05}
 @pytest.mark.parametrize("place", choose_places(FILE, MANY), ids=str)
 async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place, load: Load) -> None:
     for _ in range(SENDS):
-        question = await load.question(100, **QUICK)
+        question = await load.begin_question(100, **QUICK)
         path = f"/api/conversations/{question.conversation}/messages/"
         body = {"content": question.content, "turn": str(uuid4())}
         accepted = await asyncio.gather(
@@ -34,7 +34,7 @@ async def test_a_question_that_is_sent_twice_at_once_is_asked_once(place: Place,
         )
         assert accepted[0] == accepted[1]
         assert (await load.follow(accepted[0]["answer"])).text == question.text
-        assert len(load.recorded(question)) == 1
+        assert len(load.find_requests(question)) == 1
         kept = await load.call("GET", load.choose_server(), f"/api/conversations/{question.conversation}/")
         assert [message["role"] for message in kept["messages"]] == ["user", "assistant"]
     assert load.failures == []
@@ -46,11 +46,11 @@ async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place,
         asked = await load.ask(400, **SLOW)
         await asyncio.sleep(load.chance.uniform(0, 0.5))
         retried = await asyncio.gather(
-            *(load.response("POST", load.choose_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
+            *(load.send_request("POST", load.choose_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
         )
         assert [(status, said["error"]["answer"]) for status, said in retried] == [(409, asked.answer)] * 2
         assert (await load.follow(asked.answer)).text == asked.text
-        assert len(load.recorded(asked)) == 1
+        assert len(load.find_requests(asked)) == 1
 
     for _ in range(0, RETRIES, AT_ONCE):
         await asyncio.gather(*(race() for _ in range(AT_ONCE)))
@@ -62,14 +62,14 @@ async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Loa
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
         await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
-        calls = len(load.recorded(asked))
+        calls = len(load.find_requests(asked))
         retried = await asyncio.gather(
             *(load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/retry/") for _ in range(2))
         )
         [again] = {each["answer"] for each in retried}
         assert again != asked.answer
         assert (await load.follow(again)).text == asked.text
-        assert len(load.recorded(asked)) == calls + 1
+        assert len(load.find_requests(asked)) == calls + 1
 
     for _ in range(0, RETRIES, AT_ONCE):
         await asyncio.gather(*(race() for _ in range(AT_ONCE)))
@@ -82,7 +82,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
 
     async def race() -> None:
         asked = await load.ask(200, chunk_size=10, delay_between=0.02)  # 0.4 s
-        followings = [load.following(asked.answer) for _ in range(2)]
+        followings = [load.follow_in_background(asked.answer) for _ in range(2)]
         await asyncio.sleep(0.4 + load.chance.uniform(-0.1, 0.4))  # on a busy machine it takes longer
         said = await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
         assert said["status"] in {"complete", "stopped"}

@@ -45,8 +45,8 @@ async def test_answers_go_on_and_followers_keep_up(place: Place, fault: str, loa
         assert (reading.text, reading.status, reading.torn) == (one.text, "complete", [])
         kept = await load.answer(one.answer)
         assert (kept["status"], kept["text"]) == ("complete", one.text)
-        [recorded] = load.recorded(one)
-        assert reading.behind(recorded) <= BEHIND_AT_MOST
+        [recorded] = load.find_requests(one)
+        assert reading.calculate_delay(recorded) <= BEHIND_AT_MOST
     assert load.failures == []
 
 
@@ -56,7 +56,7 @@ async def ask_for(load: Load, seconds: float) -> list[tuple[Asked, asyncio.Task[
     end = asyncio.get_running_loop().time() + seconds
     while asyncio.get_running_loop().time() < end:
         one = await load.ask(CHARACTERS, **PACE)
-        asked.append((one, load.following(one.answer)))
+        asked.append((one, load.follow_in_background(one.answer)))
         await asyncio.sleep(EVERY)
     return asked
 
@@ -68,8 +68,8 @@ async def test_redis_is_used_again_when_it_is_back(place: Place, load: Load, red
     with closing(client.Redis(port=redis.port)) as connection:
         for _ in range(10):
             asked = await load.ask(200, **PACE)
-            await load.begun(asked, 50)
+            await load.wait_for_characters(asked, 50)
             if connection.keys(f"*{asked.answer}*"):
                 return
-            await load.ended(asked.answer, 15)
+            await load.wait_for_end(asked.answer, 15)
     raise AssertionError("no answer came to Redis any more")

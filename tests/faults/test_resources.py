@@ -40,7 +40,7 @@ async def test_followers_hold_no_database_connection(place: Place, load: Load, c
         await load.ask(400, chunk_size=10, delay_between=0.12)  # 5 s
         for _ in range(10)
     ]
-    readings = [load.following(asked[number % len(asked)].answer) for number in range(FOLLOWERS)]
+    readings = [load.follow_in_background(asked[number % len(asked)].answer) for number in range(FOLLOWERS)]
     most = 0
     while not all(reading.done() for reading in readings):
         most = max(most, await asyncio.to_thread(count_connections, cluster.servers[0].environment["DATABASE_URL"]))
@@ -104,7 +104,7 @@ async def ask_one_of_many(load: Load, number: int) -> None:
             await load.follow(asked.answer, cuts=2, characters=2000)
         case _:
             await load.follow(asked.answer)
-    await load.ended(asked.answer, 30)
+    await load.wait_for_end(asked.answer, 30)
 
 
 async def is_back(pid: int, was: Use) -> None:

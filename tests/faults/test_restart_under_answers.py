@@ -54,19 +54,19 @@ async def test_all_answers_are_whole_and_no_reader_notices(place: Place, front: 
     leaving, staying = cluster.servers
     login = await log_in(staying)
     asked = [await front.ask(CHARACTERS, cluster.servers[number % 2], **PACE) for number in range(ANSWERS)]
-    programs = [front.following(one.answer, media_type=kind) for one in asked for kind in (SSE, NDJSON)]
+    programs = [front.follow_in_background(one.answer, media_type=kind) for one in asked for kind in (SSE, NDJSON)]
     programs += [front.start_in_background(follow_by_socket(front, one.answer)) for one in asked]
     pages = [front.start_in_background(follow_by_page(front, one.answer, login)) for one in asked]
-    await front.begun(asked[-1], 80)
+    await front.wait_for_characters(asked[-1], 80)
     ending = asyncio.ensure_future(asyncio.to_thread(leaving.terminate, DRAIN))
     await asyncio.sleep(0.2)
     asked_meanwhile = [await front.ask(CHARACTERS, **PACE) for _ in range(ASKED_MEANWHILE)]
     took = await ending
     await asyncio.to_thread(leaving.start)
     for one in asked + asked_meanwhile:
-        kept = await front.ended(one.answer, DRAIN)
+        kept = await front.wait_for_end(one.answer, DRAIN)
         assert (kept["status"], kept["text"], kept["interruptions"]) == ("complete", one.text, 0)
-        assert len(front.recorded(one)) == 1
+        assert len(front.find_requests(one)) == 1
     readings = await asyncio.wait_for(asyncio.gather(*programs), DRAIN)
     check_readings(asked, readings)
     await show_what_a_reload_shows(front, staying, asked, await asyncio.wait_for(asyncio.gather(*pages), DRAIN), login)

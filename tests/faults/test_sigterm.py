@@ -48,8 +48,8 @@ async def send_half_a_request(server: Server, token: str) -> AsyncIterator[None]
 async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load, cluster: Cluster) -> None:
     victim = load.choose_server()
     asked = [await load.ask(SHORT if number % 3 == 0 else MUCH, victim, **PACE) for number in range(ANSWERS)]
-    readings = [load.following(one.answer) for one in asked]
-    refused = [await load.question(SHORT, victim) for _ in range(5)]
+    readings = [load.follow_in_background(one.answer) for one in asked]
+    refused = [await load.begin_question(SHORT, victim) for _ in range(5)]
     async with send_half_a_request(victim, cluster.token):
         await asyncio.sleep(0.5)
         leaving = asyncio.ensure_future(asyncio.to_thread(victim.terminate, EXIT_WITHIN))
@@ -61,7 +61,7 @@ async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load,
         reading = await following
         kept = await load.answer(one.answer)
         assert (kept["text"], kept["status"], reading.torn) == (reading.text, reading.status, [])
-        [recorded] = load.recorded(one)
+        [recorded] = load.find_requests(one)
         if len(one.text) == SHORT:
             assert (kept["text"], kept["status"]) == (one.text, "complete")
         else:
@@ -79,7 +79,7 @@ async def is_refused(load: Load, question: Asked) -> None:
     with suppress(aiohttp.ClientConnectionError):
         async with load.http.post(path, data=body, headers={"content-type": "application/json"}) as response:
             assert (response.status, (await response.json())["error"]["code"]) == (503, "draining")
-    assert load.recorded(question) == []
+    assert load.find_requests(question) == []
 
 
 @pytest.mark.parametrize("place", choose_places(FILE, sizes=(1,)), ids=str)
@@ -115,12 +115,12 @@ async def test_clients_that_neither_read_nor_send_do_not_delay_the_exit(
     paths = [f"/api/answers/{asked.answer}/events/", f"/api/answers/{slow.answer}/events/"]
     clients = [Unread(victim, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}\r\n") for path in paths * 3]
     clients.append(Unread(victim, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
-    waits = await load.question(MUCH, victim, **PACE)
+    waits = await load.begin_question(MUCH, victim, **PACE)
     body = json.dumps({"content": waits.content})
     head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{bearer}"
     path = f"/api/conversations/{waits.conversation}/messages/"
     clients.append(Unread(victim, f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n{body}"))
-    await load.begun(waits)
+    await load.wait_for_characters(waits)
     async with send_half_a_request(victim, cluster.token):
         took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
     print(f"{place}: {took:.1f} s")

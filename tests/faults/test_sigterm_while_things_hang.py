@@ -53,7 +53,9 @@ async def begin_title_that_never_comes(load: Load, provider: ProviderServer) -> 
     made = await load.call("POST", victim, "/api/conversations/")
     provider.enqueue(Script(text="Because air scatters it."), Script(**NEVER))
     await load.send(Asked(victim, made["id"], "Why is the sky blue?", ""))
-    await provider.until(lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30)
+    await provider.wait_until(
+        lambda: any(request.body.get("model") == "small" for request in provider.requests[seen:]), 30
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
     victim = cluster.servers[0]
     await begin_title_that_never_comes(load, provider)
     asked = [await ask_for(load, name) for name in HANGING]
-    readings = [load.following(one.answer) for one in asked]
+    readings = [load.follow_in_background(one.answer) for one in asked]
     started = list_children(victim.pid)
     assert started, "the MCP server is a process of the site's"
     took = await asyncio.to_thread(victim.terminate, EXIT_WITHIN)
@@ -86,7 +88,7 @@ async def ask_for(load: Load, tool: str) -> Asked:
     """A question whose answer calls a tool and hangs. An MCP server's tools are known some seconds after the start."""
     for _ in range(20):
         asked = await load.ask(5, load.cluster.servers[0], tool_calls=[{"name": tool}])
-        await load.begun(asked)
+        await load.wait_for_characters(asked)
         await asyncio.sleep(1)
         if (await load.answer(asked.answer))["status"] == "streaming":
             return asked
@@ -156,7 +158,7 @@ async def test_a_database_that_is_away_does_not_delay_the_exit(
     await begin_title_that_never_comes(load, provider)
     asked = [await load.ask(MUCH, victim, **PACE), await load.ask(200, victim, **PACE)]  # one ends in the drain
     for one in asked:
-        await load.begun(one, 80)
+        await load.wait_for_characters(one, 80)
     await asyncio.sleep(0.6)
     with ExitStack() as away:
         if how == "locked":
@@ -168,7 +170,7 @@ async def test_a_database_that_is_away_does_not_delay_the_exit(
         print(f"{place}, {how}: {took:.1f} s")
     await asyncio.to_thread(victim.start)
     for one in asked:
-        kept = await load.ended(one.answer, 20)
+        kept = await load.wait_for_end(one.answer, 20)
         assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_lost")
         assert one.text.startswith(kept["text"])
         assert kept["text"]

@@ -38,13 +38,13 @@ async def test_the_upstream_call_is_closed_in_time(place: Place, load: Load, clu
 async def stop_elsewhere(load: Load, cluster: Cluster, moment: dict[str, Any]) -> None:
     here, elsewhere = load.chance.sample(cluster.servers, 2)
     asked = await load.ask(5000, here, **moment)
-    following = load.following(asked.answer)
-    await load.provider.until(lambda: bool(load.recorded(asked)), 30)
-    [recorded] = load.recorded(asked)
+    following = load.follow_in_background(asked.answer)
+    await load.provider.wait_until(lambda: bool(load.find_requests(asked)), 30)
+    [recorded] = load.find_requests(asked)
     await asyncio.sleep(load.chance.uniform(0, 1))
     began = time.monotonic()
     stopped = await load.call("POST", elsewhere, f"/api/answers/{asked.answer}/stop/")
-    assert await load.provider.wait_closed(recorded, 10) - began <= CLOSED_WITHIN
+    assert await load.provider.wait_until_closed(recorded, 10) - began <= CLOSED_WITHIN
     assert stopped["status"] == "stopped"
     assert asked.text.startswith(stopped["text"])
     reading = await following

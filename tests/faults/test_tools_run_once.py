@@ -94,7 +94,7 @@ async def kill_one(load: Load, cluster: Cluster, counts: Path) -> None:
     survivor = next(server for server in cluster.servers if server.running)
     end = time.monotonic() + COMPLETE_WITHIN
     for mark, one in asked.items():
-        kept = await load.ended(one.answer, end - time.monotonic(), survivor)
+        kept = await load.wait_for_end(one.answer, end - time.monotonic(), survivor)
         assert kept["status"] == "complete", (kinds[mark], kept["error"])
     runs, results = read_runs(counts), await read_results(survivor)
     for mark, one in asked.items():
@@ -126,7 +126,7 @@ async def wait_for_tools(load: Load, counts: Path, asked: dict[str, Asked], kind
 
 def is_going_on(load: Load, one: Asked) -> bool:
     """Return whether the model says something after its tools."""
-    return any(call.brings_results and call.sent_characters > 0 for call in load.recorded(one))
+    return any(call.brings_results and call.sent_characters > 0 for call in load.find_requests(one))
 
 
 def read_runs(counts: Path) -> Counter[str]:

@@ -28,7 +28,7 @@ CHECKS = (
 
 def main(program: str, *options: str) -> int:
     """Return the exit code of schemathesis."""
-    with ProviderServer.in_thread() as provider, tempfile.TemporaryDirectory() as directory:
+    with ProviderServer.run_in_thread() as provider, tempfile.TemporaryDirectory() as directory:
         provider.script = Script(text="Because of the air.")
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test"}
         with serve_new_site("uvicorn", Path(directory), **environment) as (server, token):

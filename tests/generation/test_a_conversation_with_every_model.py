@@ -54,7 +54,7 @@ def assert_typed(provider: ProviderServer) -> None:
 
 
 async def test_models_and_efforts_change_in_the_middle(site: Site, provider: ProviderServer) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     for number, (model, effort) in enumerate(zip(ROUTE, cycle(EFFORTS), strict=False)):
         await Conversation.objects.filter(pk=conversation).aupdate(effort=effort)
         first, second = (Call("double", '{"number": 21}', f"call_{number}{place}") for place in "ab")
@@ -72,7 +72,7 @@ async def test_models_and_efforts_change_in_the_middle(site: Site, provider: Pro
 
 @pytest.mark.parametrize("model", ["anthropic:claude-sonnet-5-5", "openai:gpt-6.1-terra"])
 async def test_the_cache_is_read_although_the_effort_changes(site: Site, provider: ProviderServer, model: str) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(system_prompt="Be brief and know everything. " * 500)
     for number in range(20):
         if number == 10:

@@ -34,7 +34,7 @@ async def test_an_answer_that_nobody_watches_is_cut_off(
     provider.script = Script(text="One two three.", chunk_size=4, gate_after=4)
     answer = await site.begin()
     request = await provider.wait_for_requests(1)
-    await provider.wait_closed(request, 5)
+    await provider.wait_until_closed(request, 5)
     await wait_until(lambda: is_over(site, answer))
     cut = await site.answer(answer)
     assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "abandoned", "One ")
@@ -43,7 +43,7 @@ async def test_an_answer_that_nobody_watches_is_cut_off(
 async def test_a_reader_keeps_an_answer_alive(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_ABANDON_AFTER = 0.3
     provider.script = Script(text="a b c d e f g h ", chunk_size=2, delay_between=0.15)
-    events = await site.events(await site.begin())
+    events = await site.read_events(await site.begin())
     assert events[-1].event["type"] == "done"
 
 

@@ -16,7 +16,7 @@ from chat.models import Conversation, Message, ProviderCall, Refusal, User
 from chat.providers.adaptations import CONTINUE_INSTRUCTION
 from chat.tools.toolbox import Toolbox
 from tests.conftest import ANTHROPIC, OPENAI
-from tests.provider_server import Call, ProviderServer, Refuses, Script
+from tests.provider_server import Call, ProviderServer, RefusedPart, Script
 from tests.support.site import Json, Site, join_text
 
 # What is tried here is the same on every database.
@@ -24,33 +24,35 @@ pytestmark = pytest.mark.sqlite
 
 HERE = "tests.generation.test_asking_otherwise"
 HEALTH = "/admin/chat/modelhealth/"
-NO_JINJA = Refuses(part="tools", status=500, type="server_error", message="tools param requires --jinja flag")
-NO_TOOLS = Refuses(part="tools", message="llama3 does not support tools")
-NO_STREAM_OPTIONS = Refuses(part="stream_options", message="Extra inputs are not permitted, field: 'stream_options'")
-NO_TEMPERATURE = Refuses(
+NO_JINJA = RefusedPart(part="tools", status=500, type="server_error", message="tools param requires --jinja flag")
+NO_TOOLS = RefusedPart(part="tools", message="llama3 does not support tools")
+NO_STREAM_OPTIONS = RefusedPart(
+    part="stream_options", message="Extra inputs are not permitted, field: 'stream_options'"
+)
+NO_TEMPERATURE = RefusedPart(
     part="temperature",
     message="Unsupported value: 'temperature' does not support 0.5 with this model. "
     "Only the default (1) value is supported.",
     code="unsupported_value",
     param="temperature",
 )
-NO_SYSTEM = Refuses(part="messages.*.role=system", message="System role not supported")
-TOO_MANY = Refuses(
+NO_SYSTEM = RefusedPart(part="messages.*.role=system", message="System role not supported")
+TOO_MANY = RefusedPart(
     part="max_tokens>4096",
     message="max_tokens is too large: 9000. This model supports at most 4096 completion tokens, whereas you "
     "provided 9000.",
 )
-NEW_NAME = Refuses(
+NEW_NAME = RefusedPart(
     part="max_tokens",
     message="Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
     "instead.",
 )
-NO_BUDGET = Refuses(
+NO_BUDGET = RefusedPart(
     part="thinking.type=enabled",
     message='"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
     '"output_config.effort" to control thinking behavior.',
 )
-NO_PREFILL = Refuses(
+NO_PREFILL = RefusedPart(
     part="messages.-1.role=assistant",
     message="This model does not support assistant message prefill. The conversation must end with a user message.",
 )
@@ -76,7 +78,7 @@ async def admin(site: Site) -> Site:
 
 async def begin_conversation_with(site: Site, **wishes: Any) -> str:
     """A conversation of the user's with these settings."""
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(**wishes)
     return conversation
 
@@ -96,9 +98,9 @@ def list_bodies(provider: ProviderServer) -> list[Json]:
 
 @pytest.mark.parametrize("refusal", [NO_JINJA, NO_TOOLS], ids=["llama.cpp's 500", "Ollama's 400"])
 async def test_a_model_that_refuses_tools_is_asked_without_them_and_readers_are_told(
-    site: Site, admin: Site, provider: ProviderServer, tools: None, refusal: Refuses, model: str
+    site: Site, admin: Site, provider: ProviderServer, tools: None, refusal: RefusedPart, model: str
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[refusal])
+    provider.script = Script(text="Hello.", refused_parts=[refusal])
     first = await site.ask(model=model)
     assert (first["status"], first["text"]) == ("complete", "Hello.")
     assert ["tools" in body for body in list_bodies(provider)] == [True, False]
@@ -107,7 +109,7 @@ async def test_a_model_that_refuses_tools_is_asked_without_them_and_readers_are_
     for answer in (first, second):
         assert [notice["code"] for notice in answer["notices"]] == ["adapted"]
         assert "does not take tools" in await load_page(site, answer)
-        events = await site.events(answer["id"])
+        events = await site.read_events(answer["id"])
         told = [event for _, event in events if event["type"] == "notice"]
         assert [(event["code"], "tools" in event["message"]) for event in told] == [("adapted", True)]
         assert join_text(events) == "Hello."
@@ -119,7 +121,7 @@ async def test_a_model_that_refuses_tools_is_asked_without_them_and_readers_are_
 async def test_the_refused_call_is_on_the_ledger_and_costs_nothing(
     site: Site, provider: ProviderServer, tools: None
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_JINJA])
+    provider.script = Script(text="Hello.", refused_parts=[NO_JINJA])
     answer = await site.ask()
     rows = [row async for row in ProviderCall.objects.filter(answer=answer["id"]).order_by("pk")]
     assert [(row.outcome, row.error_code) for row in rows] == [("interrupted", "upstream_error"), ("complete", "")]
@@ -193,7 +195,7 @@ async def test_each_of_several_refusals_in_a_row_changes_how_the_model_is_asked(
     site: Site, provider: ProviderServer, tools: None
 ) -> None:
     refusals = [NO_STREAM_OPTIONS, NO_TOOLS, NO_TEMPERATURE, NO_SYSTEM, TOO_MANY]
-    provider.script = Script(text="Hello.", refuses_parts=refusals)
+    provider.script = Script(text="Hello.", refused_parts=refusals)
     conversation = await begin_conversation_with(site, temperature=0.5, max_tokens=9000, system_prompt="Be brief.")
     answer = await site.ask("Hi", conversation)
     assert (answer["status"], answer["text"]) == ("complete", "Hello.")
@@ -216,7 +218,7 @@ async def test_each_of_several_refusals_in_a_row_changes_how_the_model_is_asked(
 async def test_a_renamed_parameter_is_sent_under_its_new_name_without_a_notice(
     site: Site, admin: Site, provider: ProviderServer
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NEW_NAME])
+    provider.script = Script(text="Hello.", refused_parts=[NEW_NAME])
     answer = await site.ask("Hi", await begin_conversation_with(site, max_tokens=77))
     assert list_bodies(provider)[-1]["max_completion_tokens"] == 77
     assert answer["notices"] == []
@@ -264,14 +266,14 @@ async def test_a_renamed_parameter_is_sent_under_its_new_name_without_a_notice(
 async def test_a_refused_parameter_is_found_wherever_the_error_names_it(
     site: Site, provider: ProviderServer, error: Any
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[Refuses(part="temperature", message="", body=error)])
+    provider.script = Script(text="Hello.", refused_parts=[RefusedPart(part="temperature", message="", body=error)])
     answer = await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     assert (answer["text"], len(provider.requests)) == ("Hello.", 2)
     assert "temperature" in answer["notices"][0]["message"]
 
 
 async def test_a_reader_without_a_wish_is_shown_no_notice(site: Site, provider: ProviderServer) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
+    provider.script = Script(text="Hello.", refused_parts=[NO_TEMPERATURE])
     await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
     assert (await site.ask("Hi"))["notices"] == []
 
@@ -279,7 +281,7 @@ async def test_a_reader_without_a_wish_is_shown_no_notice(site: Site, provider: 
 async def test_each_model_and_each_server_is_asked_in_its_own_way(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
+    provider.script = Script(text="Hello.", refused_parts=[NO_TEMPERATURE])
     conversation = await begin_conversation_with(site, temperature=0.5)
     await site.ask("Hi", conversation)
     await site.ask("Hi", conversation, model=ANTHROPIC)
@@ -295,7 +297,7 @@ async def test_a_refusal_is_forgotten_in_time_or_by_an_admin(
     site: Site, admin: Site, provider: ProviderServer, settings: Settings, how: str
 ) -> None:
     settings.CHAT_MODELS = [OPENAI]
-    provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
+    provider.script = Script(text="Hello.", refused_parts=[NO_TEMPERATURE])
     conversation = await begin_conversation_with(site, temperature=0.5)
     await site.ask("Hi", conversation)
     refusal = await Refusal.objects.aget()
@@ -324,10 +326,10 @@ async def test_only_staff_who_may_test_models_may_have_refusals_forgotten(site: 
 async def test_the_providers_words_are_kept_without_the_key_and_the_conversation(
     site: Site, provider: ProviderServer
 ) -> None:
-    refusal = Refuses(
+    refusal = RefusedPart(
         part="temperature", message="temperature is not supported; key sk-test; you said: My secret garden"
     )
-    provider.script = Script(text="Hello.", refuses_parts=[refusal])
+    provider.script = Script(text="Hello.", refused_parts=[refusal])
     await site.ask("My secret garden", await begin_conversation_with(site, temperature=0.5))
     kept = await Refusal.objects.aget()
     assert "temperature is not supported" in kept.detail
@@ -342,9 +344,11 @@ async def test_the_providers_words_are_kept_without_the_key_and_the_conversation
 async def test_a_model_that_refuses_a_schema_is_given_it_in_the_prompt(
     site: Site, provider: ProviderServer, refusals: int
 ) -> None:
-    no_schema = Refuses(part="response_format.type=json_schema", message="This response_format type is unavailable now")
-    no_json = Refuses(part="response_format", message="'response_format' is not supported with this model.")
-    provider.script = Script(text='{"sky": "blue"}', refuses_parts=[no_schema, no_json][:refusals])
+    no_schema = RefusedPart(
+        part="response_format.type=json_schema", message="This response_format type is unavailable now"
+    )
+    no_json = RefusedPart(part="response_format", message="'response_format' is not supported with this model.")
+    provider.script = Script(text='{"sky": "blue"}', refused_parts=[no_schema, no_json][:refusals])
     answer = await site.ask("Why?", response_schema=SCHEMA)  # type: ignore[arg-type]
     assert (answer["status"], answer["text"]) == ("complete", '{"sky": "blue"}')
     last = list_bodies(provider)[-1]
@@ -356,10 +360,10 @@ async def test_a_model_that_refuses_a_schema_is_given_it_in_the_prompt(
 async def test_anthropics_newest_models_get_a_schema_by_their_own_parameter(
     site: Site, provider: ProviderServer
 ) -> None:
-    forced = Refuses(
+    forced = RefusedPart(
         part="tool_choice.type=tool", message="tool_choice forces tool use is not compatible with this model."
     )
-    provider.script = Script(text='{"sky": "blue"}', refuses_parts=[forced])
+    provider.script = Script(text='{"sky": "blue"}', refused_parts=[forced])
     answer = await site.ask("Why?", model=ANTHROPIC, response_schema=SCHEMA)  # type: ignore[arg-type]
     assert (answer["status"], answer["text"]) == ("complete", '{"sky": "blue"}')
     last = list_bodies(provider)[-1]
@@ -383,7 +387,7 @@ async def thinking(settings: Settings, site: Site) -> None:
 async def test_thinking_is_adaptive_where_a_budget_is_refused(
     site: Site, provider: ProviderServer, thinking: None
 ) -> None:
-    provider.script = Script(text="Hello.", reasoning="Hm.", refuses_parts=[NO_BUDGET])
+    provider.script = Script(text="Hello.", reasoning="Hm.", refused_parts=[NO_BUDGET])
     for _ in range(2):
         answer = await site.ask(model=ANTHROPIC)
         assert (answer["text"], answer["reasoning"], answer["notices"]) == ("Hello.", "Hm.", [])
@@ -411,7 +415,7 @@ async def test_a_thinking_model_goes_on_by_a_word_from_the_user(
     provider.enqueue(Script(text="One two ", reasoning="Hm.", finish_reason="length"), Script(text="three."))
     limited = await site.ask("Count", model=ANTHROPIC)
     await site.post(f"/api/answers/{limited['id']}/continue/")
-    await site.events(limited["id"])
+    await site.read_events(limited["id"])
     assert (await site.answer(limited["id"]))["text"] == "One two three."
     assert [message["role"] for message in list_bodies(provider)[1]["messages"]] == ["user", "assistant", "user"]
     assert CONTINUE_INSTRUCTION in str(list_bodies(provider)[1]["messages"][-1])
@@ -420,14 +424,14 @@ async def test_a_thinking_model_goes_on_by_a_word_from_the_user(
 async def test_a_model_that_takes_no_beginning_is_given_none_the_next_time(
     site: Site, provider: ProviderServer
 ) -> None:
-    half = Script(text="One two three", chunk_size=4, drop_after=8, refuses_parts=[NO_PREFILL])
+    half = Script(text="One two three", chunk_size=4, drop_after=8, refused_parts=[NO_PREFILL])
     for _ in range(2):
         provider.script = half
         failed = await site.ask("Count", model=ANTHROPIC)
-        provider.script = Script(text="three.", refuses_parts=[NO_PREFILL])
+        provider.script = Script(text="three.", refused_parts=[NO_PREFILL])
         provider.requests.clear()
         await site.post(f"/api/answers/{failed['id']}/continue/")
-        await site.events(failed["id"])
+        await site.read_events(failed["id"])
         whole = await site.answer(failed["id"])
         assert (whole["text"], whole["notices"]) == ("One two three.", [])
     assert len(provider.requests) == 1
@@ -439,18 +443,18 @@ async def test_a_model_that_takes_no_beginning_is_given_none_the_next_time(
 async def test_every_cut_of_an_answer_with_a_notice_is_a_place_to_go_on_from(
     site: Site, provider: ProviderServer
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE])
+    provider.script = Script(text="Hello.", refused_parts=[NO_TEMPERATURE])
     answer = await site.ask("Hi", await begin_conversation_with(site, temperature=0.5))
-    whole = await site.events(answer["id"])
+    whole = await site.read_events(answer["id"])
     width = (await Message.objects.aget(pk=answer["id"])).position
     for cut in range(1, width + 1):
-        rest = await site.events(answer["id"], cut)
+        rest = await site.read_events(answer["id"], cut)
         assert join_text(whole)[max(0, cut - 1) :] == join_text(rest)
         assert not any(event["type"] == "notice" for _, event in rest)
 
 
 async def test_the_streamed_page_is_the_reloaded_one(site: Site, provider: ProviderServer) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_TEMPERATURE], gate_after=3)
+    provider.script = Script(text="Hello.", refused_parts=[NO_TEMPERATURE], gate_after=3)
     conversation = await begin_conversation_with(site, temperature=0.5)
     answer = await site.begin("Hi", conversation)
     stream = await site.stream(f"/answers/{answer}/stream/?after=0")
@@ -463,7 +467,7 @@ async def test_the_streamed_page_is_the_reloaded_one(site: Site, provider: Provi
 
 
 async def test_a_server_that_does_not_stream_is_asked_for_the_whole(site: Site, provider: ProviderServer) -> None:
-    refusal = Refuses(part="stream=True", message="Your organization must be verified to stream this model.")
-    provider.script = Script(text="Hello.", refuses_parts=[refusal])
+    refusal = RefusedPart(part="stream=True", message="Your organization must be verified to stream this model.")
+    provider.script = Script(text="Hello.", refused_parts=[refusal])
     answer = await site.ask()
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "Hello.", [])

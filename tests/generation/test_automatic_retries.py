@@ -95,7 +95,7 @@ async def test_our_own_patience_with_silence_is_not_doubled(
 async def test_the_provider_says_how_long_to_wait_and_readers_are_told(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=429, retry_after=1))
     began = time.monotonic()
-    events = [event for _, event in await site.events(await site.begin())]
+    events = [event for _, event in await site.read_events(await site.begin())]
     assert 1 <= time.monotonic() - began < 5
     notice = next(event for event in events if event["type"] == "notice")
     assert notice["code"] == "retrying"

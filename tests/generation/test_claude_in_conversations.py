@@ -55,7 +55,7 @@ async def list_rows(answer: Json) -> list[ProviderCall]:
 async def test_models_may_change_in_the_middle_with_tools_and_thoughts_in_the_past(
     claude: Site, provider: ProviderServer
 ) -> None:
-    conversation = await claude.conversation()
+    conversation = await claude.begin_conversation()
     for model in (SONNET, OPUS, HAIKU, SONNET):
         provider.enqueue(
             Script(
@@ -76,7 +76,7 @@ async def test_a_conversation_that_is_too_long_in_the_middle_of_a_loop_goes_on_w
     claude: Site, provider: ProviderServer
 ) -> None:
     """And without the thoughts: they are bound to everything that stood before them."""
-    conversation = await claude.conversation()
+    conversation = await claude.begin_conversation()
     for number in range(3):
         await claude.ask(f"Question {number}?", conversation, model=SONNET)
     call = Call("double", '{"number": 21}', "call_a")
@@ -91,7 +91,7 @@ async def test_a_conversation_that_is_too_long_in_the_middle_of_a_loop_goes_on_w
 async def test_the_effort_of_a_conversation_is_asked_for_and_what_is_not_taken_is_said(
     claude: Site, provider: ProviderServer
 ) -> None:
-    conversation = await claude.conversation()
+    conversation = await claude.begin_conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(effort="xhigh", temperature=0.5)
     sonnet = await claude.ask("Hi", conversation, model=SONNET)
     assert provider.requests[0].body["output_config"] == {"effort": "xhigh"}
@@ -133,7 +133,7 @@ async def test_a_model_that_declines_says_why(claude: Site, provider: ProviderSe
 async def test_the_ledger_equals_the_invoice_over_twenty_turns_with_tools(
     claude: Site, provider: ProviderServer
 ) -> None:
-    conversation = await claude.conversation()
+    conversation = await claude.begin_conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(system_prompt="Be brief. " * 1_500)
     for number in range(20):
         if number % 4 == 0:

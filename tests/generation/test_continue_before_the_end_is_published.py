@@ -45,6 +45,6 @@ async def test_the_earlier_end_does_not_close_the_log_of_the_answer_that_goes_on
     assert (await continuing).status_code == 202
     await wait_until(lambda: len(provider.requests) == 2)
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     whole = await site.answer(answer)
     assert (whole["status"], whole["text"], whole["error"]) == ("complete", "One two three four.", None)

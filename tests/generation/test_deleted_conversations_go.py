@@ -43,7 +43,7 @@ async def test_an_answer_that_was_begun_beside_the_deletion_ends_with_it(site: S
     request = await provider.wait_for_requests(1)
     await age(UNDO_FOR + 5)  # whoever deleted it has not stopped the answer
     get_runner().supervisor.sweep_soon()
-    await provider.wait_closed(request, 10)
+    await provider.wait_until_closed(request, 10)
 
     async def is_settled() -> bool:
         return not await ProviderCall.objects.filter(outcome="running").aexists()

@@ -62,7 +62,7 @@ async def test_deleting_a_conversation_ends_its_call_and_keeps_the_cost(
     request = await provider.wait_for_requests(1)
     await wait_until(lambda: has_text(answer))
     await sync_to_async(WAYS[way])(site.user)
-    await provider.wait_closed(request, 5)
+    await provider.wait_until_closed(request, 5)
     await wait_until(is_settled)
     call = await ProviderCall.objects.aget()
     assert (call.outcome, call.error_code, call.answer_id) == ("stopped", "", None)
@@ -90,7 +90,7 @@ async def read(response: StreamingHttpResponse) -> bytes:
 async def test_an_answer_deleted_while_it_waits_for_a_slot_costs_nothing(site: Site, provider: ProviderServer) -> None:
     """Deleted on its page, between the question and the first word."""
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await site.begin(conversation=conversation)
     client: AsyncClient = site.client
     assert (await client.post(f"/c/{conversation}/delete/")).status_code == 302

@@ -16,7 +16,7 @@ from chat.core.events import Usage
 from chat.generation import model_circuits
 from chat.generation.process import get_runner
 from chat.models import Budget, Meter, ModelAccess, ModelFallback, ProviderCall
-from tests.provider_server import Call, ProviderServer, Refuses, Script
+from tests.provider_server import Call, ProviderServer, RefusedPart, Script
 from tests.support.site import Json, Site
 
 # What is tried here is the same on every database; the concurrency of reservations is in the room of accounting.
@@ -54,7 +54,7 @@ BEFORE_A_WORD = [
     pytest.param(Script(status=402), "budget", id="the provider's budget"),
     pytest.param(Script(status=404), "refused_form", id="no such model"),
     pytest.param(Script(status=504), "timeout", id="gateway timeout"),
-    pytest.param(Script(html_200=True), "bad_answer", id="web page"),
+    pytest.param(Script(html_page=True), "bad_answer", id="web page"),
     pytest.param(Script(text="Never said", drop_after=0), "broken_stream", id="reset"),
     pytest.param(Script(text="Never said", drop_after=0, drop_by="close"), "broken_stream", id="close"),
     pytest.param(Script(text="Never said", eof_after=0), "broken_stream", id="clean EOF"),
@@ -111,12 +111,12 @@ async def test_readers_are_told_while_they_wait_and_after_a_reload(site: Site, p
     provider.enqueue(Script(status=503))
     provider.script = Script(text="Here I am.")
     answer = await site.begin(model=OPENAI)
-    live = await site.events(answer)
+    live = await site.read_events(answer)
     notice = next(event for _, event in live if event["type"] == "notice" and event["code"] == "fallback")
     assert notice["message"] == make_notice(OPENAI, ANTHROPIC)["message"]
     kinds = [event["type"] for _, event in live]
     assert kinds.index("notice") < kinds.index("token")
-    replayed = [event for _, event in await site.events(answer, 0)]
+    replayed = [event for _, event in await site.read_events(answer, 0)]
     assert notice["message"] in [event.get("message") for event in replayed]
     page = (await site.get(f"/c/{(await site.answer(answer))['conversation']}/")).content.decode()
     assert make_notice(OPENAI, ANTHROPIC)["message"] in page
@@ -263,14 +263,14 @@ async def test_the_next_question_goes_to_the_model_that_was_chosen(site: Site, p
     page = (await site.get(f"/c/{answer['conversation']}/")).content.decode()
     assert re.search(rf'value="{OPENAI}"[^>]*selected', page)
     retried = await site.retry(answer["id"])
-    await site.events(retried)
+    await site.read_events(retried)
     assert (await site.answer(retried))["model"] == OPENAI
 
 
 async def test_stop_works_while_the_other_model_is_asked(site: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=503), Script(text="Never", stall_after=0))
     answer = await site.begin(model=OPENAI)
-    await provider.until(lambda: len(provider.requests) == 2)
+    await provider.wait_until(lambda: len(provider.requests) == 2)
     assert (await site.stop(answer))["status"] == "stopped"
     assert [row[:2] for row in await list_rows({"id": answer})] == [(OPENAI, "interrupted"), (ANTHROPIC, "stopped")]
 
@@ -315,8 +315,8 @@ async def test_simultaneous_fallbacks_reserve_and_spend_for_the_model_that_answe
     site: Site, provider: ProviderServer
 ) -> None:
     await add_budget(tokens=100_000)
-    is_away = Refuses(part="model=gpt-test", message="Overloaded", status=503)
-    provider.script = Script(text="x", usage=Usage(10, 5), refuses_parts=[is_away])
+    is_away = RefusedPart(part="model=gpt-test", message="Overloaded", status=503)
+    provider.script = Script(text="x", usage=Usage(10, 5), refused_parts=[is_away])
     answers = await asyncio.gather(*(site.ask(model=OPENAI) for _ in range(8)))
     assert {answer["model"] for answer in answers} == {ANTHROPIC}
     assert {answer["status"] for answer in answers} == {"complete"}

@@ -31,7 +31,7 @@ FAULTS = {
     "429": (Script(status=429, retry_after=7), "rate_limited", ""),
     "500": (Script(status=500), "upstream_error", ""),
     "529": (Script(status=529), "upstream_error", ""),
-    "HTML with status 200": (Script(html_200=True), "upstream_error", ""),
+    "HTML with status 200": (Script(html_page=True), "upstream_error", ""),
     "malformed JSON": (Script(text=TEXT, malformed_json_after=SAID), "upstream_error", TEXT[:SAID]),
     "an error in the middle": (Script(text=TEXT, error_event_after=SAID), "upstream_error", TEXT[:SAID]),
     "content filter": (Script(text=TEXT, finish_reason="content_filter"), "content_filter", TEXT),
@@ -58,7 +58,7 @@ async def test_a_fault_interrupts_the_answer(site: Site, provider: ProviderServe
 async def test_the_last_event_is_the_error(site: Site, provider: ProviderServer, name: str) -> None:
     script, code, text = FAULTS[name]
     provider.script = script
-    events = await site.events(await site.begin())
+    events = await site.read_events(await site.begin())
     assert join_text(events) == text
     assert [event["type"] for _, event in events].count("error") == 1
     assert events[-1].event["code"] == code
@@ -96,7 +96,7 @@ async def test_a_providers_message_about_its_failure_is_not_shown(
 async def test_bytes_cut_anywhere_are_the_same_text(
     site: Site, provider: ProviderServer, model: str, split: int
 ) -> None:
-    provider.script = Script(text=TEXT, chunk_size=1, split_bytes=split)
+    provider.script = Script(text=TEXT, chunk_size=1, http_chunk_size=split)
     answer = await site.ask(model=model)
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
 

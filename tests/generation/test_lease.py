@@ -69,7 +69,7 @@ async def test_the_keeper_sweeps_without_any_reader(site: Site, settings: Settin
 async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Site, settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 0
     answer = await sync_to_async(keep_lost_answer)(site.user)
-    events = await site.events(str(answer.pk))
+    events = await site.read_events(str(answer.pk))
     assert join_text(events) == "What was said"
     assert events[-1].event == {
         "type": "error",
@@ -82,7 +82,7 @@ async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Si
 async def test_a_reader_of_another_process_follows_the_checkpoints(site: Site) -> None:
     """The answer is written elsewhere: this process has only the database."""
     answer = await sync_to_async(keep_lost_answer)(site.user, "One ", ago=-60)
-    reading = asyncio.ensure_future(site.events(str(answer.pk)))
+    reading = asyncio.ensure_future(site.read_events(str(answer.pk)))
     await wait_until(lambda: is_watched(answer.pk))
     text = "One two"
     await Message.objects.filter(pk=answer.pk).aupdate(text=text, outline=[["token", 7]], position=7)
@@ -103,7 +103,7 @@ async def test_a_paused_owner_that_was_reaped_writes_nothing_and_hangs_up(site: 
     await Message.objects.filter(pk=answer).aupdate(
         status="interrupted", error_code="server_lost", fence=2, lease_until=None, text="What the reaper kept"
     )
-    await provider.wait_closed(request, 5)
+    await provider.wait_until_closed(request, 5)
     await wait_until(lambda: get_runner().find(UUID(answer)) is None)  # its end has been tried to write by then
     kept = await Message.objects.aget(pk=answer)
     assert (kept.status, kept.text, kept.fence) == ("interrupted", "What the reaper kept", 2)
@@ -136,7 +136,7 @@ async def test_the_fence_keeps_an_old_owner_from_an_answer_that_lives_again(
     await Message.objects.filter(pk=answer).aupdate(fence=2, owner="elsewhere:1:abc", text="What the other has")
     written = await sync_to_async(store.settle)(live.make_snapshot(), Verdict(Status.COMPLETE, "stop"), [])
     assert not written
-    await provider.wait_closed(request, 5)
+    await provider.wait_until_closed(request, 5)
     kept = await Message.objects.aget(pk=answer)
     assert (kept.status in {"queued", "streaming"}, kept.fence, kept.text) == (True, 2, "What the other has")
 

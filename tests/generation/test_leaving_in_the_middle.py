@@ -423,7 +423,7 @@ class Asking:
         self._path = make_address(route, asked.parameters)
         self._application = Handler()
 
-    async def untouched(self) -> dict[str, list[str]]:
+    async def make_untouched_world(self) -> dict[str, list[str]]:
         """The world in which nobody asked."""
         await begin_world(self._asked.needs, self._provider)
         return await read_settled_world(self._provider)
@@ -456,7 +456,7 @@ async def test_a_client_that_leaves_at_any_await_leaves_nothing_or_all_of_it(
     route: str, number: int, site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     asking = Asking(route, REQUESTS[route][number], provider)
-    nothing = await asking.untouched()
+    nothing = await asking.make_untouched_world()
     stayed, everything = await asking.ask(None)
     assert stayed.status in {200, 201, 202, 204, 302, 409, 422}
     leave_at, has_left = 0, True
@@ -551,7 +551,7 @@ async def say(frame: dict[str, Any], browser: AsyncClient, leave_at: int | None)
 
     scope = {"type": "websocket", "path": "/ws/chat/", "headers": headers, "query_string": b""}
     suspensions = Suspensions(leave_at, leave)
-    with suspensions.counted():
+    with suspensions.count():
         serving = asyncio.get_running_loop().create_task(_serve(scope, messages, send))
         await messages.put({"type": "websocket.connect"})
         await messages.put({"type": "websocket.receive", "text": json.dumps(frame)})
@@ -564,7 +564,7 @@ async def say(frame: dict[str, Any], browser: AsyncClient, leave_at: int | None)
             await messages.put({"type": "websocket.disconnect", "code": 1000})
         _, left = await asyncio.wait([serving], timeout=PATIENCE)
         assert not left, "the socket is still served"
-    await suspensions.over()
+    await suspensions.wait_for_all()
     return has_left.is_set()
 
 

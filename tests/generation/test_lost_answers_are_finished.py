@@ -95,7 +95,7 @@ async def test_an_answer_without_a_word_is_asked_again(site: Site, provider: Pro
 async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     answer = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
-    reading = asyncio.ensure_future(site.events(str(answer.pk)))
+    reading = asyncio.ensure_future(site.read_events(str(answer.pk)))
 
     async def is_watched() -> bool:
         await answer.arefresh_from_db()
@@ -116,7 +116,7 @@ async def test_a_reader_who_comes_back_later_misses_nothing(site: Site, provider
     provider.script = REST
     answer = await sweep_and_wait_for_end(await sync_to_async(keep_lost_answer)(site.user))
     for after in range(answer.position + 1):
-        events = await site.events(str(answer.pk), after)
+        events = await site.read_events(str(answer.pk), after)
         seen = answer.text[: min(after, 13)] + answer.text[13 : max(13, after - 2)]
         assert seen + join_text(events) == answer.text
 
@@ -196,4 +196,4 @@ async def test_metrics_count_what_was_gone_on_with_and_finished(site: Site, prov
     after = await scrape()
     for outcome in ("gone_on", "finished"):
         of = {"name": "chat_recoveries_total", **labels, "outcome": outcome}
-        assert after.of(**of) - before.of(**of) == 1
+        assert after.get_sample(**of) - before.get_sample(**of) == 1

@@ -108,7 +108,7 @@ def find_left_to_the_collector() -> Iterator[set[type]]:
 async def test_nothing_of_a_question_is_left_to_the_garbage_collector(
     site: Site, provider: ProviderServer, path: str, kind: str
 ) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     question = {"content": "Hello", **({"conversation": conversation} if path == "/send/" else {})}
     provider.script = Script(text="Yes.")
     with find_left_to_the_collector() as left:

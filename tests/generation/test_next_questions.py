@@ -37,26 +37,26 @@ class Page:
     async def post(self, pk: int, what: str, **fields: str) -> Any:
         return await self.site.client.post(f"/next/{pk}/{what}/", fields, headers=HTMX)
 
-    async def asked(self) -> list[str]:
+    async def list_asked(self) -> list[str]:
         return [text async for text in Message.objects.filter(role="user").values_list("text", flat=True)]
 
-    async def waiting(self) -> list[str]:
+    async def list_waiting(self) -> list[str]:
         return [text async for text in NextQuestion.objects.values_list("text", flat=True)]
 
-    async def first(self) -> NextQuestion:
+    async def get_first(self) -> NextQuestion:
         found = await NextQuestion.objects.afirst()
         assert found is not None
         return found
 
-    async def shown(self) -> str:
+    async def load_list(self) -> str:
         return (await self.site.client.get(f"/c/{self.conversation}/next/", headers=HTMX)).content.decode()
 
-    async def until_all_are_asked(self, *texts: str) -> None:
+    async def wait_until_asked(self, *texts: str) -> None:
         async def is_done() -> bool:
-            return await self.asked() == ["Zero", *texts] and not await Message.objects.live().aexists()
+            return await self.list_asked() == ["Zero", *texts] and not await Message.objects.live().aexists()
 
         await wait_until(is_done)
-        assert await self.waiting() == []
+        assert await self.list_waiting() == []
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ async def test_questions_are_kept_shown_and_asked_in_their_order(page: Page, pro
     for text in ("First", "Second", "Third"):
         kept = await page.send(text)
         assert (kept.status_code, b'hx-target="#queue"' in kept.content) == (200, True)
-    shown = await page.shown()
+    shown = await page.load_list()
     assert shown.index("First") < shown.index("Second") < shown.index("Third")
     assert "Asked when this answer is complete." in shown
     whole = (await page.site.client.get(f"/c/{page.conversation}/")).content.decode()
     assert whole.index('id="queue"') < whole.index("First")  # a reload shows them too
-    assert await page.asked() == ["Zero"]
+    assert await page.list_asked() == ["Zero"]
     let_all_end(provider)
-    await page.until_all_are_asked("First", "Second", "Third")
+    await page.wait_until_asked("First", "Second", "Third")
     order = [answer async for answer in Message.objects.answers().values_list("status", "parent__text")]
     assert order == [("complete", text) for text in ("Zero", "First", "Second", "Third")]
     branch, _ = await sync_to_async((await Conversation.objects.aget()).load_branch)()
@@ -94,12 +94,12 @@ async def test_questions_are_kept_shown_and_asked_in_their_order(page: Page, pro
 async def test_the_same_form_is_one_question_before_it_is_asked_and_after(page: Page, provider: ProviderServer) -> None:
     turn = str(uuid.uuid4())
     await asyncio.gather(*(page.send("First", turn=turn) for _ in range(3)))
-    assert await page.waiting() == ["First"]
+    assert await page.list_waiting() == ["First"]
     let_all_end(provider)
-    await page.until_all_are_asked("First")
+    await page.wait_until_asked("First")
     again = await page.send("First", turn=turn)
     assert b"Done." in again.content
-    assert await page.asked() == ["Zero", "First"]
+    assert await page.list_asked() == ["Zero", "First"]
 
 
 async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page, provider: ProviderServer) -> None:
@@ -116,7 +116,7 @@ async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page,
         assert b'hx-target="#queue"' in (await page.send(text, turn=form)).content
     get_runner().next_questions = asker
     await asker.sweep()
-    await page.until_all_are_asked("First", "Second", "Third")
+    await page.wait_until_asked("First", "Second", "Third")
 
 
 async def test_many_that_find_it_due_ask_it_once(page: Page, provider: ProviderServer) -> None:
@@ -136,7 +136,7 @@ async def test_many_that_find_it_due_ask_it_once(page: Page, provider: ProviderS
             await asyncio.gather(*tries, asker.sweep(), return_exceptions=True)
 
     await asyncio.wait_for(race(), 20)
-    await page.until_all_are_asked("First", "Second")
+    await page.wait_until_asked("First", "Second")
     await other.runner.drain(1)
 
 
@@ -146,7 +146,7 @@ async def test_they_are_asked_by_a_process_that_has_heard_of_nothing(page: Page,
     await page.send("First")
     let_all_end(provider)
     await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
-    await page.until_all_are_asked("First")  # by the sweep that this process still has
+    await page.wait_until_asked("First")  # by the sweep that this process still has
 
 
 @pytest.mark.parametrize("end", ["stopped", "interrupted"])
@@ -163,14 +163,14 @@ async def test_after_an_answer_that_is_not_whole_they_wait_and_say_so(
     asker = get_runner().next_questions
     assert asker is not None
     await asker.sweep()
-    assert (await page.asked(), await page.waiting()) == (["Zero"], ["First", "Second"])
-    shown = await page.shown()
+    assert (await page.list_asked(), await page.list_waiting()) == (["Zero"], ["First", "Second"])
+    shown = await page.load_list()
     assert {"stopped": "You stopped the last answer", "interrupted": "The last answer was interrupted"}[end] in shown
     assert "Send now" in shown
     let_all_end(provider)
-    first = await page.first()
+    first = await page.get_first()
     assert (await page.post(first.pk, "send")).status_code == 200
-    await page.until_all_are_asked("First", "Second")
+    await page.wait_until_asked("First", "Second")
     assert (await page.post(first.pk, "send")).status_code == 404  # sent twice
 
 
@@ -180,7 +180,7 @@ async def test_send_now_stops_what_is_being_written(page: Page, provider: Provid
     turn = str(uuid.uuid4())
     answers = [await page.send("Now", turn=turn, now="1") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
-    await page.until_all_are_asked("Now", "Later")
+    await page.wait_until_asked("Now", "Later")
     statuses = [status async for status in Message.objects.answers().values_list("status", flat=True)]
     assert statuses == ["stopped", "complete", "complete"]
 
@@ -189,12 +189,12 @@ async def test_the_first_is_sent_now_once_from_two_tabs(page: Page, provider: Pr
     for text in ("First", "Second"):
         await page.send(text)
     provider.script = GATED
-    first = await page.first()
+    first = await page.get_first()
     await asyncio.gather(*(page.post(first.pk, "send") for _ in range(2)))
-    assert await page.asked() == ["Zero", "First"]
+    assert await page.list_asked() == ["Zero", "First"]
     assert (await Message.objects.live().select_related("parent").aget()).parent.text == "First"  # type: ignore[union-attr]
     let_all_end(provider)
-    await page.until_all_are_asked("First", "Second")
+    await page.wait_until_asked("First", "Second")
 
 
 async def test_they_are_edited_and_removed_until_they_are_asked(page: Page, provider: ProviderServer) -> None:
@@ -205,7 +205,7 @@ async def test_they_are_edited_and_removed_until_they_are_asked(page: Page, prov
     assert (await page.post(first.pk, "edit", text="  ")).status_code == 422
     assert "Second" not in (await page.post(second.pk, "remove")).content.decode()
     let_all_end(provider)
-    await page.until_all_are_asked("Better")
+    await page.wait_until_asked("Better")
     for pk, what in ((first.pk, "edit"), (first.pk, "remove"), (second.pk, "remove"), (second.pk, "send")):
         assert (await page.post(pk, what, text="x")).status_code == 404
 
@@ -219,14 +219,14 @@ async def test_a_next_question_that_a_limit_refuses_stays_with_the_reason(
     let_all_end(provider)
 
     async def is_refused() -> bool:
-        return bool((await page.first()).refusal)
+        return bool((await page.get_first()).refusal)
 
     await wait_until(is_refused)
-    assert (await page.asked(), await page.waiting()) == (["Zero", "First"], ["Second", "Third"])
-    assert "Not sent: " in await page.shown()
+    assert (await page.list_asked(), await page.list_waiting()) == (["Zero", "First"], ["Second", "Third"])
+    assert "Not sent: " in await page.load_list()
     settings.CHAT_USER_REQUESTS_PER_MINUTE = 0
-    await page.post((await page.first()).pk, "send")
-    await page.until_all_are_asked("First", "Second", "Third")
+    await page.post((await page.get_first()).pk, "send")
+    await page.wait_until_asked("First", "Second", "Third")
 
 
 async def test_a_model_that_is_gone_is_not_replaced_in_silence(
@@ -237,19 +237,19 @@ async def test_a_model_that_is_gone_is_not_replaced_in_silence(
     let_all_end(provider)
 
     async def is_refused() -> bool:
-        return "no longer available" in (await page.first()).refusal
+        return "no longer available" in (await page.get_first()).refusal
 
     await wait_until(is_refused)
-    assert await page.asked() == ["Zero"]
+    assert await page.list_asked() == ["Zero"]
 
 
 async def test_every_page_of_the_user_is_told(page: Page, provider: ProviderServer) -> None:
     told = []
     with get_runner().notices.subscribe(page.site.user.pk) as unread:
         await page.send("First")
-        await page.post((await page.first()).pk, "edit", text="Better")
+        await page.post((await page.get_first()).pk, "edit", text="Better")
         let_all_end(provider)
-        await page.until_all_are_asked("Better")
+        await page.wait_until_asked("Better")
         while not unread.empty():
             told.append(unread.get_nowait()["type"])
     assert told.count("next") >= 3
@@ -260,11 +260,11 @@ async def test_without_a_script_the_page_keeps_them_too(page: Page, provider: Pr
     form = {"content": "First", "conversation": page.conversation, "turn": str(uuid.uuid4()), "waits": "1"}
     kept = await page.site.client.post("/send/", form)
     assert (kept.status_code, kept.headers["Location"]) == (302, f"/c/{page.conversation}/")
-    first = await page.first()
+    first = await page.get_first()
     edited = await page.site.client.post(f"/next/{first.pk}/edit/", {"text": "Better"})
     assert (edited.status_code, edited.headers["Location"]) == (302, f"/c/{page.conversation}/")
     let_all_end(provider)
-    await page.until_all_are_asked("Better")
+    await page.wait_until_asked("Better")
 
 
 async def test_in_a_deleted_conversation_nothing_is_asked_until_it_is_restored(
@@ -277,14 +277,14 @@ async def test_in_a_deleted_conversation_nothing_is_asked_until_it_is_restored(
     asker = get_runner().next_questions
     assert asker is not None
     await asker.sweep()
-    assert (await page.asked(), await page.waiting()) == (["Zero"], ["First"])
+    assert (await page.list_asked(), await page.list_waiting()) == (["Zero"], ["First"])
     await Conversation.objects.aupdate(deleted_at=None)
-    await page.until_all_are_asked("First")
+    await page.wait_until_asked("First")
 
 
 async def test_they_are_nobody_elses(page: Page, provider: ProviderServer) -> None:
     await page.send("First")
-    pk = (await page.first()).pk
+    pk = (await page.get_first()).pk
     stranger = AsyncClient()
     await stranger.aforce_login(await User.objects.acreate_user("stranger"))
     for method, found, missing in (
@@ -295,6 +295,6 @@ async def test_they_are_nobody_elses(page: Page, provider: ProviderServer) -> No
     ):
         one, other = [await stranger.generic(method, path) for path in (found, missing)]
         assert (one.status_code, one.content) == (404, other.content), found
-    assert await page.waiting() == ["First"]
+    assert await page.list_waiting() == ["First"]
     let_all_end(provider)
-    await page.until_all_are_asked("First")
+    await page.wait_until_asked("First")

@@ -212,10 +212,10 @@ async def test_readers_are_told_their_place_in_the_queue_as_it_counts_down(
     await read_notices(site, answers[3], TWO_BEFORE)
     for number, known in enumerate((ONE_BEFORE, NEXT, SLOT_GIVEN), 1):
         request = await provider.wait_for_requests(number)
-        await provider.wait_waiting(request)
+        await provider.wait_until_paused(request)
         provider.release()
         await read_notices(site, answers[3], known)
-    await provider.wait_waiting(await provider.wait_for_requests(4))
+    await provider.wait_until_paused(await provider.wait_for_requests(4))
     provider.release()
     assert await asyncio.wait_for(reading, 10) == [TWO_BEFORE, ONE_BEFORE, NEXT, SLOT_GIVEN]
     assert [(await wait_for_end(site, answer))["status"] for answer in answers] == ["complete"] * 4
@@ -225,7 +225,7 @@ async def test_the_page_shows_the_place_until_the_first_word(site: Site, provide
     limit_slots(1, 1)
     provider.script = SILENT
     await site.begin()
-    await provider.wait_waiting(await provider.wait_for_requests(1))
+    await provider.wait_until_paused(await provider.wait_for_requests(1))
     answer = await site.begin()
     response = await site.stream(f"/answers/{answer}/stream/?after=0")
     page, released = "", 0
@@ -233,7 +233,7 @@ async def test_the_page_shows_the_place_until_the_first_word(site: Site, provide
         assert isinstance(chunk, bytes)
         page += chunk.decode()
         if (notices := ("is next." in page) + ("turn now." in page)) > released:
-            await provider.wait_waiting(await provider.wait_for_requests(notices))
+            await provider.wait_until_paused(await provider.wait_for_requests(notices))
             provider.release()
             released += 1
     notice = f'#notice-{answer}" hx-swap="innerHTML">'
@@ -255,7 +255,7 @@ async def test_places_are_not_told_faster_than_a_loop_can_bear(
     await asyncio.sleep(5 * 0.05)  # five ticks of the supervisor
     provider.release()
     await wait_for_end(site, first)
-    await provider.wait_waiting(await provider.wait_for_requests(2))
+    await provider.wait_until_paused(await provider.wait_for_requests(2))
     provider.release()
     assert await asyncio.wait_for(reading, 10) == [ONE_BEFORE, SLOT_GIVEN]
 
@@ -314,7 +314,7 @@ async def test_no_time_of_the_upstream_call_runs_while_it_waits(
     assert call.first_token_ms < 800
 
     def measure_difference(name: str) -> float:
-        return after.of(name, model="openai:gpt-test") - before.of(name, model="openai:gpt-test")
+        return after.get_sample(name, model="openai:gpt-test") - before.get_sample(name, model="openai:gpt-test")
 
     assert measure_difference("chat_answer_queue_seconds_sum") > 0.8
     assert measure_difference("chat_answer_first_token_seconds_count") == 2
@@ -357,7 +357,7 @@ async def begin_one_and_let_one_wait(site: Site, provider: ProviderServer) -> tu
     provider.script = GATED
     asked = len(provider.requests)
     answers = await site.begin(), await site.begin()
-    await provider.wait_waiting(await provider.wait_for_requests(asked + 1))
+    await provider.wait_until_paused(await provider.wait_for_requests(asked + 1))
     assert get_runner().resources.slots.waiting == 1
     return answers
 
@@ -401,7 +401,7 @@ async def test_an_answer_that_waits_too_long_says_why_and_may_be_retried(
     await provider.wait_for_requests(1)
     settings.CHAT_TOTAL_TIMEOUT = 0.3
     answer = await site.begin()
-    events = await site.events(answer)
+    events = await site.read_events(answer)
     assert events[-1].event == {
         "type": "error",
         "code": "overloaded",
@@ -411,7 +411,7 @@ async def test_an_answer_that_waits_too_long_says_why_and_may_be_retried(
     await check_that_it_cost_nothing(answer)
     await is_empty()
     again = await site.retry(answer)
-    await provider.wait_waiting(await provider.wait_for_requests(2))
+    await provider.wait_until_paused(await provider.wait_for_requests(2))
     provider.release()
     assert (await wait_for_end(site, again))["status"] == "complete"
 
@@ -433,7 +433,7 @@ async def test_a_drain_lets_who_waits_begin_while_there_is_time(site: Site, prov
     draining = asyncio.ensure_future(get_runner().drain(10))
     await wait_until(lambda: get_runner().draining)
     provider.release()
-    await provider.wait_waiting(await provider.wait_for_requests(2))
+    await provider.wait_until_paused(await provider.wait_for_requests(2))
     provider.release()
     await asyncio.wait_for(draining, 10)
     assert [(await site.answer(answer))["status"] for answer in (begun, waiting)] == ["complete"] * 2
@@ -452,7 +452,7 @@ async def test_a_lease_is_renewed_while_waiting(site: Site, provider: ProviderSe
 
 
 def test_the_owner_of_a_waiting_answer_is_killed(tmp_path: Path) -> None:
-    with ProviderServer.in_thread(GATED) as provider:
+    with ProviderServer.run_in_thread(GATED) as provider:
         environment = {"OPENAI_BASE_URL": provider.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "2"}
         with serve_new_site("uvicorn", tmp_path, CHAT_LIVE_ANSWERS="1", **environment) as (server, token):
             with Client(server, token) as client:
@@ -488,7 +488,7 @@ async def test_an_answer_gives_its_place_back_however_it_ends(
 async def test_a_turn_that_begins_nothing_keeps_no_place(site: Site, provider: ProviderServer) -> None:
     limit_slots(2, 0)
     provider.script = GATED
-    conversation, turn = await site.conversation(), str(uuid.uuid4())
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
     answer = await site.begin(conversation=conversation, turn=turn)
     assert await site.begin(conversation=conversation, turn=turn) == answer
     assert (await send(site, conversation)).status_code == 409
@@ -510,7 +510,7 @@ async def test_all_that_wait_and_are_stopped_at_once_leak_no_place(site: Site, p
 
 async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, provider: ProviderServer) -> None:
     begun, waiting = await begin_one_and_let_one_wait(site, provider)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     response = await send(site, conversation)
     status, code, sentence = read_error(response)
     seconds = response.headers["Retry-After"]
@@ -520,7 +520,7 @@ async def test_a_full_queue_is_a_503_with_the_time_to_come_back(site: Site, prov
     assert not await Message.objects.filter(conversation=uuid.UUID(conversation)).aexists()
     assert await ProviderCall.objects.acount() == 2
     provider.release()
-    await provider.wait_waiting(await provider.wait_for_requests(2))
+    await provider.wait_until_paused(await provider.wait_for_requests(2))
     provider.release()
     assert [(await wait_for_end(site, answer))["text"] for answer in (begun, waiting)] == ["One two"] * 2
 
@@ -561,7 +561,7 @@ async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider
     await begin_one_and_let_one_wait(site, provider)
     async with open_socket(make_session_headers(site)) as socket:
         await socket.say(type="send", content="Hello")
-        frame = await socket.hear()
+        frame = await socket.receive()
     assert (frame["type"], frame["code"]) == ("error", "overloaded")
     assert 1 <= frame["retry_after"] <= 60
 
@@ -569,7 +569,7 @@ async def test_the_socket_gets_an_error_frame_with_the_time(site: Site, provider
 async def test_simultaneous_questions_get_in_as_far_as_there_is_room(site: Site, provider: ProviderServer) -> None:
     limit_slots(2, 3)
     provider.script = GATED
-    conversations = [await site.conversation() for _ in range(12)]
+    conversations = [await site.begin_conversation() for _ in range(12)]
     responses = await asyncio.gather(*(send(site, conversation) for conversation in conversations))
     assert sorted(response.status_code for response in responses) == [202] * 5 + [503] * 7
     assert await Message.objects.answers().acount() == 5
@@ -580,7 +580,7 @@ async def test_without_a_queue_a_question_beyond_the_slots_is_refused(site: Site
     provider.script = GATED
     answer = await site.begin()
     assert (await send(site)).status_code == 503
-    await provider.wait_waiting(await provider.wait_for_requests(1))
+    await provider.wait_until_paused(await provider.wait_for_requests(1))
     provider.release()
     await wait_for_end(site, answer)
     assert (await send(site)).status_code == 202
@@ -598,5 +598,5 @@ async def test_the_settings_give_the_number_of_slots_and_of_places_in_the_queue(
 async def test_metrics_show_live_and_waiting_answers(site: Site, provider: ProviderServer) -> None:
     await begin_one_and_let_one_wait(site, provider)
     now = await scrape()
-    assert (now.of("chat_live_answers"), now.of("chat_waiting_answers")) == (1, 1)
+    assert (now.get_sample("chat_live_answers"), now.get_sample("chat_waiting_answers")) == (1, 1)
     assert (await site.get("/readyz")).status_code == 200

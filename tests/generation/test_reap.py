@@ -59,7 +59,7 @@ def test_the_help_of_reap_says_when_to_use_it(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("with_redis", [True, False], ids=["with Redis", "without Redis"])
 def test_a_killed_servers_answer_is_completed_from_what_is_left(tmp_path: Path, with_redis: bool) -> None:
     """The last checkpoint may be 2 s old, and Redis has what readers saw since: with it the text is whole."""
-    with ProviderServer.in_thread() as provider, Redis() as redis:
+    with ProviderServer.run_in_thread() as provider, Redis() as redis:
         provider.script = Script(text=TEXT, chunk_size=8, gate_after=400)
         environment = {
             "OPENAI_BASE_URL": provider.openai_url,

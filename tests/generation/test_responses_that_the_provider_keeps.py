@@ -61,7 +61,7 @@ async def test_a_connection_that_breaks_anywhere_costs_nothing(
 ) -> None:
     drops = sorted(random.Random(7).sample(range(len(TEXT)), 20))
     thought = "It is about words. " * 9
-    provider.script = Script(text=TEXT, reasoning=thought, drop_each=drops, drop_by=drop_by, chunk_size=5)
+    provider.script = Script(text=TEXT, reasoning=thought, drop_connections_at=drops, drop_by=drop_by, chunk_size=5)
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
     assert count_requests(provider) == 1
@@ -71,8 +71,8 @@ async def test_a_connection_that_breaks_anywhere_costs_nothing(
 
 
 async def test_readers_see_one_text_across_broken_connections(site: Site, provider: ProviderServer) -> None:
-    provider.script = Script(text=TEXT, drop_each=range(50, 1500, 90))
-    events = await site.events(await site.begin(model=MODEL))
+    provider.script = Script(text=TEXT, drop_connections_at=range(50, 1500, 90))
+    events = await site.read_events(await site.begin(model=MODEL))
     assert join_text(events) == TEXT
     assert [event["type"] for _, event in events].count("done") == 1
 
@@ -82,8 +82,14 @@ async def test_a_break_among_tools_runs_each_of_them_once(site: Site, provider: 
     get_runner().resources.toolbox = Toolbox([f"{HERE}.double"])
     calls = [Call("double", '{"number": 21}', "call_1"), Call("double", '{"number": 4}', "call_2")]
     provider.enqueue(
-        Script(text="Let me see. ", reasoning="Two.", reasoning_between="And.", tool_calls=calls, drop_each=[0, 5, 11]),
-        Script(text="42 and 8.", drop_each=[0, 3]),
+        Script(
+            text="Let me see. ",
+            reasoning="Two.",
+            reasoning_between="And.",
+            tool_calls=calls,
+            drop_connections_at=[0, 5, 11],
+        ),
+        Script(text="42 and 8.", drop_connections_at=[0, 3]),
     )
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", "Let me see. 42 and 8.")
@@ -92,7 +98,7 @@ async def test_a_break_among_tools_runs_each_of_them_once(site: Site, provider: 
 
 
 async def test_a_provider_that_is_away_for_a_while_is_waited_for(site: Site, provider: ProviderServer) -> None:
-    provider.script = Script(text=TEXT, drop_each=[100])
+    provider.script = Script(text=TEXT, drop_connections_at=[100])
     provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * (MOST_TAKE_UPS - 1))
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
@@ -101,7 +107,7 @@ async def test_a_provider_that_is_away_for_a_while_is_waited_for(site: Site, pro
 async def test_a_provider_that_stays_away_ends_the_answer_with_its_text_and_is_sent_a_cancellation(
     site: Site, provider: ProviderServer
 ) -> None:
-    provider.script = Script(text=TEXT, drop_each=[100], gate_after=150)
+    provider.script = Script(text=TEXT, drop_connections_at=[100], gate_after=150)
     provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MOST_TAKE_UPS)
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
@@ -115,7 +121,7 @@ async def test_a_response_lost_before_its_first_word_is_cancelled_before_the_ret
 ) -> None:
     monkeypatch.setattr(upstream_call, "BACKOFF", 0.001)
     settings.CHAT_MAX_RETRIES = 1
-    provider.enqueue(Script(text=TEXT, drop_each=[0], gate_after=50))
+    provider.enqueue(Script(text=TEXT, drop_connections_at=[0], gate_after=50))
     provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MOST_TAKE_UPS)
     answer = await site.ask(model=MODEL)
     assert answer["status"] == "complete"
@@ -135,7 +141,7 @@ async def test_a_response_that_failed_at_the_provider_interrupts_the_answer(
 async def test_a_response_that_the_provider_no_longer_has_interrupts_the_answer(
     site: Site, provider: ProviderServer
 ) -> None:
-    provider.script = Script(text=TEXT, drop_each=[100])
+    provider.script = Script(text=TEXT, drop_connections_at=[100])
     provider.background.kept_for = 0
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
@@ -163,7 +169,7 @@ async def test_stop_cancels_the_response(site: Site, provider: ProviderServer) -
     assert provider.background.all[0].status == "cancelled"
     [row] = await list_rows(stopped)
     assert (row.outcome, row.estimated) == ("stopped", True)
-    await provider.wait_closed(provider.requests[0], 0.5)
+    await provider.wait_until_closed(provider.requests[0], 0.5)
 
 
 async def test_stop_before_the_first_word_cancels_the_response(site: Site, provider: ProviderServer) -> None:
@@ -239,7 +245,7 @@ async def test_a_drain_leaves_the_response_to_the_next_process_which_follows_it(
     site: Site, provider: ProviderServer
 ) -> None:
     answer = await begin_answer(site, provider)
-    reading = asyncio.ensure_future(site.events(answer))
+    reading = asyncio.ensure_future(site.read_events(answer))
     await get_runner().drain(0.1)
     assert provider.background.all[0].status == "in_progress"
     provider.release()

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from chat.generation.process import get_runner, make_process
 from chat.models import Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
-from tests.provider_server.recorded import Recorded
+from tests.provider_server.recorded_request import RecordedRequest
 from tests.support.site import Positioned, Site, join_text
 from tests.support.waiting import wait_until
 
@@ -29,11 +29,11 @@ async def test_an_answer_that_ends_in_time_is_complete(site: Site, provider: Pro
 
 async def drain_in_the_middle(
     site: Site, provider: ProviderServer
-) -> tuple[str, asyncio.Future[list[Positioned]], Recorded]:
+) -> tuple[str, asyncio.Future[list[Positioned]], RecordedRequest]:
     """Drain while "One " has come of an answer; return it, what its reader gets, and the provider's request."""
     provider.script = Script(text="One two", chunk_size=4, gate_after=4)
     answer = await site.begin()
-    reading = asyncio.ensure_future(site.events(answer))
+    reading = asyncio.ensure_future(site.read_events(answer))
     request = await provider.wait_for_requests(1)
     async for position, _ in site.follow(answer):
         if position == 4:
@@ -73,11 +73,11 @@ async def test_an_answer_that_may_not_be_left_is_interrupted_with_its_text(
     assert (cut["status"], cut["error"]["code"], cut["text"]) == ("interrupted", "server_restart", "One ")
     events = await asyncio.wait_for(reading, 10)
     assert (join_text(events), events[-1].event["code"]) == ("One ", "server_restart")
-    await provider.wait_closed(request, 0.5)
+    await provider.wait_until_closed(request, 0.5)
 
 
 async def test_a_server_that_drains_takes_no_new_question(site: Site, provider: ProviderServer) -> None:
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     get_runner().draining = True
     response = await site.post(f"/api/conversations/{conversation}/messages/", {"content": "Hello"})
     assert response.status_code == 503

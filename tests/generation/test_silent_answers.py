@@ -39,7 +39,7 @@ async def test_a_sentence_says_so_streamed_and_reloaded(
     assert found["notices"][0]["message"] in remark
     assert remark in streamed
     assert f"/answers/{answer}/retry/" in page
-    told = [event for _, event in await site.events(answer) if event["type"] in ("notice", "done")]
+    told = [event for _, event in await site.read_events(answer) if event["type"] in ("notice", "done")]
     assert [event["type"] for event in told] == ["notice", "done"]
     assert told[0]["message"] == found["notices"][0]["message"]
 
@@ -64,7 +64,7 @@ async def test_a_continuation_without_any_text_says_so(site: Site, provider: Pro
     provider.enqueue(Script(text="One two three", chunk_size=4, drop_after=8), Script(text=""))
     failed = await site.ask("Count")
     await site.post(f"/api/answers/{failed['id']}/continue/")
-    await site.events(failed["id"])
+    await site.read_events(failed["id"])
     whole = await site.answer(failed["id"])
     assert (whole["status"], whole["text"]) == ("complete", "One two ")
     assert "any more" in whole["notices"][0]["message"]

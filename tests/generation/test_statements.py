@@ -157,7 +157,7 @@ async def test_the_end_of_an_answer_costs_three_statements(
     provider.script = Script(text="Yes.", gate_after=2)
     answer = await site.begin()
     request = await provider.wait_for_requests(1)
-    await provider.wait_waiting(request)
+    await provider.wait_until_paused(request)
     statements.clear()
     provider.release()
     live = get_runner().find(UUID(answer))

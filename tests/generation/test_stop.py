@@ -25,7 +25,7 @@ async def test_stop_before_the_first_word_ends_the_call(site: Site, provider: Pr
     request = await provider.wait_for_requests(1)
     stopped = await site.stop(answer)
     assert (stopped["status"], stopped["text"], stopped["error"]) == ("stopped", "", None)
-    await provider.wait_closed(request, AT_ONCE)
+    await provider.wait_until_closed(request, AT_ONCE)
 
 
 async def test_stop_in_the_middle_keeps_what_was_said(site: Site, provider: ProviderServer, model: str) -> None:
@@ -35,7 +35,7 @@ async def test_stop_in_the_middle_keeps_what_was_said(site: Site, provider: Prov
     request = await provider.wait_for_requests(1)
     stopped = await site.stop(answer)
     assert (stopped["status"], stopped["text"]) == ("stopped", "One two ")
-    await provider.wait_closed(request, AT_ONCE)
+    await provider.wait_until_closed(request, AT_ONCE)
 
 
 async def has_text(site: Site, answer: str, text: str) -> bool:
@@ -43,13 +43,13 @@ async def has_text(site: Site, answer: str, text: str) -> bool:
 
 
 async def test_stop_during_a_stall_ends_the_call(site: Site, provider: ProviderServer, model: str) -> None:
-    provider.script = Script(text="One two three.", stall_after=3, pings=0.05)
+    provider.script = Script(text="One two three.", stall_after=3, ping_interval=0.05)
     answer = await site.begin(model=model)
     await wait_until(lambda: has_text(site, answer, "One"))
     began = time.monotonic()
     assert (await site.stop(answer))["status"] == "stopped"
     request = await provider.wait_for_requests(1)
-    await provider.wait_closed(request, AT_ONCE)
+    await provider.wait_until_closed(request, AT_ONCE)
     assert time.monotonic() - began < 2 * AT_ONCE
 
 
@@ -71,7 +71,7 @@ async def test_a_stop_written_by_another_process_is_obeyed(site: Site, provider:
     answer = await site.begin()
     request = await provider.wait_for_requests(1)
     await Message.objects.filter(pk=answer).aupdate(stop_requested_at=timezone.now())
-    await provider.wait_closed(request, FROM_ELSEWHERE)
+    await provider.wait_until_closed(request, FROM_ELSEWHERE)
     assert (await site.answer(answer))["status"] == "stopped"
 
 
@@ -90,7 +90,7 @@ async def test_the_pages_stop_button_stops_the_conversations_answer(
     site: Site, provider: ProviderServer, settings: Settings, headers: dict[str, str]
 ) -> None:
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     answer = await site.begin(conversation=conversation)
     response = await site.client.post("/stop/", {"conversation": conversation}, headers=headers)
     assert response.status_code == (204 if headers else 302)

@@ -27,7 +27,7 @@ async def test_two_processes_take_up_two_hundred_lost_answers_without_flooding_t
 
     async def is_over() -> bool:
         nonlocal most_waiting
-        waiting = [request for request in provider.requests if request.waiting and request.finished_at is None]
+        waiting = [request for request in provider.requests if request.is_paused and request.finished_at is None]
         most_waiting = max(most_waiting, len(waiting))
         if waiting:
             provider.release()

@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.models import Conversation, ProviderCall
-from tests.provider_server import ProviderServer, Refuses, Script
+from tests.provider_server import ProviderServer, RefusedPart, Script
 from tests.support.site import Json, Site
 from tests.support.waiting import wait_until
 
@@ -66,9 +66,9 @@ async def test_the_title_is_stripped_of_its_typography_and_falls_back_to_the_que
 
 
 async def test_a_title_model_that_refuses_a_parameter_is_asked_without_it(site: Site, provider: ProviderServer) -> None:
-    no_system = Refuses(part="messages.*.role=system", message="System role not supported")
+    no_system = RefusedPart(part="messages.*.role=system", message="System role not supported")
     provider.enqueue(ANSWER)
-    provider.script = Script(text="Blue skies", refuses_parts=[no_system])
+    provider.script = Script(text="Blue skies", refused_parts=[no_system])
     answer = await site.ask("Why?")
     await wait_until(lambda: has_title(answer, "Blue skies"))
     assert len(provider.requests) == 3

@@ -106,7 +106,7 @@ async def test_events_show_the_call_its_arguments_and_its_result(
     site: Site, provider: ProviderServer, model: str
 ) -> None:
     provider.enqueue(STEP, END)
-    events = [event for _, event in await site.events(await site.begin("Twice 21?", model=model))]
+    events = [event for _, event in await site.read_events(await site.begin("Twice 21?", model=model))]
     kinds = [event["type"] for event in events]
     assert kinds.index("tool_call") < kinds.index("tool_arguments") < kinds.index("tool_result")
     assert "".join(event["delta"] for event in events if event["type"] == "tool_arguments") == '{"number": 21}'
@@ -220,7 +220,7 @@ async def test_every_cut_of_an_answer_with_tools_is_a_place_to_go_on_from(
 ) -> None:
     provider.enqueue(STEP, STEP, END)
     answer = await ask_and_check(site, model)
-    whole = await site.events(answer["id"])
+    whole = await site.read_events(answer["id"])
     width = (await Message.objects.aget(pk=answer["id"])).position
 
     def list_positions(events: list[Any]) -> list[tuple[str, str]]:
@@ -231,7 +231,7 @@ async def test_every_cut_of_an_answer_with_tools_is_a_place_to_go_on_from(
         return said
 
     for cut in range(1, width + 1):
-        after = list_positions(await site.events(answer["id"], cut))
+        after = list_positions(await site.read_events(answer["id"], cut))
         assert list_positions(whole)[1:][cut:] == after
 
 

@@ -8,7 +8,7 @@ from pytest_django import Settings
 from chat.generation.process import get_runner
 from chat.models import ProviderCall, Refusal
 from chat.tools.toolbox import Toolbox
-from tests.provider_server import Call, ProviderServer, Refuses, Script
+from tests.provider_server import Call, ProviderServer, RefusedPart, Script
 from tests.support.site import Site
 
 pytestmark = pytest.mark.sqlite
@@ -17,7 +17,9 @@ HERE = "tests.generation.test_tools_at_the_other_api"
 MODEL = "openai:gpt-5.6-terra"
 ALWAYS = "openai:gpt-6.2-sol"
 CALL = Call("double", '{"number": 21}', "call_1")
-NO_RESPONSES = Refuses(part="input", status=404, type="not_found", message="Unknown request URL: POST /v1/responses")
+NO_RESPONSES = RefusedPart(
+    part="input", status=404, type="not_found", message="Unknown request URL: POST /v1/responses"
+)
 
 
 def double(number: int) -> int:
@@ -58,7 +60,7 @@ async def test_a_refusal_that_names_the_responses_api_is_answered_by_asking_ther
 async def test_where_there_is_no_such_api_readers_are_told_what_they_lose(
     site: Site, provider: ProviderServer, model: str, sentence: str
 ) -> None:
-    provider.script = Script(text="Hello.", refuses_parts=[NO_RESPONSES])
+    provider.script = Script(text="Hello.", refused_parts=[NO_RESPONSES])
     answer = await site.ask(model=model)
     assert (answer["status"], answer["text"]) == ("complete", "Hello.")
     assert sentence in " ".join(notice["message"] for notice in answer["notices"])

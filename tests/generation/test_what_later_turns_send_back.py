@@ -153,7 +153,7 @@ async def test_what_was_said_before_an_answer_was_continued_goes_back_too(site: 
     first = await site.ask("Why?", model=SONNET)
     assert first["status"] == "interrupted"
     assert (await site.post(f"/api/answers/{first['id']}/continue/")).status_code == 202
-    await site.events(first["id"])
+    await site.read_events(first["id"])
     await site.ask("And the sea?", first["conversation"], model=SONNET)
     assert read_sent_blocks(provider) == [{"type": "text", "text": "I look it up."}, *BLOCKS]
 

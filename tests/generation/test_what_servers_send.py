@@ -155,7 +155,7 @@ async def test_what_came_with_a_call_goes_back_in_the_loop_and_in_later_turns(
         )
     )
     provider.script = Script(text="It is 42.")
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     answer = await site.ask("Twice 21?", conversation, model=OPENAI)
     assert (answer["status"], answer["text"]) == ("complete", "It is 42.")
     await site.ask("And now?", conversation, model=OPENAI)
@@ -165,7 +165,7 @@ async def test_what_came_with_a_call_goes_back_in_the_loop_and_in_later_turns(
     # No reader sees it, live or later.
     kept = await Message.objects.aget(pk=answer["id"])
     assert "thought_signature" in json.dumps(kept.outline)
-    told = json.dumps([event for _, event in await site.events(answer["id"])]) + json.dumps(answer)
+    told = json.dumps([event for _, event in await site.read_events(answer["id"])]) + json.dumps(answer)
     assert "thought_signature" not in told
     assert "extra" not in told
 

@@ -43,16 +43,16 @@ class Live:
         self.is_kept = is_kept
         transcript = Transcript()
         transcript.append([Token("One ")])
-        self.older = self._snapshot(transcript)
+        self.older = self._make_snapshot(transcript)
         transcript.append([Token("two ")])
-        self.newer = self._snapshot(transcript)
+        self.newer = self._make_snapshot(transcript)
 
-    def _snapshot(self, transcript: Transcript) -> AnswerSnapshot:
+    def _make_snapshot(self, transcript: Transcript) -> AnswerSnapshot:
         position = transcript.position
         kept = StoredBookmark(Bookmark("resp_1", position, ""), position, self.call.pk) if self.is_kept else None
         return AnswerSnapshot.from_transcript(self.answer.pk, 1, transcript, timezone.now(), kept)
 
-    def result(self, output: int) -> CallResult:
+    def make_result(self, output: int) -> CallResult:
         """Return what its call came to, with so many tokens."""
         return CallResult(ProviderCall.objects.get(pk=self.call.pk), Usage(7, output), 5, 50)
 
@@ -67,15 +67,15 @@ def write_newer(live: Live) -> None:
 
 
 def end(live: Live) -> None:
-    assert store.settle(live.newer, COMPLETE, [live.result(9)])
+    assert store.settle(live.newer, COMPLETE, [live.make_result(9)])
 
 
 def end_as_stopped(live: Live) -> None:
-    assert store.settle(live.newer, STOPPED_BY_USER, [live.result(9)])
+    assert store.settle(live.newer, STOPPED_BY_USER, [live.make_result(9)])
 
 
 def leave(live: Live) -> None:
-    assert store.release(live.newer, [] if live.is_kept else [live.result(9)])
+    assert store.release(live.newer, [] if live.is_kept else [live.make_result(9)])
 
 
 def end_as_lost(live: Live) -> None:
@@ -90,13 +90,13 @@ def go_on_elsewhere(live: Live) -> None:
 
 
 def continue_after_break(live: Live) -> None:
-    resume = lambda: recovery.continue_after_break(live.newer, live.result(9), "upstream_error")  # noqa: E731
+    resume = lambda: recovery.continue_after_break(live.newer, live.make_result(9), "upstream_error")  # noqa: E731
     assert store_with_tools(lambda model: (), resume) is not None
 
 
 def call_tools(live: Live) -> None:
     row = ToolCall(answer_id=live.answer.pk, call_id="2", name="chime", arguments="{}")
-    assert store.settle_step(live.newer, live.result(9), [row])
+    assert store.settle_step(live.newer, live.make_result(9), [row])
 
 
 def delete(live: Live) -> None:
@@ -121,11 +121,11 @@ def ask_to_stop(live: Live) -> None:
 
 
 def end_late(live: Live) -> None:
-    store.settle(live.older, LOST, [live.result(1)])
+    store.settle(live.older, LOST, [live.make_result(1)])
 
 
 def leave_late(live: Live) -> None:
-    store.release(live.older, [] if live.is_kept else [live.result(1)])
+    store.release(live.older, [] if live.is_kept else [live.make_result(1)])
 
 
 Write = Callable[[Live], None]
@@ -231,7 +231,7 @@ def test_a_bookmark_of_a_call_that_has_ended_says_nothing_of_what_readers_had(us
     """A pause of the provider's settles a call between two checkpoints; the text of the next one is in no snapshot."""
     live = Live(user, is_kept=True)
     write_newer(live)
-    store.settle_call(live.result(9), COMPLETE)
+    store.settle_call(live.make_result(9), COMPLETE)
     lost = live.seize()
     assert (lost.is_whole, lost.snapshot.bookmark) == (False, None)
 
@@ -240,7 +240,7 @@ def test_a_late_owner_leaves_the_call_that_another_process_follows(user: User) -
     live = Live(user, is_kept=True)
     go_on_elsewhere(live)
     end_late(live)
-    store.settle_step(live.older, live.result(1), [])
+    store.settle_step(live.older, live.make_result(1), [])
     assert ProviderCall.objects.get().outcome == "running"
 
 

@@ -38,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_what_is_not_saved_is_told_and_taken_back(kind: str, tmp_path: Path) -> None:
-    with ProviderServer.in_thread() as provider:
+    with ProviderServer.run_in_thread() as provider:
         provider.script = Script(text=TEXT, chunk_size=6, delay_between=0.01, gate_after=60)
         database, token = databases.prepare_database(tmp_path)
         environment = {

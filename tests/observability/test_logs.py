@@ -41,7 +41,7 @@ class Log:
     def lines(self) -> list[Json]:
         return [json.loads(line) for line in self.text.splitlines()]
 
-    def of(self, logger: str) -> list[Json]:
+    def find_lines(self, logger: str) -> list[Json]:
         return [line for line in self.lines if line["logger"] == logger]
 
 
@@ -72,10 +72,10 @@ async def test_a_failed_answer_is_logged_by_its_id_and_the_id_of_its_request(
     site: Site, provider: ProviderServer, log: Log
 ) -> None:
     provider.script = Script(status=401)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     path = f"/api/conversations/{conversation}/messages/"
     response = await site.post(path, {"content": QUESTION}, x_request_id="req-42")
-    [line] = log.of("chat.generation.answer_run")
+    [line] = log.find_lines("chat.generation.answer_run")
     assert (line["level"], line["request_id"], line["answer"]) == (
         "WARNING",
         "req-42",
@@ -92,7 +92,7 @@ async def test_quotations_in_a_providers_message_are_not_logged(
         status=400, error_type="invalid_request_error", error_message=f"The text «{QUESTION}» is not allowed: sk-test"
     )
     await site.ask(QUESTION, model=model)
-    [line] = log.of("chat.generation.answer_run")
+    [line] = log.find_lines("chat.generation.answer_run")
     assert "is not allowed" in line["message"]
     assert "marmalade" not in log.text
     assert "sk-test" not in log.text
@@ -109,7 +109,7 @@ async def test_a_whole_conversation_leaves_no_word_in_the_log(
     await site.post("/api/conversations/", {}, authorization="Bearer a-token-of-nobody")
     for word in ("marmalade", "Analytical", "lovelace", "a-token-of-nobody", site.client.cookies["sessionid"].value):
         assert word not in log.text
-    assert len(log.of("chatsite.access")) == 5
+    assert len(log.find_lines("chatsite.access")) == 5
 
 
 async def test_each_request_is_one_line_if_asked_for(site: Site, log: Log, settings: Settings) -> None:
@@ -118,12 +118,12 @@ async def test_each_request_is_one_line_if_asked_for(site: Site, log: Log, setti
     await site.get("/", x_request_id="req-1")
     for path in ("/healthz", "/readyz", "/metrics", "/static/chat/base.css"):
         assert (await site.client.get(path)).status_code == 200
-    [line] = log.of("chatsite.access")
+    [line] = log.find_lines("chatsite.access")
     assert (line["method"], line["path"], line["status"], line["request_id"]) == ("GET", "/", 200, "req-1")
     assert 0 < line["ms"] < 60_000
     settings.CHAT_ACCESS_LOG = False
     await site.get("/")
-    assert len(log.of("chatsite.access")) == 1
+    assert len(log.find_lines("chatsite.access")) == 1
 
 
 async def test_the_id_of_a_request_goes_no_further_than_its_answers(
@@ -141,12 +141,12 @@ async def test_the_id_of_a_request_goes_no_further_than_its_answers(
     try:
         provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
         answer = await site.begin()
-        await wait_until(lambda: bool(log.of("test.supervisor")))
+        await wait_until(lambda: bool(log.find_lines("test.supervisor")))
         provider.release()
-        await site.events(answer)
+        await site.read_events(answer)
     finally:
         store.write_checkpoint = kept
-    assert {(line["request_id"], line.get("answer")) for line in log.of("test.supervisor")} == {("-", None)}
+    assert {(line["request_id"], line.get("answer")) for line in log.find_lines("test.supervisor")} == {("-", None)}
 
 
 def test_an_exception_is_one_line_of_json() -> None:
@@ -240,7 +240,7 @@ def test_the_settings_name_every_secret() -> None:
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_a_server_that_logs_json_logs_nothing_else(kind: str, tmp_path: Path) -> None:
-    with ProviderServer.in_thread() as provider:
+    with ProviderServer.run_in_thread() as provider:
         provider.script = Script(status=400, error_message=f"No: {QUESTION} sk-very-secret")
         environment = {
             "OPENAI_BASE_URL": provider.openai_url,

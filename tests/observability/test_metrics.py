@@ -45,7 +45,7 @@ async def test_a_complete_answer_is_counted_once_with_its_times(
     after = await scrape()
 
     def measure_difference(name: str, **labels: str) -> float:
-        return after.of(name, **labels) - before.of(name, **labels)
+        return after.get_sample(name, **labels) - before.get_sample(name, **labels)
 
     assert measure_difference("chat_answers_total", model=model, status="complete", code="") == 1
     assert measure_difference("chat_provider_calls_total", model=model, outcome="complete", code="") == 1
@@ -64,7 +64,7 @@ async def test_tokens_are_those_of_the_ledger(site: Site, provider: ProviderServ
     after = await scrape()
     for kind in ("input", "output", "cached", "reasoning"):
         labels = {"model": model, "kind": kind}
-        grown = after.of("chat_tokens_total", **labels) - before.of("chat_tokens_total", **labels)
+        grown = after.get_sample("chat_tokens_total", **labels) - before.get_sample("chat_tokens_total", **labels)
         assert grown == getattr(call, f"{kind}_tokens"), kind
     assert call.input_tokens > 0
 
@@ -75,9 +75,9 @@ async def test_a_failed_answer_is_counted_by_its_code(site: Site, provider: Prov
     await site.ask()
     after = await scrape()
     labels = {"model": OPENAI, "status": "interrupted", "code": "auth_failed"}
-    assert after.of("chat_answers_total", **labels) - before.of("chat_answers_total", **labels) == 1
+    assert after.get_sample("chat_answers_total", **labels) - before.get_sample("chat_answers_total", **labels) == 1
     name = "chat_answer_first_token_seconds_count"
-    assert after.of(name, model=OPENAI) == before.of(name, model=OPENAI)
+    assert after.get_sample(name, model=OPENAI) == before.get_sample(name, model=OPENAI)
 
 
 async def test_a_stopped_answer_is_counted_as_stopped(site: Site, provider: ProviderServer) -> None:
@@ -88,7 +88,7 @@ async def test_a_stopped_answer_is_counted_as_stopped(site: Site, provider: Prov
     await site.stop(answer)
     after = await scrape()
     labels = {"model": OPENAI, "status": "stopped", "code": ""}
-    assert after.of("chat_answers_total", **labels) - before.of("chat_answers_total", **labels) == 1
+    assert after.get_sample("chat_answers_total", **labels) - before.get_sample("chat_answers_total", **labels) == 1
 
 
 async def test_an_answer_of_a_lost_server_is_counted_by_who_ends_it(site: Site, settings: Settings) -> None:
@@ -104,9 +104,12 @@ async def test_an_answer_of_a_lost_server_is_counted_by_who_ends_it(site: Site, 
 
     await wait_until(is_ended)
     after = await scrape()
-    assert after.of("chat_answers_total", **labels) - before.of("chat_answers_total", **labels) == 1
+    assert after.get_sample("chat_answers_total", **labels) - before.get_sample("chat_answers_total", **labels) == 1
     calls = {"model": OPENAI, "outcome": "interrupted", "code": "server_lost"}
-    assert after.of("chat_provider_calls_total", **calls) - before.of("chat_provider_calls_total", **calls) == 1
+    assert (
+        after.get_sample("chat_provider_calls_total", **calls) - before.get_sample("chat_provider_calls_total", **calls)
+        == 1
+    )
 
 
 async def test_a_call_whose_settling_is_rolled_back_is_not_counted(site: Site) -> None:
@@ -122,7 +125,9 @@ async def test_a_call_whose_settling_is_rolled_back_is_not_counted(site: Site) -
     before = await scrape()
     await sync_to_async(settle_and_fail)()
     after = await scrape()
-    assert after.of("chat_provider_calls_total", **labels) == before.of("chat_provider_calls_total", **labels)
+    assert after.get_sample("chat_provider_calls_total", **labels) == before.get_sample(
+        "chat_provider_calls_total", **labels
+    )
     assert (await ProviderCall.objects.aget()).outcome == Outcome.RUNNING
 
 
@@ -144,7 +149,7 @@ async def test_answers_and_their_readers_are_counted_while_they_last(
 
     async def are_counted() -> bool:
         now = await scrape()
-        return now.of("chat_followers", kind=kind) == 3 and now.of("chat_live_answers") == 1
+        return now.get_sample("chat_followers", kind=kind) == 3 and now.get_sample("chat_live_answers") == 1
 
     await wait_until(are_counted)
     provider.release()
@@ -152,7 +157,7 @@ async def test_answers_and_their_readers_are_counted_while_they_last(
 
     async def are_gone() -> bool:
         now = await scrape()
-        return now.of("chat_followers", kind=kind) == 0 and now.of("chat_live_answers") == 0
+        return now.get_sample("chat_followers", kind=kind) == 0 and now.get_sample("chat_live_answers") == 0
 
     await wait_until(are_gone)
 
@@ -164,14 +169,14 @@ async def test_a_socket_is_a_reader_of_each_answer_it_follows(site: Site, provid
         await provider.wait_for_requests(1)
 
         async def is_counted() -> bool:
-            return (await scrape()).of("chat_followers", kind="ws") == 1
+            return (await scrape()).get_sample("chat_followers", kind="ws") == 1
 
         await wait_until(is_counted)
         provider.release()
         await socket.receive_to_the_end()
 
     async def is_gone() -> bool:
-        return (await scrape()).of("chat_followers", kind="ws") == 0
+        return (await scrape()).get_sample("chat_followers", kind="ws") == 0
 
     await wait_until(is_gone)
 
@@ -184,9 +189,9 @@ async def test_a_model_that_is_not_offered_is_other(site: Site, settings: Settin
         metrics.count_retry(f"openai:made-up-{number}", "rate_limited")
     after = await scrape()
     labels = {"model": "other", "status": "complete", "code": ""}
-    assert after.of("chat_answers_total", **labels) - before.of("chat_answers_total", **labels) == 50
-    assert after.of("chat_retries_total", model="other", code="rate_limited") >= 50
-    assert after.of("chat_answer_queue_seconds_sum", model="other") >= 100
+    assert after.get_sample("chat_answers_total", **labels) - before.get_sample("chat_answers_total", **labels) == 50
+    assert after.get_sample("chat_retries_total", model="other", code="rate_limited") >= 50
+    assert after.get_sample("chat_answer_queue_seconds_sum", model="other") >= 100
     assert not [labels for _, labels in after if any("made-up" in value for _, value in labels)]
 
 
@@ -223,8 +228,10 @@ async def test_the_loop_is_late_while_something_holds_it(site: Site) -> None:
     after = await scrape()
     late = {"le": "0.5"}
     count, short = "chat_event_loop_lag_seconds_count", "chat_event_loop_lag_seconds_bucket"
-    assert (after.of(count) - before.of(count)) - (after.of(short, **late) - before.of(short, **late)) >= 3
-    assert after.of("chat_event_loop_lag_mean_seconds") > before.of("chat_event_loop_lag_mean_seconds")
+    assert (after.get_sample(count) - before.get_sample(count)) - (
+        after.get_sample(short, **late) - before.get_sample(short, **late)
+    ) >= 3
+    assert after.get_sample("chat_event_loop_lag_mean_seconds") > before.get_sample("chat_event_loop_lag_mean_seconds")
 
 
 def test_one_long_delay_of_the_loop_vanishes_in_the_mean_of_many() -> None:
@@ -245,10 +252,10 @@ async def test_checkpoints_age_when_they_fail(
     provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
     await site.begin()
     await provider.wait_for_requests(1)
-    written = (await scrape()).of("chat_checkpoint_seconds_count")
+    written = (await scrape()).get_sample("chat_checkpoint_seconds_count")
 
     async def is_written() -> bool:
-        return (await scrape()).of("chat_checkpoint_seconds_count") > written
+        return (await scrape()).get_sample("chat_checkpoint_seconds_count") > written
 
     await wait_until(is_written)
 
@@ -258,39 +265,42 @@ async def test_checkpoints_age_when_they_fail(
     monkeypatch.setattr(store, "write_checkpoint", fail)
 
     async def is_old() -> bool:
-        return (await scrape()).of("chat_checkpoint_age_seconds") > 0.7
+        return (await scrape()).get_sample("chat_checkpoint_age_seconds") > 0.7
 
     await wait_until(is_old)
     monkeypatch.undo()
 
     async def is_fresh() -> bool:
-        return (await scrape()).of("chat_checkpoint_age_seconds") < 0.5
+        return (await scrape()).get_sample("chat_checkpoint_age_seconds") < 0.5
 
     await wait_until(is_fresh)
 
 
 async def test_a_draining_process_says_so(site: Site) -> None:
-    assert (await scrape()).of("chat_draining") == 0
+    assert (await scrape()).get_sample("chat_draining") == 0
     get_runner().draining = True
-    assert (await scrape()).of("chat_draining") == 1
+    assert (await scrape()).get_sample("chat_draining") == 1
 
 
 def test_the_pool_of_connections_tells_who_waited() -> None:
     told = parse_metrics(metrics.render_scrape(make_figures(pool=POOL)).decode())
-    assert (told.of("chat_database_connections", state="idle"), told.of("chat_database_connections", state="used")) == (
+    assert (
+        told.get_sample("chat_database_connections", state="idle"),
+        told.get_sample("chat_database_connections", state="used"),
+    ) == (
         2,
         3,
     )
-    assert told.of("chat_database_waiting") == 1
-    assert told.of("chat_database_waits_total") == 7
-    assert told.of("chat_database_wait_seconds_total") == 1.5
+    assert told.get_sample("chat_database_waiting") == 1
+    assert told.get_sample("chat_database_waits_total") == 7
+    assert told.get_sample("chat_database_wait_seconds_total") == 1.5
 
 
 async def test_the_process_tells_of_itself(site: Site) -> None:
     now = await scrape()
-    assert now.of("process_resident_memory_bytes") > 1_000_000
-    assert now.of("process_open_fds") > 0
-    assert now.of("chat_broker_up", broker="memory") == 1
+    assert now.get_sample("process_resident_memory_bytes") > 1_000_000
+    assert now.get_sample("process_open_fds") > 0
+    assert now.get_sample("chat_broker_up", broker="memory") == 1
 
 
 # Who may read it

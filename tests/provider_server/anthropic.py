@@ -43,14 +43,14 @@ class AnthropicWire(Wire):
     ping = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     @staticmethod
-    def key(headers: Mapping[str, str]) -> str:
+    def read_key(headers: Mapping[str, str]) -> str:
         """See `Wire`. The SDK sends its `api_key` as a bearer token since 2.0; curl and others use `x-api-key`."""
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
     @staticmethod
-    def complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
+    def find_complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
         """See `Wire`."""
-        key = AnthropicWire.key(headers)
+        key = AnthropicWire.read_key(headers)
         if not key:
             return Refusal(401, "authentication_error", "x-api-key header is required")
         if api_key is not None and key != api_key:
@@ -60,7 +60,7 @@ class AnthropicWire(Wire):
         for name in ("model", "max_tokens", "messages"):
             if not request.get(name):
                 return Refusal(400, "invalid_request_error", f"{name}: Field required")
-        return _complaint_about(request["messages"]) or _complaint_about_tools(request)
+        return _find_complaint(request["messages"]) or _find_complaint_about_tools(request)
 
     @staticmethod
     def build_error_body(refusal: Refusal) -> Json:
@@ -68,7 +68,7 @@ class AnthropicWire(Wire):
         error = {"type": refusal.type, "message": refusal.message}
         return {"type": "error", "error": error, "request_id": REQUEST_ID}
 
-    def refusal(self) -> Refusal:
+    def make_refusal(self) -> Refusal:
         """See `Wire`."""
         script = self.script
         if script.context_length:
@@ -83,86 +83,90 @@ class AnthropicWire(Wire):
             message=script.error_message or known.message,
         )
 
-    def frames(self) -> Iterator[Frame]:
+    def write_frames(self) -> Iterator[Frame]:
         """See `Wire`."""
-        yield self._message_start()
+        yield self._make_message_start()
         script = self.script
         index = 0
         if script.reasoning:
-            yield from self._thinking(index, script.reasoning)
+            yield from self._write_thinking(index, script.reasoning)
             index += 1
-        if script.redacted:
-            yield self._block_start(index, {"type": "redacted_thinking", "data": script.redacted}, "opening")
-            yield from self._block_stop(index, "opening")
+        if script.redacted_reasoning:
+            yield self._make_block_start(
+                index, {"type": "redacted_thinking", "data": script.redacted_reasoning}, "opening"
+            )
+            yield from self._write_block_stop(index, "opening")
             index += 1
         if script.whole_text or not script.tool_calls:
-            yield from self._text(index, first=index == 0)
+            yield from self._write_text(index, first=index == 0)
             index += 1
         for call in script.tool_calls:
             if script.reasoning_between:
-                yield from self._thinking(self._index(index), script.reasoning_between)
+                yield from self._write_thinking(self._choose_index(index), script.reasoning_between)
                 index += 1
-            yield from self._tool_use(self._index(index), call)
+            yield from self._write_tool_use(self._choose_index(index), call)
             index += 1
-        yield self._message_delta()
+        yield self._make_message_delta()
         if not self.script.no_end_marker:
-            yield self._event({"type": "message_stop"}, "finish")
+            yield self._make_event({"type": "message_stop"}, "finish")
 
     def encode_text_delta(self, text: str) -> bytes:
         """See `Wire`."""
-        index = bool(self.script.reasoning) + bool(self.script.redacted)
-        return self._block_delta(index, {"type": "text_delta", "text": text}, "text").data
+        index = bool(self.script.reasoning) + bool(self.script.redacted_reasoning)
+        return self._make_block_delta(index, {"type": "text_delta", "text": text}, "text").data
 
-    def error(self) -> Frame:
+    def make_error_frame(self) -> Frame:
         """See `Wire`."""
         error_type = self.script.error_type or self.script.error_code or _OVERLOADED.type
         message = self.script.error_message or _MESSAGES.get(error_type, "Something went wrong")
         body = self.build_error_body(Refusal(200, error_type, message))
         return Frame(b"event: error\ndata: " + self.encode_json(body) + b"\n\n")
 
-    def completion(self) -> Json:
+    def make_completion(self) -> Json:
         """See `Wire`."""
         script = self.script
         content: list[Json] = []
         if script.reasoning:
-            content.append(self._thought(script.reasoning))
-        if script.redacted:
-            content.append({"type": "redacted_thinking", "data": script.redacted})
+            content.append(self._make_thinking_block(script.reasoning))
+        if script.redacted_reasoning:
+            content.append({"type": "redacted_thinking", "data": script.redacted_reasoning})
         if script.whole_text or not script.tool_calls:
             content.append({"type": "text", "text": script.whole_text})
         for call in script.tool_calls:
-            content += [self._thought(script.reasoning_between)] if script.reasoning_between else []
-            content.append({**self._called(call), "input": _input(call)})
-        message = self._message(content, {**self._usage(script.usage.output_tokens), **self._final_usage()})
+            content += [self._make_thinking_block(script.reasoning_between)] if script.reasoning_between else []
+            content.append({**self._make_tool_use_block(call), "input": _parse_input(call)})
+        message = self._make_message(
+            content, {**self._make_usage(script.usage.output_tokens), **self._make_final_usage()}
+        )
         if script.no_usage:
             del message["usage"]
-        return {**message, "stop_reason": self._stop_reason()}
+        return {**message, "stop_reason": self._choose_stop_reason()}
 
-    def _thought(self, reasoning: str) -> Json:
-        return {"type": "thinking", "thinking": reasoning, "signature": self._signature_of(reasoning)}
+    def _make_thinking_block(self, reasoning: str) -> Json:
+        return {"type": "thinking", "thinking": reasoning, "signature": self._sign(reasoning)}
 
-    def _signature_of(self, reasoning: str) -> str:
+    def _sign(self, reasoning: str) -> str:
         """Return what ends a block of reasoning: a model that has a contract signs it, any other as the script says."""
         return sign_thought(self.model, reasoning) if self.model in CONTRACTS else self.script.signature
 
-    def _called(self, call: Call) -> Json:
+    def _make_tool_use_block(self, call: Call) -> Json:
         called = {"type": "tool_use", "name": call.name, "input": {}}
         return (
             called
-            if self.script.tool_manner in ("no_id", "neither", "bare", "at_once_bare")
+            if self.script.tool_call_style in ("no_id", "neither", "bare", "at_once_bare")
             else {**called, "id": call.id}
         )
 
-    def _index(self, index: int) -> int:
-        return 0 if self.script.tool_manner.startswith("index_zero") else index
+    def _choose_index(self, index: int) -> int:
+        return 0 if self.script.tool_call_style.startswith("index_zero") else index
 
-    def _message_start(self) -> Frame:
-        message = self._message([], self._usage(1))
+    def _make_message_start(self) -> Frame:
+        message = self._make_message([], self._make_usage(1))
         if self.script.no_usage:
             del message["usage"]
-        return self._event({"type": "message_start", "message": message}, "opening")
+        return self._make_event({"type": "message_start", "message": message}, "opening")
 
-    def _message(self, content: list[Json], usage: Json) -> Json:
+    def _make_message(self, content: list[Json], usage: Json) -> Json:
         return {
             "model": self.model,
             "id": ID,
@@ -174,42 +178,42 @@ class AnthropicWire(Wire):
             "usage": usage,
         }
 
-    def _thinking(self, index: int, reasoning: str) -> Iterator[Frame]:
-        yield self._block_start(index, {"type": "thinking", "thinking": "", "signature": ""}, "opening")
-        for piece in self._pieces_of(reasoning):
-            yield self._block_delta(index, {"type": "thinking_delta", "thinking": piece}, "reasoning")
-        if signature := self._signature_of(reasoning):
-            yield self._block_delta(index, {"type": "signature_delta", "signature": signature}, "opening")
-        yield from self._block_stop(index, "opening")
+    def _write_thinking(self, index: int, reasoning: str) -> Iterator[Frame]:
+        yield self._make_block_start(index, {"type": "thinking", "thinking": "", "signature": ""}, "opening")
+        for piece in self._cut_into_pieces(reasoning):
+            yield self._make_block_delta(index, {"type": "thinking_delta", "thinking": piece}, "reasoning")
+        if signature := self._sign(reasoning):
+            yield self._make_block_delta(index, {"type": "signature_delta", "signature": signature}, "opening")
+        yield from self._write_block_stop(index, "opening")
 
-    def _text(self, index: int, *, first: bool) -> Iterator[Frame]:
-        yield self._block_start(index, {"type": "text", "text": ""}, "opening")
+    def _write_text(self, index: int, *, first: bool) -> Iterator[Frame]:
+        yield self._make_block_start(index, {"type": "text", "text": ""}, "opening")
         if first:
             yield Frame(self.ping)
-        yield from self._texts()
-        yield from self._block_stop(index, "closing")
+        yield from self._write_text_frames()
+        yield from self._write_block_stop(index, "closing")
 
-    def _tool_use(self, index: int, call: Call) -> Iterator[Frame]:
-        is_whole = self.script.tool_manner in ("whole", "object", "bare", "at_once", "at_once_bare")
-        given = {"input": _input(call)} if is_whole else {}
-        yield self._block_start(index, self._called(call) | given, "tool")
-        for piece in [] if is_whole else ["", *self._pieces_of(call.arguments)]:
-            yield self._block_delta(index, {"type": "input_json_delta", "partial_json": piece}, "tool")
-        yield from self._block_stop(index, "closing")
+    def _write_tool_use(self, index: int, call: Call) -> Iterator[Frame]:
+        is_whole = self.script.tool_call_style in ("whole", "object", "bare", "at_once", "at_once_bare")
+        given = {"input": _parse_input(call)} if is_whole else {}
+        yield self._make_block_start(index, self._make_tool_use_block(call) | given, "tool")
+        for piece in [] if is_whole else ["", *self._cut_into_pieces(call.arguments)]:
+            yield self._make_block_delta(index, {"type": "input_json_delta", "partial_json": piece}, "tool")
+        yield from self._write_block_stop(index, "closing")
 
-    def _message_delta(self) -> Frame:
-        delta = {"stop_reason": self._stop_reason(), "stop_sequence": None}
-        usage = {} if self.script.no_usage else {"usage": self._final_usage()}
-        return self._event({"type": "message_delta", "delta": delta, **usage}, "closing")
+    def _make_message_delta(self) -> Frame:
+        delta = {"stop_reason": self._choose_stop_reason(), "stop_sequence": None}
+        usage = {} if self.script.no_usage else {"usage": self._make_final_usage()}
+        return self._make_event({"type": "message_delta", "delta": delta, **usage}, "closing")
 
-    def _stop_reason(self) -> str | None:
-        reason = self.script.reason
+    def _choose_stop_reason(self) -> str | None:
+        reason = self.script.sent_finish_reason
         return None if self.script.no_finish else _STOP_REASONS.get(reason, reason)
 
-    def _usage(self, output_tokens: int) -> Json:
+    def _make_usage(self, output_tokens: int) -> Json:
         usage = self.script.usage
         return {
-            "input_tokens": _uncached(usage),
+            "input_tokens": _count_uncached(usage),
             "cache_creation_input_tokens": usage.written_tokens + usage.written_hour_tokens,
             "cache_read_input_tokens": usage.cached_tokens,
             "cache_creation": {
@@ -220,10 +224,10 @@ class AnthropicWire(Wire):
             "service_tier": "standard",
         }
 
-    def _final_usage(self) -> Json:
+    def _make_final_usage(self) -> Json:
         usage = self.script.usage
         final: Json = {
-            "input_tokens": _uncached(usage),
+            "input_tokens": _count_uncached(usage),
             "cache_creation_input_tokens": usage.written_tokens + usage.written_hour_tokens,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
@@ -232,26 +236,26 @@ class AnthropicWire(Wire):
             final["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
         return final
 
-    def _block_start(self, index: int, block: Json, kind: Kind) -> Frame:
-        return self._event({"type": "content_block_start", "index": index, "content_block": block}, kind)
+    def _make_block_start(self, index: int, block: Json, kind: Kind) -> Frame:
+        return self._make_event({"type": "content_block_start", "index": index, "content_block": block}, kind)
 
-    def _block_delta(self, index: int, delta: Json, kind: Kind) -> Frame:
-        return self._event({"type": "content_block_delta", "index": index, "delta": delta}, kind)
+    def _make_block_delta(self, index: int, delta: Json, kind: Kind) -> Frame:
+        return self._make_event({"type": "content_block_delta", "index": index, "delta": delta}, kind)
 
-    def _block_stop(self, index: int, kind: Kind) -> Iterator[Frame]:
-        if self.script.tool_manner != "no_stop":
-            yield self._event({"type": "content_block_stop", "index": index}, kind)
+    def _write_block_stop(self, index: int, kind: Kind) -> Iterator[Frame]:
+        if self.script.tool_call_style != "no_stop":
+            yield self._make_event({"type": "content_block_stop", "index": index}, kind)
 
-    def _event(self, event: Json, kind: Kind) -> Frame:
+    def _make_event(self, event: Json, kind: Kind) -> Frame:
         name = str(event["type"]).encode()
         return Frame(b"event: " + name + b"\ndata: " + self.encode_json(event) + b"\n\n", kind)
 
 
-def _uncached(usage: Usage) -> int:
+def _count_uncached(usage: Usage) -> int:
     return usage.input_tokens - usage.cached_tokens - usage.written_tokens - usage.written_hour_tokens
 
 
-def _input(call: Call) -> Json:
+def _parse_input(call: Call) -> Json:
     """The arguments as the API parses them; what is no object cannot be sent in one piece."""
     try:
         value = json.loads(call.arguments)
@@ -260,7 +264,7 @@ def _input(call: Call) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _complaint_about(messages: list[Json]) -> Refusal | None:
+def _find_complaint(messages: list[Json]) -> Refusal | None:
     for place, message in enumerate(messages):
         if message.get("role") not in ("user", "assistant"):
             return Refusal(
@@ -280,7 +284,7 @@ def _complaint_about(messages: list[Json]) -> Refusal | None:
 _CALL_ID = re.compile("[a-zA-Z0-9_-]+")
 
 
-def _complaint_about_tools(request: Json) -> Refusal | None:
+def _find_complaint_about_tools(request: Json) -> Refusal | None:
     """A call has its result in the very next message, before anything else there; an id stands for one call."""
     seen: set[str] = set()
     awaited: set[str] = set()
@@ -288,22 +292,22 @@ def _complaint_about_tools(request: Json) -> Refusal | None:
         blocks = message["content"] if isinstance(message["content"], list) else []
         results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
         if set(results) != awaited or any(block["type"] != "tool_result" for block in blocks[: len(results)]):
-            return _invalid(place, "`tool_use` ids and the `tool_result` blocks after them do not match")
+            return _make_refusal(place, "`tool_use` ids and the `tool_result` blocks after them do not match")
         awaited = {block["id"] for block in blocks if block["type"] == "tool_use"}
         if awaited & seen or len(awaited) != sum(block["type"] == "tool_use" for block in blocks):
-            return _invalid(place, "`tool_use` ids must be unique")
+            return _make_refusal(place, "`tool_use` ids must be unique")
         seen |= awaited
         for block in blocks:
-            if complaint := _complaint_about_block(block):
-                return _invalid(place, complaint)
+            if complaint := _find_complaint_about_block(block):
+                return _make_refusal(place, complaint)
     if awaited:
-        return _invalid(len(request["messages"]), "`tool_use` without `tool_result`")
+        return _make_refusal(len(request["messages"]), "`tool_use` without `tool_result`")
     if seen and not request.get("tools"):
         return Refusal(400, "invalid_request_error", "Requests which include `tool_use` blocks must define tools")
     return None
 
 
-def _complaint_about_block(block: Json) -> str:
+def _find_complaint_about_block(block: Json) -> str:
     match block["type"]:
         case "tool_use" if not _CALL_ID.fullmatch(block["id"]):
             return "tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
@@ -316,5 +320,5 @@ def _complaint_about_block(block: Json) -> str:
     return ""
 
 
-def _invalid(place: int, complaint: str) -> Refusal:
+def _make_refusal(place: int, complaint: str) -> Refusal:
     return Refusal(400, "invalid_request_error", f"messages.{place}: {complaint}")

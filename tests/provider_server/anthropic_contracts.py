@@ -94,7 +94,7 @@ def sign_thought(model: str, thought: str) -> str:
 
 
 @dataclass
-class Strict:
+class StrictModels:
     """One server's memory: what it has said, what its cache holds, and what it will bill."""
 
     said: dict[str, list[Json]] = field(default_factory=dict)  # the content of an answer, by each call in it
@@ -102,18 +102,18 @@ class Strict:
     bound: set[tuple[str, str]] = field(default_factory=set)  # signatures, each with the digest of what stood before
     invoice: dict[str, Usage] = field(default_factory=dict)
 
-    def complaint(self, request: Json) -> Refusal | None:
+    def find_complaint(self, request: Json) -> Refusal | None:
         """Return what the model refuses in this request; None for a model without a contract."""
         contract = CONTRACTS.get(request["model"])
         if contract is None:
             return None
-        words = next(self._complaints(request, contract), None)
+        words = next(self._list_complaints(request, contract), None)
         return None if words is None else Refusal(400, "invalid_request_error", words)
 
     def count(self, request: Json, output_tokens: int, reasoning_tokens: int) -> Usage:
         """Return what the call is billed, and keep what it writes to the cache."""
         model = request["model"]
-        prefixes = list(_prefixes(request))
+        prefixes = list(_list_prefixes(request))
         tokens = [size // BYTES_A_TOKEN for size, _ in prefixes]
         total = tokens[-1]
         cached = written = 0
@@ -132,22 +132,22 @@ class Strict:
         self.bound.update(_list_bindings(request, parts))
         self.said.update({block["id"]: content for block in content if block["type"] == "tool_use"})
 
-    def _complaints(self, request: Json, contract: Contract) -> Iterator[str]:
+    def _list_complaints(self, request: Json, contract: Contract) -> Iterator[str]:
         yield from (f"{name}: Extra inputs are not permitted" for name in request if name not in _MEMBERS)
         if request["max_tokens"] > contract.longest:
             yield (
                 f"max_tokens: {request['max_tokens']} > {contract.longest}, which is the maximum allowed number of "
                 f"output tokens for {request['model']}"
             )
-        yield from _about_thinking(request, contract)
-        yield from _about_output(request, contract)
+        yield from _check_thinking(request, contract)
+        yield from _check_output(request, contract)
         if request["messages"][-1]["role"] == "assistant" and not contract.prefill and not _is_paused(request):
             yield (
                 "This model does not support assistant message prefill. The conversation must end with a user message."
             )
-        yield from self._about_thoughts(request)
+        yield from self._check_thoughts(request)
 
-    def _about_thoughts(self, request: Json) -> Iterator[str]:
+    def _check_thoughts(self, request: Json) -> Iterator[str]:
         """Thoughts are the model's own and unchanged, and those of the tool loop under way are all there."""
         messages = request["messages"]
         for place, message in enumerate(messages):
@@ -163,13 +163,13 @@ class Strict:
                 "conversation. Remove the block, or set `thinking.block_binding.prefix_mismatch_behavior` to "
                 '"drop_block".'
             )
-        if not _brings_results(messages[-1]):
+        if not _has_results(messages[-1]):
             return
         content = messages[-2]["content"]
         for block in content:
             said = self.said.get(block.get("id", "")) if block["type"] == "tool_use" else None
-            is_without = CONTRACTS[request["model"]].binds and not _thoughts(content)  # all of them left out
-            if said is not None and _thoughts(said) != _thoughts(content) and not is_without:
+            is_without = CONTRACTS[request["model"]].binds and not _find_thoughts(content)  # all of them left out
+            if said is not None and _find_thoughts(said) != _find_thoughts(content) and not is_without:
                 yield (
                     f"messages.{len(messages) - 2}.content: `thinking` or `redacted_thinking` blocks in the latest "
                     "assistant message cannot be modified. These blocks must remain as they were in the original "
@@ -177,7 +177,7 @@ class Strict:
                 )
 
 
-def _about_thinking(request: Json, contract: Contract) -> Iterator[str]:
+def _check_thinking(request: Json, contract: Contract) -> Iterator[str]:
     sent = request.get("thinking") or {"type": contract.thinking[0]}
     kind, effort = sent["type"], (request.get("output_config") or {}).get("effort")
     if kind not in contract.thinking:
@@ -204,9 +204,9 @@ def _about_thinking(request: Json, contract: Contract) -> Iterator[str]:
             yield "Thinking may not be enabled when tool_choice forces tool use."
 
 
-def _about_output(request: Json, contract: Contract) -> Iterator[str]:
+def _check_output(request: Json, contract: Contract) -> Iterator[str]:
     output_format = (request.get("output_config") or {}).get("format")
-    for schema in _objects(output_format["schema"]) if output_format else ():
+    for schema in _find_objects(output_format["schema"]) if output_format else ():
         if schema.get("additionalProperties") is not False:
             yield (
                 "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
@@ -235,23 +235,23 @@ def _list_bindings(request: Json, parts: list[Part]) -> Iterator[tuple[str, str]
         digest.update(json.dumps(part, sort_keys=True).encode())
 
 
-def _objects(schema: object) -> Iterator[Json]:
+def _find_objects(schema: object) -> Iterator[Json]:
     if isinstance(schema, dict):
         if schema.get("type") == "object":
             yield schema
         for value in schema.values():
-            yield from _objects(value)
+            yield from _find_objects(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from _objects(value)
+            yield from _find_objects(value)
 
 
-def _thoughts(content: object) -> list[Json]:
+def _find_thoughts(content: object) -> list[Json]:
     blocks = content if isinstance(content, list) else []
     return [block for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
 
 
-def _brings_results(message: Json) -> bool:
+def _has_results(message: Json) -> bool:
     return isinstance(message["content"], list) and message["content"][0]["type"] == "tool_result"
 
 
@@ -260,7 +260,7 @@ def _is_paused(request: Json) -> bool:
     return isinstance(last, list) and last[-1]["type"] not in ("text", "tool_use")
 
 
-def _prefixes(request: Json) -> Iterator[tuple[int, str]]:
+def _list_prefixes(request: Json) -> Iterator[tuple[int, str]]:
     """Yield each beginning of the prompt that ends with a whole part, as its bytes and their digest."""
     digest, size = hashlib.sha256(), 0
     # Tools come first, then the instructions; what is set for the messages concerns these alone ("Prompt caching").

@@ -14,10 +14,10 @@ from itertools import count
 from time import monotonic
 from urllib.parse import parse_qs, urlsplit
 
-from tests.provider_server.bell import Bell
+from tests.provider_server.change_signal import ChangeSignal
 from tests.provider_server.connection import ChunkedBody
 from tests.provider_server.openai_responses import ID, ResponsesWire
-from tests.provider_server.recorded import Recorded
+from tests.provider_server.recorded_request import RecordedRequest
 from tests.provider_server.wire import Frame, Json, Refusal
 
 STREAMABLE_FOR = 300.0
@@ -30,16 +30,18 @@ _IDS = count(1)
 class BackgroundResponse:
     """One response: a task of its own writes its events, and any number of clients read them."""
 
-    def __init__(self, wire: ResponsesWire, recorded: Recorded, bell: Bell, is_held: Callable[[], bool]) -> None:
+    def __init__(
+        self, wire: ResponsesWire, recorded: RecordedRequest, changes: ChangeSignal, is_held: Callable[[], bool]
+    ) -> None:
         self.id = wire.response_id = f"{ID[:-4]}{next(_IDS):04}"
         self.status = "queued"
         self.is_streamed = bool(recorded.body.get("stream"))
         self.began = monotonic()
         self.recorded = recorded
         """The request that began it."""
-        self.drops = sorted(wire.script.drop_each)
+        self.drops = sorted(wire.script.drop_connections_at)
         """Where a connection breaks that brings the text up to there, each once."""
-        self._wire, self._bell, self._is_held = wire, bell, is_held
+        self._wire, self._changes, self._is_held = wire, changes, is_held
         self._frames: list[Frame] = []
         self._task = asyncio.get_running_loop().create_task(self._write())
 
@@ -58,11 +60,11 @@ class BackgroundResponse:
         """Return its events so far as they go over the wire."""
         return b"".join(frame.data for frame in self._frames)
 
-    def snapshot(self) -> Json:
+    def make_snapshot(self) -> Json:
         """Return the response as `GET /v1/responses/{id}` has it now."""
         if self.status in ("completed", "incomplete"):
-            return self._wire.completion()
-        return self._wire.response(self.status)
+            return self._wire.make_completion()
+        return self._wire.make_response(self.status)
 
     def cancel(self) -> Refusal | None:
         """End it; to cancel it again changes nothing, and what has ended otherwise is not cancelled."""
@@ -71,7 +73,7 @@ class BackgroundResponse:
             return Refusal(400, "invalid_request_error", message, None, "response_id")
         self.status = "cancelled"
         self._task.cancel()
-        self._bell.ring()
+        self._changes.notify()
         return None
 
     def close(self) -> asyncio.Task[None]:
@@ -87,7 +89,7 @@ class BackgroundResponse:
         faults = [fault for fault in script.faults if fault.name != "drop"]
         passed = 0
         due = monotonic() + script.delay_first
-        for frame in self._wire.frames():
+        for frame in self._wire.write_frames():
             if frame.kind != "opening":
                 await asyncio.sleep(max(0.0, due - monotonic()))
                 await self._wait(lambda: not self._is_held())
@@ -99,7 +101,7 @@ class BackgroundResponse:
                     elif fault.name == "stall":
                         await self._wait(lambda: False)
                     elif fault.name == "error":
-                        self._add(self._wire.failure())
+                        self._add(self._wire.make_failure_frame())
                         self.status = "failed"
                         return
                 due = max(due, monotonic() - script.delay_between) + script.delay_between
@@ -114,18 +116,18 @@ class BackgroundResponse:
     async def _wait(self, holds: Callable[[], bool]) -> None:
         if holds():
             return
-        self.recorded.waiting = True
-        self._bell.ring()
-        await self._bell.until(holds)
-        self.recorded.waiting = False
+        self.recorded.is_paused = True
+        self._changes.notify()
+        await self._changes.wait_until(holds)
+        self.recorded.is_paused = False
 
     def _add(self, frame: Frame) -> None:
         self._frames.append(frame)
-        self._bell.ring()
+        self._changes.notify()
 
     # What is read
 
-    async def send(self, body: ChunkedBody, recorded: Recorded, starting_after: int | None = None) -> None:
+    async def send(self, body: ChunkedBody, recorded: RecordedRequest, starting_after: int | None = None) -> None:
         """Send its events after this number, as they come; the connection ends with the last one, or breaks before."""
         place = 0 if starting_after is None else starting_after + 1
         had = sum(frame.characters for frame in self._frames[:place])
@@ -139,14 +141,14 @@ class BackgroundResponse:
                 await body.write(frame.data)
                 recorded.sent_bytes += len(frame.data)
                 if frame.characters:
-                    recorded.sent(frame.characters)
+                    recorded.record_sent(frame.characters)
                 had += frame.characters
                 place += 1
-                self._bell.ring()
+                self._changes.notify()
             await body.flush()
             if self.is_over and place >= len(self._frames):
                 break
-            await self._bell.until(partial(self._has_more, place))
+            await self._changes.wait_until(partial(self._has_more, place))
         await body.finish()
 
     def _has_more(self, place: int) -> bool:

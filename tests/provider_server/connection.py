@@ -58,12 +58,12 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The client closed its side; half-open connections are of no use here."""
-        self._lost()
+        self._note_loss()
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._lost()
+        self._note_loss()
         self._connections.discard(self)
         self._changed()
 
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         """The client has caught up."""
         self._writable.set()
 
-    def _lost(self) -> None:
+    def _note_loss(self) -> None:
         if self.lost_at is None:
             self.lost_at = monotonic()
             self.task.cancel()
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         try:
             keep_alive = True
             while keep_alive:
-                request = await self._next_request()
+                request = await self._read_request()
                 await self._respond(request, self)
                 keep_alive = request.headers.get("connection", "").lower() != "close"
             self._transport.close()
@@ -96,18 +96,18 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             raise
 
-    async def _next_request(self) -> Request:
-        head = await self._until(lambda: self._received.find(b"\r\n\r\n") + 1) - 1
+    async def _read_request(self) -> Request:
+        head = await self._wait_until(lambda: self._received.find(b"\r\n\r\n") + 1) - 1
         start, *lines = bytes(self._received[:head]).decode("latin-1").split("\r\n")
         method, path, _ = start.split(" ")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         end = head + 4 + int(headers.get("content-length", 0))
-        await self._until(lambda: len(self._received) >= end)
+        await self._wait_until(lambda: len(self._received) >= end)
         body = bytes(self._received[head + 4 : end])
         del self._received[:end]
         return Request(method, path, headers, body)
 
-    async def _until(self, found: Callable[[], int]) -> int:
+    async def _wait_until(self, found: Callable[[], int]) -> int:
         while not (result := found()):
             self._arrived.clear()
             await self._arrived.wait()
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Send a whole response."""
         length = {"content-type": content_type, "content-length": str(len(body))}
-        await self.write(_head(status, {**length, **(headers or {})}) + body)
+        await self.write(_encode_head(status, {**length, **(headers or {})}) + body)
 
     async def respond_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole response with a JSON body."""
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
 
     async def respond_partly(self, body: bytes, content_type: str, *, reset: bool) -> None:
         """Send half of a response and end the connection."""
-        await self.write(_head(200, {"content-type": content_type, "content-length": str(len(body))}))
+        await self.write(_encode_head(200, {"content-type": content_type, "content-length": str(len(body))}))
         await self.write(body[: len(body) // 2])
         self.break_off(reset=reset)
 
@@ -148,28 +148,28 @@ class ChunkedBody:
     """A response body whose length nobody knows, in HTTP chunks."""
 
     def __init__(
-        self, connection: Connection, *, split_bytes: int = 0, one_write: bool = False, packed: bool = False
+        self, connection: Connection, *, http_chunk_size: int = 0, gather_writes: bool = False, gzipped: bool = False
     ) -> None:
         self._connection = connection
-        self._split_bytes = split_bytes
-        self._one_write = one_write
+        self._split_bytes = http_chunk_size
+        self._one_write = gather_writes
         self._gathered = bytearray()
-        self._packer = zlib.compressobj(wbits=31) if packed else None  # 31: with gzip's head
+        self._packer = zlib.compressobj(wbits=31) if gzipped else None  # 31: with gzip's head
 
     async def start(self, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
-        packed = {"content-encoding": "gzip"} if self._packer else {}
-        await self._connection.write(_head(200, {**headers, **packed, "transfer-encoding": "chunked"}))
+        gzipped = {"content-encoding": "gzip"} if self._packer else {}
+        await self._connection.write(_encode_head(200, {**headers, **gzipped, "transfer-encoding": "chunked"}))
 
     async def write(self, data: bytes) -> None:
         """Send one HTTP chunk, or many when the stream is cut small."""
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
         if not self._split_bytes:
-            await self._send(_chunk(data))
+            await self._send(_encode_chunk(data))
             return
         for start in range(0, len(data), self._split_bytes):
-            await self._send(_chunk(data[start : start + self._split_bytes]))
+            await self._send(_encode_chunk(data[start : start + self._split_bytes]))
             for _ in range(READS_BETWEEN_PIECES):
                 await asyncio.sleep(0)
 
@@ -187,22 +187,22 @@ class ChunkedBody:
 
     async def finish(self) -> None:
         """End the body as HTTP wants it."""
-        rest = _chunk(self._packer.flush()) if self._packer else b""
+        rest = _encode_chunk(self._packer.flush()) if self._packer else b""
         await self._send(rest + b"0\r\n\r\n")
         await self.flush()
 
     async def break_off(self, rest: bytes, *, reset: bool) -> None:
         """End the connection in the middle of a chunk that holds `rest`."""
-        await self._send(_chunk(rest)[: len(rest) // 2])
+        await self._send(_encode_chunk(rest)[: len(rest) // 2])
         await self.flush()
         self._connection.break_off(reset=reset)
 
 
-def _chunk(data: bytes) -> bytes:
+def _encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
+def _encode_head(status: int, headers: Mapping[str, str]) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

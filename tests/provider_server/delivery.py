@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-from tests.provider_server.bell import Bell
+from tests.provider_server.change_signal import ChangeSignal
 from tests.provider_server.connection import ChunkedBody
-from tests.provider_server.recorded import Recorded
+from tests.provider_server.recorded_request import RecordedRequest
 from tests.provider_server.script import STAMP_WIDTH, Fault
 from tests.provider_server.wire import STAMP, Frame, Wire
 
@@ -28,12 +28,14 @@ class StreamEnds(Exception):  # noqa: N818
 class Delivery:
     """One answer on its way to one client."""
 
-    def __init__(self, wire: Wire, body: ChunkedBody, recorded: Recorded, bell: Bell, held: Callable[[], bool]) -> None:
+    def __init__(
+        self, wire: Wire, body: ChunkedBody, recorded: RecordedRequest, changes: ChangeSignal, held: Callable[[], bool]
+    ) -> None:
         self._wire = wire
         self._script = wire.script
         self._body = body
         self._recorded = recorded
-        self._bell = bell
+        self._changes = changes
         self._held = held
         self._faults = wire.script.faults
         self._passed = 0
@@ -41,20 +43,20 @@ class Delivery:
     async def run(self) -> None:
         """Send everything; returns when the client may take the response for ended, or never will."""
         try:
-            await self._frames()
+            await self._send_frames()
         except StreamEnds as end:
             if not end.body_ends:
                 return
         if self._script.hang_at_end:
             await self._wait(lambda: False)
-        await self._on_time(monotonic() + self._script.delay_end)
+        await self._wait_until_due(monotonic() + self._script.delay_end)
         await self._body.finish()
 
-    async def _frames(self) -> None:
+    async def _send_frames(self) -> None:
         due = monotonic() + self._script.delay_first
-        for frame in self._wire.frames():
+        for frame in self._wire.write_frames():
             if frame.kind != "opening":
-                await self._on_time(due)
+                await self._wait_until_due(due)
                 if self._held():
                     await self._wait(lambda: not self._held())
                 if frame.kind != "reasoning":
@@ -62,18 +64,18 @@ class Delivery:
                 due = max(due, monotonic() - self._script.delay_between) + self._script.delay_between
             await self._send(frame)
             if frame.kind == "finish" and self._script.after_finish:
-                await self._happen(Fault(0, self._script.after_finish), frame)
+                await self._cause(Fault(0, self._script.after_finish), frame)
 
-    async def _on_time(self, due: float) -> None:
+    async def _wait_until_due(self, due: float) -> None:
         if (seconds := due - monotonic()) > 0:
             await self._body.flush()
             await self._pause(asyncio.sleep(seconds))
 
     async def _let_faults_happen(self, next_frame: Frame) -> None:
         while self._faults and self._faults[0].after <= self._recorded.sent_characters:
-            await self._happen(self._faults.pop(0), next_frame)
+            await self._cause(self._faults.pop(0), next_frame)
 
-    async def _happen(self, fault: Fault, next_frame: Frame) -> None:
+    async def _cause(self, fault: Fault, next_frame: Frame) -> None:
         script = self._script
         match fault.name:
             case "gate":
@@ -82,11 +84,11 @@ class Delivery:
             case "stall":
                 await self._stall()
             case "malformed":
-                await self._send(self._wire.malformed())
+                await self._send(self._wire.make_malformed_frame())
             case "long_line":
-                await self._long_line()
+                await self._send_long_line()
             case "error":
-                await self._send(self._wire.error())
+                await self._send(self._wire.make_error_frame())
                 raise StreamEnds(body_ends=True)
             case "eof":
                 raise StreamEnds(body_ends=True)
@@ -101,9 +103,9 @@ class Delivery:
         await self._pause(asyncio.Event().wait() if seconds is None else asyncio.sleep(seconds))
         self._mark_waiting(False)
 
-    async def _long_line(self) -> None:
+    async def _send_long_line(self) -> None:
         """Sent piece by piece: nobody's event loop stands still, and a client that closes early is noticed."""
-        before, after = self._wire.text(_FILLED).data.split(_FILLED.encode())
+        before, after = self._wire.make_text_frame(_FILLED).data.split(_FILLED.encode())
         await self._send(Frame(before))
         missing = self._script.long_line
         while missing > 0:
@@ -116,21 +118,21 @@ class Delivery:
     async def _wait(self, holds: Callable[[], bool]) -> None:
         await self._body.flush()
         self._mark_waiting(True)
-        await self._pause(self._bell.until(holds))
+        await self._pause(self._changes.wait_until(holds))
         self._mark_waiting(False)
 
     def _mark_waiting(self, waiting: bool) -> None:
-        self._recorded.waiting = waiting
-        self._bell.ring()
+        self._recorded.is_paused = waiting
+        self._changes.notify()
 
     async def _pause(self, something: Awaitable[object]) -> None:
         """Wait for something, with pings in the meantime if the script wants them."""
-        if not self._script.pings:
+        if not self._script.ping_interval:
             await something
             return
         waiting = asyncio.ensure_future(something)
         try:
-            while not (await asyncio.wait({waiting}, timeout=self._script.pings))[0]:
+            while not (await asyncio.wait({waiting}, timeout=self._script.ping_interval))[0]:
                 await self._body.write(self._wire.ping)
                 await self._body.flush()
         finally:
@@ -138,12 +140,12 @@ class Delivery:
 
     async def _send(self, frame: Frame) -> None:
         data = frame.data
-        if self._script.stamped and frame.kind == "text":
+        if self._script.timestamped and frame.kind == "text":
             data = data.replace(_STAMP, f"{monotonic():.6f}".ljust(STAMP_WIDTH).encode())
         if self._script.crlf:
             data = data.replace(b"\n", b"\r\n")
         await self._body.write(data)
         self._recorded.sent_bytes += len(data)
         if frame.characters:
-            self._recorded.sent(frame.characters)
-        self._bell.ring()
+            self._recorded.record_sent(frame.characters)
+        self._changes.notify()

@@ -1,7 +1,7 @@
 """What a user's message may ask of the server, for browsers and other programs.
 
 A JSON object whose names are fields of `Script`:    Tell me {"text": "Hello", "stall_after": 3}
-or fields in brackets, a bare one being true:        Tell me [stall_after 3] [pings 0.5] [hang_at_end]
+or fields in brackets, a bare one being true:        Tell me [stall_after 3] [ping_interval 0.5] [hang_at_end]
 or one of the words in `WORDS`, in brackets too:     Tell me [slow] [unicode]
 
 Whatever else is in the message is ignored, an unknown field as well. A directive holds for the first call of its turn:
@@ -43,7 +43,7 @@ _BRACKETED = re.compile(r"\[(\w+)(?:[ =:]+([^\]]*))?\]")
 
 def apply_directives(message: str, default: Script) -> Script | None:
     """The default as the message wants it changed; None when the message wants nothing."""
-    asked = _json_object(message) or _bracketed(message)
+    asked = _parse_json_object(message) or _parse_brackets(message)
     known = {name: value for name, value in asked.items() if name in _FIELDS}
     return change_script(default, known) if known else None
 
@@ -54,7 +54,7 @@ def change_script(script: Script, values: dict[str, Any]) -> Script:
     return replace(script, **{name: getattr(converted, name) for name in values})
 
 
-def _json_object(message: str) -> dict[str, Any]:
+def _parse_json_object(message: str) -> dict[str, Any]:
     start = message.find("{")
     if start < 0:
         return {}
@@ -65,17 +65,17 @@ def _json_object(message: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _bracketed(message: str) -> dict[str, Any]:
+def _parse_brackets(message: str) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     for name, value in _BRACKETED.findall(message):
         if name in WORDS and not value:
             asked |= WORDS[name]
         else:
-            asked[name] = _value(value)
+            asked[name] = _parse_value(value)
     return asked
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     if not text:
         return True
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.provider_server import openai_models
 from tests.provider_server.script import Call
-from tests.provider_server.tool_deltas import call_deltas, split_tool_calls
+from tests.provider_server.tool_deltas import split_tool_call, split_tool_calls
 from tests.provider_server.wire import Frame, Json, Kind, Refusal, Wire
 
 ID = "chatcmpl-C9xkQ2mV7bTgH3rLpW8sYdNfZ0aJu"
@@ -64,15 +64,15 @@ class OpenAIWire(Wire):
     ping = b": PROCESSING\n\n"
 
     @staticmethod
-    def key(headers: Mapping[str, str]) -> str:
+    def read_key(headers: Mapping[str, str]) -> str:
         """See `Wire`."""
         scheme, _, key = headers.get("authorization", "").partition(" ")
         return key if scheme == "Bearer" else ""
 
     @staticmethod
-    def complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
+    def find_complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
         """See `Wire`."""
-        key = OpenAIWire.key(headers)
+        key = OpenAIWire.read_key(headers)
         if not key:
             return Refusal(401, "invalid_request_error", "You didn't provide an API key.")
         if api_key is not None and key != api_key:
@@ -81,7 +81,7 @@ class OpenAIWire(Wire):
             return Refusal(400, "invalid_request_error", "you must provide a model parameter")
         if not request.get("messages"):
             return Refusal(400, "invalid_request_error", "Invalid 'messages': empty array.", "empty_array", "messages")
-        return _complaint_about(request["messages"]) or openai_models.find_chat_complaint(request)
+        return _find_complaint(request["messages"]) or openai_models.find_chat_complaint(request)
 
     @staticmethod
     def build_error_body(refusal: Refusal) -> Json:
@@ -89,7 +89,7 @@ class OpenAIWire(Wire):
         _, error_type, message, code, param, _ = refusal
         return {"error": {"message": message, "type": error_type, "param": param, "code": code}}
 
-    def refusal(self) -> Refusal:
+    def make_refusal(self) -> Refusal:
         """See `Wire`."""
         script = self.script
         if script.context_length:
@@ -105,30 +105,34 @@ class OpenAIWire(Wire):
             message=script.error_message or known.message,
         )
 
-    def frames(self) -> Iterator[Frame]:
+    def write_frames(self) -> Iterator[Frame]:
         """See `Wire`."""
         script = self.script
-        yield self._delta({"role": "assistant", "content": "", "refusal": None}, "opening")
-        yield from self._reasoned(script.reasoning)
-        yield from self._texts()
+        yield self._make_delta({"role": "assistant", "content": "", "refusal": None}, "opening")
+        yield from self._write_reasoning(script.reasoning)
+        yield from self._write_text_frames()
         if script.reasoning_between:
             for index, call in enumerate(script.tool_calls):
-                yield from self._reasoned(script.reasoning_between)
-                yield from (self._delta({"tool_calls": [delta]}, "tool") for delta in call_deltas(script, index, call))
+                yield from self._write_reasoning(script.reasoning_between)
+                yield from (
+                    self._make_delta({"tool_calls": [delta]}, "tool") for delta in split_tool_call(script, index, call)
+                )
         else:
-            yield from (self._delta({"tool_calls": deltas}, "tool") for deltas in split_tool_calls(script) if deltas)
+            yield from (
+                self._make_delta({"tool_calls": deltas}, "tool") for deltas in split_tool_calls(script) if deltas
+            )
         if not script.no_finish:
-            yield self._delta({}, "finish", finish_reason=script.reason)
+            yield self._make_delta({}, "finish", finish_reason=script.sent_finish_reason)
         if self._asks_for_usage and not script.no_usage:
-            yield self._chunk([], "closing", usage=self._usage())
+            yield self._make_chunk([], "closing", usage=self._make_usage())
         if not script.no_end_marker:
             yield Frame(b"data: [DONE]\n\n", "closing")
 
     def encode_text_delta(self, text: str) -> bytes:
         """See `Wire`."""
-        return self._delta({"content": text}, "text").data
+        return self._make_delta({"content": text}, "text").data
 
-    def error(self) -> Frame:
+    def make_error_frame(self) -> Frame:
         """See `Wire`."""
         script = self.script
         refusal = Refusal(
@@ -139,15 +143,15 @@ class OpenAIWire(Wire):
         )
         return Frame(b"data: " + self.encode_json(self.build_error_body(refusal)) + b"\n\n")
 
-    def completion(self) -> Json:
+    def make_completion(self) -> Json:
         """See `Wire`."""
         script = self.script
         message: Json = {"role": "assistant", "content": script.whole_text, "refusal": None}
         if script.reasoning:
             message[script.reasoning_field] = script.reasoning
         if script.tool_calls:
-            message["tool_calls"] = [self._called(call) for call in script.tool_calls]
-        reason = None if script.no_finish else script.reason
+            message["tool_calls"] = [self._make_tool_call(call) for call in script.tool_calls]
+        reason = None if script.no_finish else script.sent_finish_reason
         completion = {
             "id": ID,
             "object": "chat.completion",
@@ -157,27 +161,27 @@ class OpenAIWire(Wire):
             "service_tier": "default",
             "system_fingerprint": "fp_560af6e559",
         }
-        return completion if script.no_usage else {**completion, "usage": self._usage()}
+        return completion if script.no_usage else {**completion, "usage": self._make_usage()}
 
-    def _called(self, call: Call) -> Json:
-        manner = self.script.tool_manner
+    def _make_tool_call(self, call: Call) -> Json:
+        manner = self.script.tool_call_style
         arguments = json.loads(call.arguments) if manner == "object" else call.arguments
         called = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
         return called if manner in ("no_id", "neither", "bare", "at_once_bare") else {"id": call.id, **called}
 
-    def _reasoned(self, reasoning: str) -> Iterator[Frame]:
-        for piece in self._pieces_of(reasoning):
-            yield self._delta({self.script.reasoning_field: piece}, "reasoning")
+    def _write_reasoning(self, reasoning: str) -> Iterator[Frame]:
+        for piece in self._cut_into_pieces(reasoning):
+            yield self._make_delta({self.script.reasoning_field: piece}, "reasoning")
 
     @property
     def _asks_for_usage(self) -> bool:
         return bool((self.request.get("stream_options") or {}).get("include_usage"))
 
-    def _delta(self, delta: Json, kind: Kind, finish_reason: str | None = None) -> Frame:
+    def _make_delta(self, delta: Json, kind: Kind, finish_reason: str | None = None) -> Frame:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return self._chunk([choice], kind)
+        return self._make_chunk([choice], kind)
 
-    def _chunk(self, choices: list[Json], kind: Kind, usage: Json | None = None) -> Frame:
+    def _make_chunk(self, choices: list[Json], kind: Kind, usage: Json | None = None) -> Frame:
         chunk: dict[str, Any] = {
             "id": ID,
             "object": "chat.completion.chunk",
@@ -191,7 +195,7 @@ class OpenAIWire(Wire):
             chunk["usage"] = usage
         return Frame(b"data: " + self.encode_json(chunk) + b"\n\n", kind)
 
-    def _usage(self) -> Json:
+    def _make_usage(self) -> Json:
         usage = self.script.usage
         return {
             "prompt_tokens": usage.input_tokens,
@@ -207,29 +211,31 @@ class OpenAIWire(Wire):
         }
 
 
-def _complaint_about(messages: list[Json]) -> Refusal | None:
+def _find_complaint(messages: list[Json]) -> Refusal | None:
     """What the API, and the chat templates of compatible servers, do not accept in a history with tool calls."""
     open_calls: set[str] = set()
     for place, message in enumerate(messages):
         if message.get("role") == "tool":
             if message.get("tool_call_id") not in open_calls:
-                return _invalid(
+                return _make_refusal(
                     "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
                 )
             open_calls.remove(message["tool_call_id"])
             continue
         if open_calls:
-            return _invalid(f"An assistant message with 'tool_calls' lacks its results: {sorted(open_calls)}")
+            return _make_refusal(f"An assistant message with 'tool_calls' lacks its results: {sorted(open_calls)}")
         for call in message.get("tool_calls") or ():
             if not 0 < len(call["id"]) <= 40:
-                return _invalid(f"Invalid 'messages[{place}].tool_calls[0].id': string too long.")
+                return _make_refusal(f"Invalid 'messages[{place}].tool_calls[0].id': string too long.")
             if not _is_object(call["function"]["arguments"]):
-                return _invalid(f"messages[{place}]: arguments are no JSON object")
+                return _make_refusal(f"messages[{place}]: arguments are no JSON object")
             open_calls.add(call["id"])
-    return _invalid(f"An assistant message with 'tool_calls' lacks its results: {open_calls}") if open_calls else None
+    return (
+        _make_refusal(f"An assistant message with 'tool_calls' lacks its results: {open_calls}") if open_calls else None
+    )
 
 
-def _invalid(message: str) -> Refusal:
+def _make_refusal(message: str) -> Refusal:
     return Refusal(400, "invalid_request_error", message, None, "messages")
 
 

@@ -27,7 +27,7 @@ class Contract(NamedTuple):
     has_chat_tools: bool = False
     pays_for_writing: bool = False
 
-    def effort_of(self, asked: object) -> str:
+    def find_effort(self, asked: object) -> str:
         """Return the effort that holds for a request that asks for this one."""
         return asked if isinstance(asked, str) else self.default
 
@@ -53,77 +53,79 @@ def find_contract(model: str) -> Contract | None:
 def find_response_complaint(request: Json) -> Refusal | None:
     """Return what the Responses API refuses in the request."""
     contract = find_contract(request["model"])
-    return None if contract is None else next(_response_complaints(request, contract), None)
+    return None if contract is None else next(_list_response_complaints(request, contract), None)
 
 
 def find_chat_complaint(request: Json) -> Refusal | None:
     """Return what Chat Completions refuse in the request."""
     contract = find_contract(request["model"])
-    return None if contract is None else next(_chat_complaints(request, contract), None)
+    return None if contract is None else next(_list_chat_complaints(request, contract), None)
 
 
-def _response_complaints(request: Json, contract: Contract) -> Iterator[Refusal]:
-    yield from _unknown(request, response_create_params.ResponseCreateParamsStreaming)
+def _list_response_complaints(request: Json, contract: Contract) -> Iterator[Refusal]:
+    yield from _find_unknown(request, response_create_params.ResponseCreateParamsStreaming)
     reasoning = request.get("reasoning") or {}
-    yield from _effort_complaints(request["model"], contract, reasoning.get("effort"), "reasoning.effort")
+    yield from _list_effort_complaints(request["model"], contract, reasoning.get("effort"), "reasoning.effort")
     if reasoning.get("summary") and not contract.efforts:
-        yield _unsupported("reasoning.summary")
-    if contract.efforts and contract.effort_of(reasoning.get("effort")) != "none":
-        yield from (_unsupported(name) for name in ("temperature", "top_p") if name in request)
+        yield _refuse_unsupported("reasoning.summary")
+    if contract.efforts and contract.find_effort(reasoning.get("effort")) != "none":
+        yield from (_refuse_unsupported(name) for name in ("temperature", "top_p") if name in request)
     if "reasoning.encrypted_content" in (request.get("include") or ()) and not contract.efforts:
-        yield _invalid("Encrypted content is not supported with this model.", "include")
+        yield _make_refusal("Encrypted content is not supported with this model.", "include")
     limit = request.get("max_output_tokens")
     if limit is not None and limit < 16:
         message = f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got {limit}"
-        yield _invalid(f"{message} instead.", "max_output_tokens", "integer_below_min_value")
+        yield _make_refusal(f"{message} instead.", "max_output_tokens", "integer_below_min_value")
     for place, tool in enumerate(request.get("tools") or ()):
         if "name" not in tool:
-            yield _invalid(f"Missing required parameter: 'tools[{place}].name'.", f"tools[{place}].name")
-        elif tool.get("strict") and (complaint := _strict_complaint(tool["parameters"])):
-            yield _invalid(f"Invalid schema for function '{tool['name']}': {complaint}", f"tools[{place}].parameters")
+            yield _make_refusal(f"Missing required parameter: 'tools[{place}].name'.", f"tools[{place}].name")
+        elif tool.get("strict") and (complaint := _find_strict_complaint(tool["parameters"])):
+            yield _make_refusal(
+                f"Invalid schema for function '{tool['name']}': {complaint}", f"tools[{place}].parameters"
+            )
     text_format = (request.get("text") or {}).get("format") or {}
-    if text_format.get("strict") and (complaint := _strict_complaint(text_format["schema"])):
-        yield _invalid(f"Invalid schema for response_format 'answer': {complaint}", "text.format.schema")
+    if text_format.get("strict") and (complaint := _find_strict_complaint(text_format["schema"])):
+        yield _make_refusal(f"Invalid schema for response_format 'answer': {complaint}", "text.format.schema")
 
 
-def _chat_complaints(request: Json, contract: Contract) -> Iterator[Refusal]:
-    yield from _unknown(request, completion_create_params.CompletionCreateParamsStreaming)
+def _list_chat_complaints(request: Json, contract: Contract) -> Iterator[Refusal]:
+    yield from _find_unknown(request, completion_create_params.CompletionCreateParamsStreaming)
     asked = request.get("reasoning_effort")
-    yield from _effort_complaints(request["model"], contract, asked, "reasoning_effort")
-    effort = contract.effort_of(asked)
+    yield from _list_effort_complaints(request["model"], contract, asked, "reasoning_effort")
+    effort = contract.find_effort(asked)
     if request.get("tools") and not contract.has_chat_tools and effort != "none":
         message = f"Function tools with reasoning_effort are not supported for {request['model']} in "
         message += "/v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'."
-        yield _invalid(message, "reasoning_effort")
+        yield _make_refusal(message, "reasoning_effort")
     if contract.efforts and "max_tokens" in request:
         message = "Unsupported parameter: 'max_tokens' is not supported with this model. "
-        yield _invalid(f"{message}Use 'max_completion_tokens' instead.", "max_tokens", "unsupported_parameter")
+        yield _make_refusal(f"{message}Use 'max_completion_tokens' instead.", "max_tokens", "unsupported_parameter")
     if contract.efforts and effort != "none" and request.get("temperature", 1) != 1:
         message = f"Unsupported value: 'temperature' does not support {request['temperature']} with this model. "
-        yield _invalid(f"{message}Only the default (1) value is supported.", "temperature", "unsupported_value")
+        yield _make_refusal(f"{message}Only the default (1) value is supported.", "temperature", "unsupported_value")
     schema = (request.get("response_format") or {}).get("json_schema") or {}
-    if schema.get("strict") and (complaint := _strict_complaint(schema["schema"])):
-        yield _invalid(f"Invalid schema for response_format 'answer': {complaint}", "response_format")
+    if schema.get("strict") and (complaint := _find_strict_complaint(schema["schema"])):
+        yield _make_refusal(f"Invalid schema for response_format 'answer': {complaint}", "response_format")
 
 
-def _unknown(request: Json, params: Any) -> Iterator[Refusal]:
+def _find_unknown(request: Json, params: Any) -> Iterator[Refusal]:
     known = params.__annotations__.keys() | {name for base in params.__orig_bases__ for name in base.__annotations__}
     for name in request.keys() - known:
-        yield _invalid(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+        yield _make_refusal(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
 
 
-def _effort_complaints(model: str, contract: Contract, asked: object, param: str) -> Iterator[Refusal]:
+def _list_effort_complaints(model: str, contract: Contract, asked: object, param: str) -> Iterator[Refusal]:
     if asked is None:
         return
     if not contract.efforts:
-        yield _unsupported(param)
+        yield _refuse_unsupported(param)
     elif asked not in contract.efforts:
         words = ", ".join(f"'{word}'" for word in contract.efforts)
         message = f"Unsupported value: '{asked}' is not supported with the '{model}' model. Supported values are: "
-        yield _invalid(f"{message}{words}.", param, "unsupported_value")
+        yield _make_refusal(f"{message}{words}.", param, "unsupported_value")
 
 
-def _strict_complaint(schema: Mapping[str, Any]) -> str:
+def _find_strict_complaint(schema: Mapping[str, Any]) -> str:
     """Return what is wrong with a schema that is sent with `strict`; empty when nothing is."""
     if schema.get("type") == "object":
         if schema.get("additionalProperties") is not False:
@@ -131,13 +133,13 @@ def _strict_complaint(schema: Mapping[str, Any]) -> str:
         if set(schema.get("required", ())) != set(schema.get("properties", {})):
             return "In context=(), 'required' is required to be supplied and to be an array including every key in "
     inner = [*schema.get("properties", {}).values(), schema.get("items"), *schema.get("anyOf", ())]
-    return next((found for part in inner if isinstance(part, dict) and (found := _strict_complaint(part))), "")
+    return next((found for part in inner if isinstance(part, dict) and (found := _find_strict_complaint(part))), "")
 
 
-def _unsupported(param: str) -> Refusal:
+def _refuse_unsupported(param: str) -> Refusal:
     message = f"Unsupported parameter: '{param}' is not supported with this model."
-    return _invalid(message, param, "unsupported_parameter")
+    return _make_refusal(message, param, "unsupported_parameter")
 
 
-def _invalid(message: str, param: str, code: str | None = None) -> Refusal:
+def _make_refusal(message: str, param: str, code: str | None = None) -> Refusal:
     return Refusal(400, "invalid_request_error", message, code, param)

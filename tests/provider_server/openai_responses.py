@@ -35,45 +35,45 @@ class ResponsesWire(OpenAIWire):
         self._places = count()
 
     @staticmethod
-    def complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
+    def find_complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
         """See `Wire`."""
-        key = OpenAIWire.key(headers)
+        key = OpenAIWire.read_key(headers)
         if not key or (api_key is not None and key != api_key):
-            return OpenAIWire.complaint(headers, {"model": "m", "messages": [{}]}, api_key)
+            return OpenAIWire.find_complaint(headers, {"model": "m", "messages": [{}]}, api_key)
         if not request.get("model"):
-            return _invalid("Missing required parameter: 'model'.", "model", "missing_required_parameter")
+            return _make_refusal("Missing required parameter: 'model'.", "model", "missing_required_parameter")
         if not request.get("input"):
             message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
-            return _invalid(message, "input", "missing_required_parameter")
-        return _complaint_about(request) or openai_models.find_response_complaint(request)
+            return _make_refusal(message, "input", "missing_required_parameter")
+        return _find_complaint(request) or openai_models.find_response_complaint(request)
 
-    def frames(self) -> Iterator[Frame]:
+    def write_frames(self) -> Iterator[Frame]:
         """See `Wire`."""
         script = self.script
-        begun = self._response("in_progress", [])
+        begun = self._make_response("in_progress", [])
         if self.request.get("background"):
-            queued = self._response("queued", [])
-            yield self._event("response.created", "opening", response=queued)
-            yield self._event("response.queued", "opening", response=queued)
+            queued = self._make_response("queued", [])
+            yield self._make_event("response.created", "opening", response=queued)
+            yield self._make_event("response.queued", "opening", response=queued)
         else:
-            yield self._event("response.created", "opening", response=begun)
-        yield self._event("response.in_progress", "opening", response=begun)
+            yield self._make_event("response.created", "opening", response=begun)
+        yield self._make_event("response.in_progress", "opening", response=begun)
         output: list[Json] = []
         if script.reasoning:
-            yield from self._reason(script.reasoning, output)
+            yield from self._write_reasoning_item(script.reasoning, output)
         if script.whole_text or not script.tool_calls:
-            yield from self._say(output)
+            yield from self._write_message(output)
         for call in script.tool_calls:
             if script.reasoning_between:
-                yield from self._reason(script.reasoning_between, output)
-            yield from self._call(call, output)
+                yield from self._write_reasoning_item(script.reasoning_between, output)
+            yield from self._write_call(call, output)
         if script.no_finish:
             yield Frame(b"data: [DONE]\n\n", "closing")
         elif not script.no_end_marker:
-            response = self._response(self.status, output)
-            yield self._event(f"response.{self.status}", "finish", response=response)
+            response = self._make_response(self.status, output)
+            yield self._make_event(f"response.{self.status}", "finish", response=response)
 
-    def text(self, text: str, characters: int = 0) -> Frame:
+    def make_text_frame(self, text: str, characters: int = 0) -> Frame:
         """See `Wire`. Each delta has a number of its own, by which a stream is taken up."""
         before, after = self._around_number
         data = b"%b%d%b" % (before, next(self._numbers), after)
@@ -91,72 +91,72 @@ class ResponsesWire(OpenAIWire):
         """See `Wire`."""
         place = bool(self.script.reasoning)
         members = {"item_id": MESSAGE_ID, "output_index": int(place), "content_index": 0, "delta": text}
-        return self._event("response.output_text.delta", "text", **members, logprobs=[]).data
+        return self._make_event("response.output_text.delta", "text", **members, logprobs=[]).data
 
-    def error(self) -> Frame:
+    def make_error_frame(self) -> Frame:
         """See `Wire`."""
         script = self.script
         code = script.error_code or script.error_type or "server_error"
         message = script.error_message or "The server had an error while processing your request. Sorry about that!"
-        return self._event("error", "closing", code=code, message=message, param=None)
+        return self._make_event("error", "closing", code=code, message=message, param=None)
 
-    def failure(self) -> Frame:
+    def make_failure_frame(self) -> Frame:
         """Return the event that ends a response which failed."""
-        return self._event("response.failed", "closing", response=self.response("failed"))
+        return self._make_event("response.failed", "closing", response=self.make_response("failed"))
 
-    def response(self, status: str) -> Json:
+    def make_response(self, status: str) -> Json:
         """Return a response that has no output, or none yet."""
-        response = self._response(status, [])
+        response = self._make_response(status, [])
         if status == "failed":
             message = self.script.error_message or "The server had an error while processing your request."
             response["error"] = {"code": self.script.error_code or "server_error", "message": message}
         return response
 
-    def completion(self) -> Json:
+    def make_completion(self) -> Json:
         """See `Wire`."""
         self._places = count()
         output: list[Json] = []
         script = self.script
         if script.reasoning:
-            output.append(self._reasoning_item(script.reasoning, next(self._places)))
+            output.append(self._make_reasoning_item(script.reasoning, next(self._places)))
         if script.whole_text or not script.tool_calls:
             next(self._places)
-            output.append(self._message(script.whole_text))
+            output.append(self._make_message(script.whole_text))
         for call in script.tool_calls:
             if script.reasoning_between:
-                output.append(self._reasoning_item(script.reasoning_between, next(self._places)))
-            output.append(self._call_item(call, next(self._places), call.arguments, "completed"))
-        response = self._response(self.status, output)
+                output.append(self._make_reasoning_item(script.reasoning_between, next(self._places)))
+            output.append(self._make_call_item(call, next(self._places), call.arguments, "completed"))
+        response = self._make_response(self.status, output)
         if script.no_finish:
             response["status"] = None
         return response
 
     # The items
 
-    def _reason(self, reasoning: str, output: list[Json]) -> Iterator[Frame]:
+    def _write_reasoning_item(self, reasoning: str, output: list[Json]) -> Iterator[Frame]:
         place = next(self._places)
-        item = self._reasoning_item(reasoning, place)
+        item = self._make_reasoning_item(reasoning, place)
         added = {**item, "summary": [], "encrypted_content": (item["encrypted_content"] or "")[:12]}
-        yield self._event("response.output_item.added", "opening", output_index=place, item=added)
+        yield self._make_event("response.output_item.added", "opening", output_index=place, item=added)
         at = {"item_id": item["id"], "output_index": place}
         if not self._is_asked_for("summary"):
             pass
         elif self.script.reasoning_field == "reasoning":
-            for piece in self._pieces_of(reasoning):
-                yield self._event("response.reasoning_text.delta", "reasoning", **at, content_index=0, delta=piece)
+            for piece in self._cut_into_pieces(reasoning):
+                yield self._make_event("response.reasoning_text.delta", "reasoning", **at, content_index=0, delta=piece)
         else:
             part = {"type": "summary_text", "text": ""}
             name = "response.reasoning_summary_"
-            yield self._event(f"{name}part.added", "opening", **at, summary_index=0, part=part)
-            for piece in self._pieces_of(reasoning):
-                yield self._event(f"{name}text.delta", "reasoning", **at, summary_index=0, delta=piece)
-            yield self._event(f"{name}text.done", "opening", **at, summary_index=0, text=reasoning)
+            yield self._make_event(f"{name}part.added", "opening", **at, summary_index=0, part=part)
+            for piece in self._cut_into_pieces(reasoning):
+                yield self._make_event(f"{name}text.delta", "reasoning", **at, summary_index=0, delta=piece)
+            yield self._make_event(f"{name}text.done", "opening", **at, summary_index=0, text=reasoning)
             part = {"type": "summary_text", "text": reasoning}
-            yield self._event(f"{name}part.done", "opening", **at, summary_index=0, part=part)
-        yield self._event("response.output_item.done", "opening", output_index=place, item=item)
+            yield self._make_event(f"{name}part.done", "opening", **at, summary_index=0, part=part)
+        yield self._make_event("response.output_item.done", "opening", output_index=place, item=item)
         output.append(item)
 
-    def _reasoning_item(self, reasoning: str, place: int) -> Json:
+    def _make_reasoning_item(self, reasoning: str, place: int) -> Json:
         item_id = f"rs_{place:02}a1f0c2a7e9819b84d3620b5f0c71ee"
         content = encrypt(self.model, item_id, reasoning) if self._is_asked_for("encrypted") else None
         item: Json = {"id": item_id, "type": "reasoning", "summary": [], "encrypted_content": content}
@@ -175,23 +175,23 @@ class ResponsesWire(OpenAIWire):
             return "reasoning.encrypted_content" in (self.request.get("include") or ())
         return bool((self.request.get("reasoning") or {}).get("summary"))
 
-    def _say(self, output: list[Json]) -> Iterator[Frame]:
+    def _write_message(self, output: list[Json]) -> Iterator[Frame]:
         place = next(self._places)
-        begun = {**self._message(""), "status": "in_progress", "content": []}
-        yield self._event("response.output_item.added", "opening", output_index=place, item=begun)
+        begun = {**self._make_message(""), "status": "in_progress", "content": []}
+        yield self._make_event("response.output_item.added", "opening", output_index=place, item=begun)
         at = {"item_id": MESSAGE_ID, "output_index": place, "content_index": 0}
         part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-        yield self._event("response.content_part.added", "opening", **at, part=part)
-        yield from self._texts()
-        item = self._message(self.script.whole_text)
+        yield self._make_event("response.content_part.added", "opening", **at, part=part)
+        yield from self._write_text_frames()
+        item = self._make_message(self.script.whole_text)
         if not self.script.faults:
             text = self.script.whole_text
-            yield self._event("response.output_text.done", "closing", **at, text=text, logprobs=[])
-            yield self._event("response.content_part.done", "closing", **at, part={**part, "text": text})
-            yield self._event("response.output_item.done", "closing", output_index=place, item=item)
+            yield self._make_event("response.output_text.done", "closing", **at, text=text, logprobs=[])
+            yield self._make_event("response.content_part.done", "closing", **at, part={**part, "text": text})
+            yield self._make_event("response.output_item.done", "closing", output_index=place, item=item)
         output.append(item)
 
-    def _message(self, text: str) -> Json:
+    def _make_message(self, text: str) -> Json:
         content = [{"type": "output_text", "annotations": [], "logprobs": [], "text": text}]
         message = {"id": MESSAGE_ID, "type": "message", "status": "completed", "role": "assistant", "content": content}
         contract = openai_models.find_contract(self.model)
@@ -199,36 +199,36 @@ class ResponsesWire(OpenAIWire):
             return message
         return {**message, "phase": "commentary" if self.script.tool_calls else "final_answer"}
 
-    def _call(self, call: Call, output: list[Json]) -> Iterator[Frame]:
+    def _write_call(self, call: Call, output: list[Json]) -> Iterator[Frame]:
         place = next(self._places)
-        item = self._call_item(call, place, call.arguments, "completed")
+        item = self._make_call_item(call, place, call.arguments, "completed")
         at = {"item_id": item["id"], "output_index": place}
-        begun = self._call_item(call, place, "", "in_progress")
-        manner = self.script.tool_manner
+        begun = self._make_call_item(call, place, "", "in_progress")
+        manner = self.script.tool_call_style
         if manner == "no_stop":  # nothing but the deltas
-            yield self._event("response.output_item.added", "tool", output_index=place, item=begun)
-            yield from self._argument_deltas(call, at)
+            yield self._make_event("response.output_item.added", "tool", output_index=place, item=begun)
+            yield from self._write_argument_deltas(call, at)
         elif manner in ("whole", "at_once"):
-            yield self._event("response.output_item.done", "tool", output_index=place, item=item)
+            yield self._make_event("response.output_item.done", "tool", output_index=place, item=item)
         else:
-            yield self._event("response.output_item.added", "tool", output_index=place, item=begun)
-            yield from self._argument_deltas(call, {"output_index": place} if manner == "no_index" else at)
+            yield self._make_event("response.output_item.added", "tool", output_index=place, item=begun)
+            yield from self._write_argument_deltas(call, {"output_index": place} if manner == "no_index" else at)
             name = "response.function_call_arguments.done"
-            yield self._event(name, "closing", **at, arguments=call.arguments, name=call.name)
-            yield self._event("response.output_item.done", "closing", output_index=place, item=item)
+            yield self._make_event(name, "closing", **at, arguments=call.arguments, name=call.name)
+            yield self._make_event("response.output_item.done", "closing", output_index=place, item=item)
         output.append(item)
 
-    def _argument_deltas(self, call: Call, at: Json) -> Iterator[Frame]:
-        for piece in self._pieces_of(call.arguments):
-            yield self._event("response.function_call_arguments.delta", "tool", **at, delta=piece)
+    def _write_argument_deltas(self, call: Call, at: Json) -> Iterator[Frame]:
+        for piece in self._cut_into_pieces(call.arguments):
+            yield self._make_event("response.function_call_arguments.delta", "tool", **at, delta=piece)
 
-    def _call_item(self, call: Call, place: int, arguments: str, status: str) -> Json:
+    def _make_call_item(self, call: Call, place: int, arguments: str, status: str) -> Json:
         item: Json = {"id": f"fc_{place:02}b2d4819bb1e07c6d5a4f3e2d", "type": "function_call", "status": status}
         whole: Any = arguments
-        if self.script.tool_manner == "object" and arguments:
+        if self.script.tool_call_style == "object" and arguments:
             whole = json.loads(arguments)
         item |= {"call_id": call.id, "name": call.name, "arguments": whole}
-        if self.script.tool_manner in ("no_id", "neither", "bare", "at_once_bare"):
+        if self.script.tool_call_style in ("no_id", "neither", "bare", "at_once_bare"):
             del item["call_id"]
         return item
 
@@ -237,11 +237,11 @@ class ResponsesWire(OpenAIWire):
     @property
     def status(self) -> str:
         """Return how the response ends."""
-        reason = self.script.reason
+        reason = self.script.sent_finish_reason
         return "completed" if reason in ("stop", "tool_calls") else "incomplete"
 
-    def _response(self, status: str, output: list[Json]) -> Json:
-        reason = self.script.reason
+    def _make_response(self, status: str, output: list[Json]) -> Json:
+        reason = self.script.sent_finish_reason
         details = {"reason": _ENDS.get(reason, reason)} if status == "incomplete" else None
         is_over = status in ("completed", "incomplete")
         return {
@@ -265,11 +265,11 @@ class ResponsesWire(OpenAIWire):
             "tool_choice": "auto",
             "tools": [],
             "truncation": "disabled",
-            "usage": self._usage() if is_over and not self.script.no_usage else None,
+            "usage": self._make_usage() if is_over and not self.script.no_usage else None,
             "metadata": {},
         }
 
-    def _usage(self) -> Json:
+    def _make_usage(self) -> Json:
         usage = self.script.usage
         written = getattr(usage, "written_tokens", 0)
         return {
@@ -280,7 +280,7 @@ class ResponsesWire(OpenAIWire):
             "total_tokens": usage.input_tokens + usage.output_tokens,
         }
 
-    def _event(self, name: str, kind: Kind, /, **members: Any) -> Frame:
+    def _make_event(self, name: str, kind: Kind, /, **members: Any) -> Frame:
         event = {"type": name, "sequence_number": next(self._numbers), **members}
         return Frame(b"event: " + name.encode() + b"\ndata: " + self.encode_json(event) + b"\n\n", kind)
 
@@ -297,7 +297,7 @@ def _decrypt(content: str) -> tuple[str, str]:
     return model, item_id
 
 
-def _complaint_about(request: Json) -> Refusal | None:
+def _find_complaint(request: Json) -> Refusal | None:
     """What the API does not accept in a conversation with tool calls and reasoning."""
     open_calls: list[str] = []
     items = request["input"] if isinstance(request["input"], list) else []
@@ -306,29 +306,31 @@ def _complaint_about(request: Json) -> Refusal | None:
         following = items[place + 1] if place + 1 < len(items) else {}
         if kind == "function_call":
             if not _is_object(item["arguments"]):
-                return _invalid(f"input[{place}].arguments is no JSON object", f"input[{place}].arguments")
+                return _make_refusal(f"input[{place}].arguments is no JSON object", f"input[{place}].arguments")
             if not 0 < len(item["call_id"]) <= 64:
                 message = f"Invalid 'input[{place}].call_id': string too long. Expected a string with maximum length 64"
-                return _invalid(message, f"input[{place}].call_id", "string_above_max_length")
+                return _make_refusal(message, f"input[{place}].call_id", "string_above_max_length")
             open_calls.append(item["call_id"])
         elif kind == "function_call_output":
             if item["call_id"] not in open_calls:
-                return _invalid(f"No tool call found for function call output with call_id {item['call_id']}.", "input")
+                return _make_refusal(
+                    f"No tool call found for function call output with call_id {item['call_id']}.", "input"
+                )
             open_calls.remove(item["call_id"])
         elif kind == "reasoning":
-            if complaint := _complaint_about_reasoning(request, place, item, following):
+            if complaint := _find_complaint_about_reasoning(request, place, item, following):
                 return complaint
         elif open_calls:
-            return _no_output(open_calls)
+            return _refuse_missing_output(open_calls)
         elif kind == "message" and item.get("id") and items[place - 1].get("type") not in ("reasoning", "message"):
             message = f"Item '{item['id']}' of type 'message' was provided without its required 'reasoning' item."
-            return _invalid(message, "input")
+            return _make_refusal(message, "input")
         elif kind == "message" and not item.get("content"):
-            return _invalid(f"Invalid 'input[{place}].content': empty.", f"input[{place}].content")
-    return _no_output(open_calls) if open_calls else None
+            return _make_refusal(f"Invalid 'input[{place}].content': empty.", f"input[{place}].content")
+    return _refuse_missing_output(open_calls) if open_calls else None
 
 
-def _complaint_about_reasoning(request: Json, place: int, item: Json, following: Json) -> Refusal | None:
+def _find_complaint_about_reasoning(request: Json, place: int, item: Json, following: Json) -> Refusal | None:
     item_id = item.get("id", "")
     content = item.get("encrypted_content")
     if not content:
@@ -343,18 +345,18 @@ def _complaint_about_reasoning(request: Json, place: int, item: Json, following:
         is_right = False
     if not is_right:
         message = f"The encrypted content {content[:4]}...{content[-4:]} could not be verified."
-        return _invalid(message, None, "invalid_encrypted_content")
+        return _make_refusal(message, None, "invalid_encrypted_content")
     if following.get("type") not in ("function_call", "reasoning") and following.get("role") != "assistant":
         message = f"Item '{item_id}' of type 'reasoning' was provided without its required following item."
-        return _invalid(message, "input")
+        return _make_refusal(message, "input")
     return None
 
 
-def _no_output(open_calls: list[str]) -> Refusal:
-    return _invalid(f"No tool output found for function call {open_calls[0]}.", "input")
+def _refuse_missing_output(open_calls: list[str]) -> Refusal:
+    return _make_refusal(f"No tool output found for function call {open_calls[0]}.", "input")
 
 
-def _invalid(message: str, param: str | None, code: str | None = None) -> Refusal:
+def _make_refusal(message: str, param: str | None, code: str | None = None) -> Refusal:
     return Refusal(400, "invalid_request_error", message, code, param)
 
 

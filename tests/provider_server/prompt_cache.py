@@ -24,9 +24,9 @@ class PromptCache:
         """What each counted request has been charged."""
         self._prompts: dict[tuple[str, str], list[bytes]] = {}
 
-    def charge(self, request: Json, answer: str, reasoning: str, *, pays_for_writing: bool) -> Usage:
+    def bill(self, request: Json, answer: str, reasoning: str, *, pays_for_writing: bool) -> Usage:
         """Put a request on the invoice, and return what is charged for it."""
-        prompt = _prompt(request)
+        prompt = _encode_prompt(request)
         known = self._prompts.setdefault((str(request["model"]), str(request.get("prompt_cache_key", ""))), [])
         read = len(prompt) // _BYTES_A_TOKEN
         longest = max((_count_shared(prompt, earlier) for earlier in known), default=0)
@@ -54,6 +54,6 @@ def _count_shared(one: bytes, other: bytes) -> int:
     return least
 
 
-def _prompt(request: Json) -> bytes:
+def _encode_prompt(request: Json) -> bytes:
     parts = [request.get("tools"), request.get("instructions"), request.get("input") or request.get("messages")]
     return json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass").rstrip(b"]")

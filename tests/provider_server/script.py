@@ -29,7 +29,7 @@ STAMP_WIDTH = 20
 
 SIGNATURE = "EqQBCgIYAhIM1gbcDa9GJwZA2b3hGgxBdjrkzLoky3dl1pkiMOYds"
 
-ToolManner = Literal[
+ToolCallStyle = Literal[
     "",
     "no_index",
     "no_id",
@@ -76,7 +76,7 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refuses:
+class RefusedPart:
     """What a server does not take, in its own words. `part` is a path in the request, such as `stream_options`,
     `thinking.type=enabled`, `max_tokens>4096`, `messages.*.role=system` or `messages.-1.role=assistant`.
     """
@@ -107,10 +107,10 @@ class Script:
     """More reasoning before each tool call."""
     signature: str = SIGNATURE
     """Ends each block of Anthropic's reasoning; none when empty."""
-    redacted: str = ""
+    redacted_reasoning: str = ""
     """Reasoning that Anthropic sends encrypted, after the other."""
     tool_calls: Sequence[Call] = ()
-    tool_manner: ToolManner = ""
+    tool_call_style: ToolCallStyle = ""
     """How the calls' deltas are sent; the formats' own way when empty, and where a format knows no such fault.
     `no_index`, `no_id`, `neither`: never sent. `late_id`: not with the name; `late_id_no_index`: and no index.
     `split_name`: in two deltas. `arguments_first`: before the name. `repeated`: id and name in every delta.
@@ -130,16 +130,16 @@ class Script:
     chunk_size: int = 8
     split_surrogates: bool = False
     """Send the two halves of each emoji in two deltas, as JSON escapes."""
-    escape: bool = False
+    escape_non_ascii: bool = False
     """Send everything beyond ASCII as JSON escapes; the real APIs send UTF-8."""
-    split_bytes: int = 0
+    http_chunk_size: int = 0
     """Cut the bytes of the stream into HTTP chunks of this size, each a network write of its own."""
-    one_write: bool = False
+    gather_writes: bool = False
     """Gather what is sent without a pause into one network write."""
-    packed: bool = False
+    gzipped: bool = False
     """Send the stream as gzip, as a proxy does that looks at no header."""
     crlf: bool = False
-    stamped: bool = False
+    timestamped: bool = False
     """Instead of its text each delta says when it was sent (`time.monotonic`), in `STAMP_WIDTH` characters."""
 
     # When.
@@ -148,7 +148,7 @@ class Script:
     delay_between: float = 0
     gate_after: int | Sequence[int] | None = None
     """Wait here for `server.release()`."""
-    pings: float = 0
+    ping_interval: float = 0
     """Seconds between pings while waiting; 0: silence."""
 
     # Refusals, in each provider's own words.
@@ -163,12 +163,12 @@ class Script:
     content_filter: bool = False
     echo_key: bool = False
     """Repeat the API key in the error's message."""
-    html_200: bool = False
+    html_page: bool = False
     """A web page instead of the answer; with another `status` if one is given."""
-    plain_json: bool = False
+    ignore_stream: bool = False
     """A JSON object instead of the stream, as a server that ignores `stream` sends."""
 
-    refuses_parts: Sequence[Refuses] = ()
+    refused_parts: Sequence[RefusedPart] = ()
     """Refuse a request that has one of these parts, the first that it has; answer any other."""
 
     raw: str = ""
@@ -190,7 +190,7 @@ class Script:
     eof_after: int | None = None
     """The HTTP body ends properly and the answer does not."""
     drop_after: int | None = None
-    drop_each: Sequence[int] = ()
+    drop_connections_at: Sequence[int] = ()
     """Of a response in background mode: the connections that bring the text up to these places break there, one for
     each place; the response goes on."""
     drop_by: Literal["reset", "close"] = "reset"
@@ -211,11 +211,11 @@ class Script:
         return "".join(self.chunks) or self.text
 
     @property
-    def reason(self) -> str:
+    def sent_finish_reason(self) -> str:
         return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
 
     @property
-    def refuses(self) -> bool:
+    def is_refusal(self) -> bool:
         return not self.raw and (self.status != 200 or self.context_length or self.content_filter)
 
     @property
@@ -235,20 +235,20 @@ class Script:
         end = len(self.whole_text)
         return sorted((Fault(min(after, end), name) for after, name in found), key=lambda fault: fault.after)
 
-    def deltas(self) -> Iterator[Delta]:
+    def cut_into_deltas(self) -> Iterator[Delta]:
         """The text in pieces, cut wherever a fault is to happen."""
         cuts = {fault.after for fault in self.faults}
         position = 0
-        for chunk in self.chunks or _pieces(self.text, self.chunk_size):
+        for chunk in self.chunks or _cut(self.text, self.chunk_size):
             inside = sorted(cut - position for cut in cuts if 0 < cut - position < len(chunk))
             for start, end in pairwise([0, *inside, len(chunk)]):
                 yield from (
-                    _halved(chunk[start:end]) if self.split_surrogates else [Delta(chunk[start:end], end - start)]
+                    _halve(chunk[start:end]) if self.split_surrogates else [Delta(chunk[start:end], end - start)]
                 )
             position += len(chunk)
 
 
-def _pieces(text: str, size: int) -> list[str]:
+def _cut(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
@@ -256,14 +256,14 @@ _BEYOND_16_BITS = re.compile("[\U00010000-\U0010ffff]")
 _BETWEEN_HALVES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 
 
-def _halved(text: str) -> Iterator[Delta]:
+def _halve(text: str) -> Iterator[Delta]:
     """The text cut in the middle of each character that UTF-16 needs two units for."""
-    first, *others = _BETWEEN_HALVES.split(_BEYOND_16_BITS.sub(_surrogates, text))
+    first, *others = _BETWEEN_HALVES.split(_BEYOND_16_BITS.sub(_split_into_surrogates, text))
     yield Delta(first, len(first))
     for other in others:
         yield Delta(other, len(other) - 1)
 
 
-def _surrogates(character: re.Match[str]) -> str:
+def _split_into_surrogates(character: re.Match[str]) -> str:
     high, low = divmod(ord(character[0]) - 0x10000, 0x400)
     return chr(0xD800 + high) + chr(0xDC00 + low)

@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.provider_server.anthropic import REQUEST_ID, AnthropicWire
-from tests.provider_server.anthropic_contracts import CONTRACTS, Strict
+from tests.provider_server.anthropic_contracts import CONTRACTS, StrictModels
 from tests.provider_server.background import (
     BackgroundResponse,
     BackgroundResponses,
     find_background_complaint,
     read_stream_query,
 )
-from tests.provider_server.bell import Bell
+from tests.provider_server.change_signal import ChangeSignal
 from tests.provider_server.connection import ChunkedBody, Connection, Request
 from tests.provider_server.delivery import Delivery
 from tests.provider_server.directives import apply_directives, change_script
@@ -30,7 +30,7 @@ from tests.provider_server.openai_models import find_contract
 from tests.provider_server.openai_responses import ResponsesWire
 from tests.provider_server.parts import find_refused_part
 from tests.provider_server.prompt_cache import PromptCache
-from tests.provider_server.recorded import Recorded
+from tests.provider_server.recorded_request import RecordedRequest
 from tests.provider_server.script import Script
 from tests.provider_server.wire import HTML, Json, Refusal, Wire
 
@@ -51,17 +51,17 @@ class ProviderServer:
     def __init__(self, script: Script | None = None, *, port: int = 0, api_key: str | None = None) -> None:
         self.script = script or Script()
         """What answers when the queue is empty and the message has no directive."""
-        self.requests: list[Recorded] = []
+        self.requests: list[RecordedRequest] = []
         self.prompt_cache = PromptCache()
         """Charges the requests whose script says `counts_tokens`."""
-        self.strict = Strict()
+        self.strict = StrictModels()
         """What the models that have a contract remember, and bill."""
         self.background = BackgroundResponses()
         """The Responses API's, which go on without their clients."""
         self.port = port
         self._api_key = api_key
         self._queue: deque[Script] = deque()
-        self._bell = Bell()
+        self._changes = ChangeSignal()
         self._held = False
         self._connections: set[Connection] = set()
 
@@ -83,7 +83,7 @@ class ProviderServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        protocol = lambda: Connection(self._respond, self._connections, self._bell.ring)  # noqa: E731
+        protocol = lambda: Connection(self._respond, self._connections, self._changes.notify)  # noqa: E731
         self._server = await loop.create_server(protocol, HOST, self.port, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -102,7 +102,7 @@ class ProviderServer:
 
     @classmethod
     @contextmanager
-    def in_thread(cls, script: Script | None = None, *, port: int = 0) -> Iterator[ProviderServer]:
+    def run_in_thread(cls, script: Script | None = None, *, port: int = 0) -> Iterator[ProviderServer]:
         """A server in a thread and an event loop of its own."""
         server = cls(script, port=port)
         thread = _ServerThread(server)
@@ -128,32 +128,32 @@ class ProviderServer:
         self._held = False
         for recorded in self.requests:
             recorded.releases += 1
-        self._bell.ring()
+        self._changes.notify()
 
-    async def until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    async def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """Wait until `holds()`, which is looked at whenever something happens here."""
-        await self._bell.until(holds, timeout)
+        await self._changes.wait_until(holds, timeout)
 
     def block_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """The same for a thread without an event loop."""
-        self._bell.block_until(holds, timeout)
+        self._changes.block_until(holds, timeout)
 
-    async def wait_for_requests(self, count: int = 1, timeout: float = PATIENCE) -> Recorded:
+    async def wait_for_requests(self, count: int = 1, timeout: float = PATIENCE) -> RecordedRequest:
         """Wait until so many requests have arrived; returns the last of them."""
-        await self.until(lambda: len(self.requests) >= count, timeout)
+        await self.wait_until(lambda: len(self.requests) >= count, timeout)
         return self.requests[count - 1]
 
-    async def wait_for_characters(self, recorded: Recorded, count: int, timeout: float = PATIENCE) -> None:
+    async def wait_for_characters(self, recorded: RecordedRequest, count: int, timeout: float = PATIENCE) -> None:
         """Wait until so many characters of the text were sent."""
-        await self.until(lambda: recorded.sent_characters >= count, timeout)
+        await self.wait_until(lambda: recorded.sent_characters >= count, timeout)
 
-    async def wait_waiting(self, recorded: Recorded, timeout: float = PATIENCE) -> None:
+    async def wait_until_paused(self, recorded: RecordedRequest, timeout: float = PATIENCE) -> None:
         """Wait until the stream stands at a gate, is held, or stalls."""
-        await self.until(lambda: recorded.waiting, timeout)
+        await self.wait_until(lambda: recorded.is_paused, timeout)
 
-    async def wait_closed(self, recorded: Recorded, timeout: float = PATIENCE) -> float:
+    async def wait_until_closed(self, recorded: RecordedRequest, timeout: float = PATIENCE) -> float:
         """Wait until the client has closed the connection before the answer's end; returns when it did."""
-        await self.until(lambda: recorded.closed_at is not None, timeout)
+        await self.wait_until(lambda: recorded.closed_at is not None, timeout)
         assert recorded.closed_at is not None
         return recorded.closed_at
 
@@ -164,16 +164,16 @@ class ProviderServer:
         elif path.startswith("/v1/responses/"):
             await self._follow(path.removeprefix("/v1/responses/"), request, connection)
         elif request.method == "GET" and path == "/v1/models":
-            await connection.respond_json(200, _models())
+            await connection.respond_json(200, _list_models())
         elif path.startswith("/_/"):
-            await self._control(path.removeprefix("/_/"), request, connection)
+            await self._obey(path.removeprefix("/_/"), request, connection)
         else:
             await connection.respond_json(
                 404, {"error": {"message": f"Unknown request URL: {path}", "type": "not_found"}}
             )
 
     async def _answer(self, wire_type: type[Wire], request: Request, connection: Connection) -> None:
-        body = _json(request.body)
+        body = _parse_json(request.body)
         if body is None:
             refusal = Refusal(400, "invalid_request_error", "We could not parse the JSON body of your request.")
             await connection.respond_json(400, wire_type.build_error_body(refusal))
@@ -183,32 +183,32 @@ class ProviderServer:
         wire = wire_type(recorded.script, body)
         try:
             if refusal_of_request := (
-                wire.complaint(request.headers, body, self._api_key)
+                wire.find_complaint(request.headers, body, self._api_key)
                 or find_background_complaint(body)
-                or (self.strict.complaint(body) if strict else None)
+                or (self.strict.find_complaint(body) if strict else None)
                 or find_refused_part(recorded.script, body)
             ):
                 error = refusal_of_request.body or wire.build_error_body(refusal_of_request)
                 await connection.respond_json(refusal_of_request.status, error)
             else:
                 if strict:
-                    wire = self._billed(wire, recorded)
+                    wire = self._bill(wire, recorded)
                 elif recorded.script.counts_tokens:
-                    wire = wire_type(self._charged(recorded), body)
-                await self._perform(wire, recorded, connection)
+                    wire = wire_type(self._charge(recorded), body)
+                await self._run_script(wire, recorded, connection)
             recorded.finished_at = monotonic()
         finally:
             if recorded.finished_at is None:
                 recorded.closed_at = connection.lost_at
-            recorded.waiting = False
-            self._bell.ring()
+            recorded.is_paused = False
+            self._changes.notify()
 
     async def _follow(self, place: str, request: Request, connection: Connection) -> None:
         """Answer a request for a response in background mode: its stream from some event on, its state, its end."""
         response_id, _, action = place.partition("/")
-        recorded = Recorded(request.method, request.path, request.headers, {}, connection.peer, self.script)
+        recorded = RecordedRequest(request.method, request.path, request.headers, {}, connection.peer, self.script)
         self.requests.append(recorded)
-        self._bell.ring()
+        self._changes.notify()
         wants_stream, after = read_stream_query(request.path)
         found = self.background.find(response_id)
         refusal = self.background.take_refusal()
@@ -227,81 +227,84 @@ class ProviderServer:
             elif wants_stream:
                 await self._send_response(found, recorded, connection, after)
             else:
-                await connection.respond_json(200, found.snapshot())
+                await connection.respond_json(200, found.make_snapshot())
             recorded.finished_at = monotonic()
         finally:
             if recorded.finished_at is None:
                 recorded.closed_at = connection.lost_at
-            self._bell.ring()
+            self._changes.notify()
 
     async def _send_response(
-        self, response: BackgroundResponse, recorded: Recorded, connection: Connection, after: int | None = None
+        self, response: BackgroundResponse, recorded: RecordedRequest, connection: Connection, after: int | None = None
     ) -> None:
-        body = ChunkedBody(connection, split_bytes=recorded.script.split_bytes)
+        body = ChunkedBody(connection, http_chunk_size=recorded.script.http_chunk_size)
         await body.start(_stream_headers())
         await response.send(body, recorded, after)
 
-    def _billed(self, wire: Wire, recorded: Recorded) -> Wire:
+    def _bill(self, wire: Wire, recorded: RecordedRequest) -> Wire:
         """Return the answer of a model that has a contract, with what it costs by the model's own count."""
         said = recorded.script.usage
         usage = self.strict.count(recorded.body, said.output_tokens, said.reasoning_tokens)
         recorded.script = replace(recorded.script, usage=usage)
-        self.strict.remember(recorded.body, wire.completion()["content"])
+        self.strict.remember(recorded.body, wire.make_completion()["content"])
         return AnthropicWire(recorded.script, recorded.body)
 
-    def _record(self, request: Request, body: Json, connection: Connection) -> Recorded:
-        recorded = Recorded(request.method, request.path, request.headers, body, connection.peer, self.script)
+    def _record(self, request: Request, body: Json, connection: Connection) -> RecordedRequest:
+        recorded = RecordedRequest(request.method, request.path, request.headers, body, connection.peer, self.script)
         if self._queue:
             recorded.script = self._queue.popleft()
         elif not recorded.brings_results and (script := apply_directives(recorded.prompt, self.script)):
             recorded.script = script
         self.requests.append(recorded)
-        self._bell.ring()
+        self._changes.notify()
         return recorded
 
-    def _charged(self, recorded: Recorded) -> Script:
+    def _charge(self, recorded: RecordedRequest) -> Script:
         """Return the request's script with the usage that its prompt and its answer come to."""
         script = recorded.script
         contract = find_contract(str(recorded.body["model"]))
         answer = script.whole_text + "".join(call.arguments for call in script.tool_calls)
         pays = contract is not None and contract.pays_for_writing
-        usage = self.prompt_cache.charge(recorded.body, answer, script.reasoning, pays_for_writing=pays)
+        usage = self.prompt_cache.bill(recorded.body, answer, script.reasoning, pays_for_writing=pays)
         return replace(script, usage=usage)
 
-    async def _perform(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+    async def _run_script(self, wire: Wire, recorded: RecordedRequest, connection: Connection) -> None:
         script = wire.script
         await asyncio.sleep(script.delay_headers)
-        if script.html_200:
+        if script.html_page:
             await connection.respond(script.status, HTML, "text/html; charset=utf-8")
         elif script.location:
             headers = {"location": script.location}
             await connection.respond(script.status, b"", "text/plain", headers)
         elif script.raw:
             await self._send_raw(script, recorded, connection)
-        elif script.refuses:
+        elif script.is_refusal:
             await self._refuse(wire, recorded, connection)
         elif isinstance(wire, ResponsesWire) and recorded.body.get("background"):
-            response = BackgroundResponse(wire, recorded, self._bell, lambda: self._held)
+            response = BackgroundResponse(wire, recorded, self._changes, lambda: self._held)
             self.background.add(response)
             if recorded.body.get("stream"):
                 await self._send_response(response, recorded, connection)
             else:
-                await connection.respond_json(200, response.snapshot())
-        elif script.plain_json or not recorded.body.get("stream"):
+                await connection.respond_json(200, response.make_snapshot())
+        elif script.ignore_stream or not recorded.body.get("stream"):
             await self._complete(wire, recorded, connection)
         else:
             body = ChunkedBody(
-                connection, split_bytes=script.split_bytes, one_write=script.one_write, packed=script.packed
+                connection,
+                http_chunk_size=script.http_chunk_size,
+                gather_writes=script.gather_writes,
+                gzipped=script.gzipped,
             )
             await body.start(_stream_headers())
-            await Delivery(wire, body, recorded, self._bell, lambda: self._held).run()
+            await Delivery(wire, body, recorded, self._changes, lambda: self._held).run()
 
-    async def _send_raw(self, script: Script, recorded: Recorded, connection: Connection) -> None:
+    async def _send_raw(self, script: Script, recorded: RecordedRequest, connection: Connection) -> None:
         data = script.raw.encode("utf-8", "surrogatepass")
         if script.status != 200:
             await connection.respond(script.status, data, script.raw_type)
             return
-        body = ChunkedBody(connection, split_bytes=script.split_bytes)
+        body = ChunkedBody(connection, http_chunk_size=script.http_chunk_size)
         await body.start({**_stream_headers(), "content-type": script.raw_type})
         if script.drop_after is None:
             await body.write(data)
@@ -311,19 +314,19 @@ class ProviderServer:
             await body.write(data[: script.drop_after])
             await body.break_off(data[script.drop_after :], reset=script.drop_by == "reset")
 
-    async def _complete(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+    async def _complete(self, wire: Wire, recorded: RecordedRequest, connection: Connection) -> None:
         """The answer whole, or what becomes of it: of the stream's faults those that a whole answer can have."""
         script = wire.script
         await asyncio.sleep(script.delay_first)
         if script.gate_after is not None or self._held:
-            recorded.waiting = True
-            self._bell.ring()
-            await self._bell.until(lambda: recorded.releases > 0)
-            recorded.waiting = False
+            recorded.is_paused = True
+            self._changes.notify()
+            await self._changes.wait_until(lambda: recorded.releases > 0)
+            recorded.is_paused = False
         if script.error_event_after is not None:
-            await connection.respond_json(200, wire.build_error_body(wire.refusal()))
+            await connection.respond_json(200, wire.build_error_body(wire.make_refusal()))
             return
-        body = wire.encode_json(wire.completion())
+        body = wire.encode_json(wire.make_completion())
         if script.malformed_json_after is not None:
             body = body[:-6]
         if script.drop_after is not None:
@@ -331,13 +334,13 @@ class ProviderServer:
             return
         await connection.respond(200, body, "application/json")
         recorded.sent_bytes += len(body)
-        recorded.sent(len(script.whole_text))
+        recorded.record_sent(len(script.whole_text))
 
-    async def _refuse(self, wire: Wire, recorded: Recorded, connection: Connection) -> None:
+    async def _refuse(self, wire: Wire, recorded: RecordedRequest, connection: Connection) -> None:
         script = wire.script
-        refusal = wire.refusal()
+        refusal = wire.make_refusal()
         if script.echo_key:
-            refusal = refusal._replace(message=f"{refusal.message} Your key: {wire.key(recorded.headers)}")
+            refusal = refusal._replace(message=f"{refusal.message} Your key: {wire.read_key(recorded.headers)}")
         headers = {"request-id": REQUEST_ID}
         if script.retry_after is not None:
             headers["retry-after"] = str(script.retry_after)
@@ -345,13 +348,13 @@ class ProviderServer:
             headers["retry-after-ms"] = str(script.retry_after_ms)
         await connection.respond_json(refusal.status, wire.build_error_body(refusal), headers)
 
-    async def _control(self, action: str, request: Request, connection: Connection) -> None:
+    async def _obey(self, action: str, request: Request, connection: Connection) -> None:
         """What programs in other processes steer the server by; see `__main__.py`."""
         answer: Any = {}
         try:
             match request.method, action:
                 case "GET", "requests":
-                    answer = [recorded.summary() for recorded in self.requests]
+                    answer = [recorded.summarise() for recorded in self.requests]
                 case "POST", "script":
                     self.script = change_script(Script(), json.loads(request.body))
                 case "POST", "enqueue":
@@ -378,12 +381,12 @@ class _ServerThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            asyncio.run(self._main())
+            asyncio.run(self._serve())
         except BaseException as error:
             self._error = error
             self._ready.set()
 
-    async def _main(self) -> None:
+    async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with self._server:
@@ -401,7 +404,7 @@ class _ServerThread(threading.Thread):
         self.join()
 
 
-def _json(body: bytes) -> Json | None:
+def _parse_json(body: bytes) -> Json | None:
     try:
         value = json.loads(body)
     except ValueError:
@@ -418,6 +421,6 @@ def _stream_headers() -> Mapping[str, str]:
     }
 
 
-def _models() -> Json:
+def _list_models() -> Json:
     models = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "test"} for name in MODELS]
     return {"object": "list", "data": models, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}

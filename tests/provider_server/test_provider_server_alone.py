@@ -20,7 +20,7 @@ from tests.support.raw import PATIENCE, STREAMED, Raw
 TEXT = "Blue light is scattered."
 
 
-def blocking(url: str, path: str, body: object = None) -> Any:
+def run_blocking(url: str, path: str, body: object = None) -> Any:
     """One request of a thread without an event loop."""
     client = HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     headers = {"authorization": "Bearer sk", "anthropic-version": "2023-06-01"}
@@ -33,38 +33,40 @@ def blocking(url: str, path: str, body: object = None) -> Any:
 
 
 def test_in_a_thread_it_answers_and_is_steered_from_outside() -> None:
-    before = servers()
-    with ProviderServer.in_thread() as server:
+    before = list_server_threads()
+    with ProviderServer.run_in_thread() as server:
         server.script = Script(text=TEXT, gate_after=4)
         answers: list[bytes] = []
-        client = threading.Thread(target=lambda: answers.append(blocking(server.url, "/v1/chat/completions", STREAMED)))
+        client = threading.Thread(
+            target=lambda: answers.append(run_blocking(server.url, "/v1/chat/completions", STREAMED))
+        )
         client.start()
-        server.block_until(lambda: bool(server.requests) and server.requests[0].waiting)
+        server.block_until(lambda: bool(server.requests) and server.requests[0].is_paused)
         assert server.requests[0].sent_characters == 4
         server.release()
         client.join(PATIENCE)
         assert b"[DONE]" in answers[0]
-    assert servers() == before
+    assert list_server_threads() == before
 
 
-def servers() -> set[threading.Thread]:
+def list_server_threads() -> set[threading.Thread]:
     """The servers that run in threads; other tests may have some that outlive them."""
     return {thread for thread in threading.enumerate() if thread.name == "provider-server"}
 
 
 async def test_waiting_works_from_an_event_loop_other_than_the_servers() -> None:
-    with ProviderServer.in_thread(Script(stall_after=3)) as server:
+    with ProviderServer.run_in_thread(Script(stall_after=3)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await Raw(reader, writer).ask(STREAMED)
         request = await server.wait_for_requests(1)
         await server.wait_for_characters(request, 3)
         writer.transport.abort()
-        assert await server.wait_closed(request) <= monotonic()
+        assert await server.wait_until_closed(request) <= monotonic()
 
 
 def test_a_port_that_is_taken_is_told_to_the_thread_that_asked() -> None:
-    with ProviderServer.in_thread() as server, pytest.raises(OSError, match="in use"):  # noqa: SIM117
-        with ProviderServer.in_thread(port=server.port):
+    with ProviderServer.run_in_thread() as server, pytest.raises(OSError, match="in use"):  # noqa: SIM117
+        with ProviderServer.run_in_thread(port=server.port):
             pass
 
 
@@ -84,16 +86,16 @@ async def test_as_a_process_it_is_steered_over_http_and_ends_when_told() -> None
 
 
 def _steer(url: str) -> list[str]:
-    answers = [_said(url)]
-    blocking(url, "/_/script", {"text": "second"})
-    answers.append(_said(url))
-    blocking(url, "/_/enqueue", {"text": "third"})
-    answers += [_said(url), _said(url)]
-    assert [request["body"]["model"] for request in blocking(url, "/_/requests")] == ["m"] * 4
-    assert "error" in blocking(url, "/_/script", {"text": 5})
+    answers = [_read_text(url)]
+    run_blocking(url, "/_/script", {"text": "second"})
+    answers.append(_read_text(url))
+    run_blocking(url, "/_/enqueue", {"text": "third"})
+    answers += [_read_text(url), _read_text(url)]
+    assert [request["body"]["model"] for request in run_blocking(url, "/_/requests")] == ["m"] * 4
+    assert "error" in run_blocking(url, "/_/script", {"text": 5})
     return answers
 
 
-def _said(url: str) -> str:
-    answer = blocking(url, "/v1/messages", {**STREAMED, "stream": False})
+def _read_text(url: str) -> str:
+    answer = run_blocking(url, "/v1/messages", {**STREAMED, "stream": False})
     return str(answer["content"][0]["text"])

@@ -22,28 +22,28 @@ OPENAI_HEAD = (
 ANTHROPIC_DELTA = b"event: content_block_delta\ndata: "
 
 
-def anthropic_frames(script: Script) -> list[bytes]:
-    return [frame.data for frame in AnthropicWire(script, {"model": "m"}).frames()]
+def encode_anthropic_frames(script: Script) -> list[bytes]:
+    return [frame.data for frame in AnthropicWire(script, {"model": "m"}).write_frames()]
 
 
-def choice(delta: bytes, finish_reason: bytes = b"null", rest: bytes = b"") -> bytes:
+def make_choice(delta: bytes, finish_reason: bytes = b"null", rest: bytes = b"") -> bytes:
     before = b'"choices":[{"index":0,"delta":' + delta
     return OPENAI_HEAD + before + b',"logprobs":null,"finish_reason":' + finish_reason + b"}]" + rest + b"}\n\n"
 
 
 def test_an_answer_is_written_as_openais_chunks() -> None:
     assert encode_openai_frames(Script(chunks=("Hé", "llo"))) == [
-        choice(b'{"role":"assistant","content":"","refusal":null}'),
-        choice('{"content":"Hé"}'.encode()),
-        choice(b'{"content":"llo"}'),
-        choice(b"{}", b'"stop"'),
+        make_choice(b'{"role":"assistant","content":"","refusal":null}'),
+        make_choice('{"content":"Hé"}'.encode()),
+        make_choice(b'{"content":"llo"}'),
+        make_choice(b"{}", b'"stop"'),
         b"data: [DONE]\n\n",
     ]
 
 
 def test_openais_usage_comes_in_a_chunk_of_its_own_and_is_null_in_the_others() -> None:
     frames = encode_openai_frames(Script(text="a", usage=USAGE), stream_options={"include_usage": True})
-    assert frames[1] == choice(b'{"content":"a"}', rest=b',"usage":null')
+    assert frames[1] == make_choice(b'{"content":"a"}', rest=b',"usage":null')
     assert frames[-2] == OPENAI_HEAD + (
         b'"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,'
         b'"prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},'
@@ -55,15 +55,17 @@ def test_openais_usage_comes_in_a_chunk_of_its_own_and_is_null_in_the_others() -
 def test_openais_tool_call_begins_with_its_name_and_goes_on_with_arguments() -> None:
     frames = encode_openai_frames(Script(text="", tool_calls=[Call("f", '{"a":1}', "call_a")], chunk_size=4))
     assert frames[1:5] == [
-        choice(b'{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"f","arguments":""}}]}'),
-        choice(rb'{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]}'),
-        choice(b'{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}'),
-        choice(b"{}", b'"tool_calls"'),
+        make_choice(
+            b'{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"f","arguments":""}}]}'
+        ),
+        make_choice(rb'{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]}'),
+        make_choice(b'{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}'),
+        make_choice(b"{}", b'"tool_calls"'),
     ]
 
 
 def test_an_answer_is_written_as_anthropics_events() -> None:
-    assert anthropic_frames(Script(chunks=("Hé", "llo"), usage=USAGE)) == [
+    assert encode_anthropic_frames(Script(chunks=("Hé", "llo"), usage=USAGE)) == [
         b'event: message_start\ndata: {"type":"message_start","message":{"model":"m",'
         b'"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","content":[],"stop_reason":null,'
         b'"stop_sequence":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":0,"cache_read_input_tokens":4,'
@@ -104,8 +106,8 @@ def test_an_answer_is_written_as_anthropics_events() -> None:
 )
 def test_a_refusal_is_in_the_providers_own_words(wire: type[OpenAIWire | AnthropicWire], body: dict[str, Any]) -> None:
     answer = wire(Script(context_length=True), {"model": "m"})
-    assert answer.refusal().status == 400
-    assert wire.build_error_body(answer.refusal())["error"] == body
+    assert answer.make_refusal().status == 400
+    assert wire.build_error_body(answer.make_refusal())["error"] == body
 
 
 @pytest.mark.parametrize(
@@ -119,9 +121,9 @@ def test_a_refusal_is_in_the_providers_own_words(wire: type[OpenAIWire | Anthrop
     ],
 )
 def test_the_text_is_cut_where_a_fault_is_to_happen(script: Script, deltas: list[Delta]) -> None:
-    assert list(script.deltas()) == deltas
+    assert list(script.cut_into_deltas()) == deltas
 
 
 def test_half_a_surrogate_pair_goes_out_as_an_escape() -> None:
     frames = encode_openai_frames(Script(text="😀é", split_surrogates=True))
-    assert frames[1:3] == [choice(rb'{"content":"\ud83d"}'), choice(rb'{"content":"\ude00' + 'é"}'.encode())]
+    assert frames[1:3] == [make_choice(rb'{"content":"\ud83d"}'), make_choice(rb'{"content":"\ude00' + 'é"}'.encode())]

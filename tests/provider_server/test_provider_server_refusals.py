@@ -24,7 +24,7 @@ async def test_a_request_that_the_api_would_not_take_is_refused(
     raw: Raw, path: str, body: object, headers: dict[str, str], status: int
 ) -> None:
     await raw.ask(body, path, headers)
-    assert (await raw.until(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)
+    assert (await raw.read_until(b"\r\n")).startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ async def test_a_server_with_a_key_refuses_every_other() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", strict.port)
         client = Raw(reader, writer)
         await client.ask(STREAMED)
-        assert (await client.until(b"\r\n")).startswith(b"HTTP/1.1 401 ")
+        assert (await client.read_until(b"\r\n")).startswith(b"HTTP/1.1 401 ")
         writer.transport.abort()

@@ -30,7 +30,7 @@ async def anthropic(provider: ProviderServer) -> AsyncIterator[AsyncAnthropic]:
 
 
 FULL = Script(
-    text=NASTY, reasoning="Hm, λ⁻⁴.", tool_calls=[Call("f", '{"a": 1}', "call_a")], usage=USAGE, split_bytes=97
+    text=NASTY, reasoning="Hm, λ⁻⁴.", tool_calls=[Call("f", '{"a": 1}', "call_a")], usage=USAGE, http_chunk_size=97
 )
 
 
@@ -122,7 +122,7 @@ async def test_the_sdks_can_list_its_models(openai: AsyncOpenAI, anthropic: Asyn
 
 
 async def test_a_stamped_delta_says_when_it_was_sent(openai: AsyncOpenAI, provider: ProviderServer) -> None:
-    provider.script = Script(text="abc", chunk_size=1, stamped=True)
+    provider.script = Script(text="abc", chunk_size=1, timestamped=True)
     started = monotonic()
     stream = await openai.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "Why?"}], stream=True

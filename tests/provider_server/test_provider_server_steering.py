@@ -19,7 +19,7 @@ async def test_scripts_are_answered_in_their_order_and_then_the_default(raw: Raw
     answers = []
     for _ in range(3):
         await raw.ask({**STREAMED, "stream": False})
-        answers.append(await raw.response())
+        answers.append(await raw.read_response())
     assert [status for status, _ in answers] == [200, 500, 200]
     assert b'"first"' in answers[0][1]
     assert b'"third"' in answers[2][1]
@@ -30,11 +30,11 @@ async def test_a_gate_holds_the_stream_until_its_release(raw: Raw, provider: Pro
     await raw.ask(STREAMED)
     request = await provider.wait_for_requests(1)
     for characters in (4, 8):
-        await provider.wait_waiting(request)
+        await provider.wait_until_paused(request)
         assert request.sent_characters == characters
         provider.release()
-        await provider.until(lambda: not request.waiting or request.sent_characters > characters)  # noqa: B023
-    await raw.until(b"[DONE]")
+        await provider.wait_until(lambda: not request.is_paused or request.sent_characters > characters)  # noqa: B023
+    await raw.read_until(b"[DONE]")
 
 
 async def test_a_release_before_the_gate_counts(raw: Raw, provider: ProviderServer) -> None:
@@ -42,17 +42,17 @@ async def test_a_release_before_the_gate_counts(raw: Raw, provider: ProviderServ
     await raw.ask(STREAMED)
     await provider.wait_for_requests(1)
     provider.release()
-    await raw.until(b"[DONE]")
+    await raw.read_until(b"[DONE]")
 
 
 async def test_hold_stops_every_stream_at_its_next_delta(raw: Raw, provider: ProviderServer) -> None:
     provider.hold()
     await raw.ask(STREAMED)
     request = await provider.wait_for_requests(1)
-    await provider.wait_waiting(request)
+    await provider.wait_until_paused(request)
     assert request.sent_characters == 0
     provider.release()
-    await raw.until(b"[DONE]")
+    await raw.read_until(b"[DONE]")
 
 
 @pytest.mark.parametrize(
@@ -73,20 +73,20 @@ async def test_a_client_that_leaves_is_noticed_at_once(
     provider.script = script
     await raw.ask(STREAMED)
     request = await provider.wait_for_requests(1)
-    await provider.until(lambda: request.waiting or script.delay_headers > 0 or request.sent_bytes > 100_000)
+    await provider.wait_until(lambda: request.is_paused or script.delay_headers > 0 or request.sent_bytes > 100_000)
     left = monotonic()
     if how == "close":
         raw.writer.close()
     else:
         raw.writer.transport.abort()
-    assert await provider.wait_closed(request) - left < 0.2
+    assert await provider.wait_until_closed(request) - left < 0.2
 
 
 async def test_a_client_that_leaves_between_two_answers_has_closed_neither(raw: Raw, provider: ProviderServer) -> None:
     await raw.ask(STREAMED)
-    await raw.until(b"0\r\n\r\n")
+    await raw.read_until(b"0\r\n\r\n")
     raw.writer.close()
-    await provider.until(lambda: provider.open_connections == 0)
+    await provider.wait_until(lambda: provider.open_connections == 0)
     request = provider.requests[0]
     assert (request.closed_at, request.finished_at is None) == (None, False)
 
@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_between_two_answers_has_closed_neither(raw: 
 async def test_requests_of_one_connection_have_one_peer(raw: Raw, provider: ProviderServer) -> None:
     for _ in range(2):
         await raw.ask(STREAMED)
-        await raw.until(b"0\r\n\r\n")
+        await raw.read_until(b"0\r\n\r\n")
     first, second = provider.requests
     assert first.peer == second.peer
     assert first.prompt == "Why?"
@@ -105,7 +105,10 @@ async def test_requests_of_one_connection_have_one_peer(raw: Raw, provider: Prov
     [
         ("Why is the sky blue?", None),
         ('Please {"text": "Hi", "stall_after": 1}!', Script(text="Hi", stall_after=1)),
-        ("Please [stall_after 7] [pings 0.5] [hang_at_end]", Script(stall_after=7, pings=0.5, hang_at_end=True)),
+        (
+            "Please [stall_after 7] [ping_interval 0.5] [hang_at_end]",
+            Script(stall_after=7, ping_interval=0.5, hang_at_end=True),
+        ),
         ("Say [text good morning] [delay_between=0.05]", Script(text="good morning", delay_between=0.05)),
         ("[rate_limited]", Script(status=429, retry_after=2)),
         ("[unicode] [drop_after: 3]", Script(text=NASTY, drop_after=3)),
@@ -124,4 +127,4 @@ async def test_the_last_user_message_directs(raw: Raw, provider: ProviderServer)
         {"role": "user", "content": [{"type": "text", "text": "[status 503]"}]},
     ]
     await raw.ask({**STREAMED, "messages": messages})
-    assert b" 503 " in await raw.until(b"\r\n")
+    assert b" 503 " in await raw.read_until(b"\r\n")

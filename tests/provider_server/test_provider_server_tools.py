@@ -19,7 +19,7 @@ PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 HEADERS = {"authorization": "Bearer sk-test", "anthropic-version": "2023-06-01"}
 
 
-def part(index: int | None = None, id_: str = "", **function: Any) -> dict[str, Any]:
+def make_part(index: int | None = None, id_: str = "", **function: Any) -> dict[str, Any]:
     numbered = {} if index is None else {"index": index}
     return {**numbered, **({"id": id_, "type": "function"} if id_ else {}), "function": function}
 
@@ -28,90 +28,90 @@ MANNERS: list[tuple[Any, list[list[dict[str, Any]]]]] = [
     (
         "",
         [
-            [part(0, "call_a", name="find", arguments="")],
-            [part(0, arguments='{"a":')],
-            [part(0, arguments="1}")],
-            [part(1, "call_b", name="go", arguments="")],
-            [part(1, arguments="{}")],
+            [make_part(0, "call_a", name="find", arguments="")],
+            [make_part(0, arguments='{"a":')],
+            [make_part(0, arguments="1}")],
+            [make_part(1, "call_b", name="go", arguments="")],
+            [make_part(1, arguments="{}")],
         ],
     ),
     (
         "neither",
         [
-            [part(name="find", arguments="")],
-            [part(arguments='{"a":')],
-            [part(arguments="1}")],
-            [part(name="go", arguments="")],
-            [part(arguments="{}")],
+            [make_part(name="find", arguments="")],
+            [make_part(arguments='{"a":')],
+            [make_part(arguments="1}")],
+            [make_part(name="go", arguments="")],
+            [make_part(arguments="{}")],
         ],
     ),
     (
         "split_name",
         [
-            [part(0, "call_a", name="fi")],
-            [part(0, name="nd")],
-            [part(0, arguments='{"a":')],
-            [part(0, arguments="1}")],
-            [part(1, "call_b", name="g")],
-            [part(1, name="o")],
-            [part(1, arguments="{}")],
+            [make_part(0, "call_a", name="fi")],
+            [make_part(0, name="nd")],
+            [make_part(0, arguments='{"a":')],
+            [make_part(0, arguments="1}")],
+            [make_part(1, "call_b", name="g")],
+            [make_part(1, name="o")],
+            [make_part(1, arguments="{}")],
         ],
     ),
     (
         "arguments_first",
         [
-            [part(0, "call_a", arguments='{"a":')],
-            [part(0, arguments="1}")],
-            [part(0, name="find")],
-            [part(1, "call_b", arguments="{}")],
-            [part(1, name="go")],
+            [make_part(0, "call_a", arguments='{"a":')],
+            [make_part(0, arguments="1}")],
+            [make_part(0, name="find")],
+            [make_part(1, "call_b", arguments="{}")],
+            [make_part(1, name="go")],
         ],
     ),
     (
         "repeated",
         [
-            [part(0, "call_a", name="find", arguments="")],
-            [part(0, "call_a", name="find", arguments='{"a":')],
-            [part(0, "call_a", name="find", arguments="1}")],
-            [part(1, "call_b", name="go", arguments="")],
-            [part(1, "call_b", name="go", arguments="{}")],
+            [make_part(0, "call_a", name="find", arguments="")],
+            [make_part(0, "call_a", name="find", arguments='{"a":')],
+            [make_part(0, "call_a", name="find", arguments="1}")],
+            [make_part(1, "call_b", name="go", arguments="")],
+            [make_part(1, "call_b", name="go", arguments="{}")],
         ],
     ),
     (
         "late_id",
         [
-            [part(0, name="find")],
-            [part(0, "call_a", arguments='{"a":')],
-            [part(0, "call_a", arguments="1}")],
-            [part(1, name="go")],
-            [part(1, "call_b", arguments="{}")],
+            [make_part(0, name="find")],
+            [make_part(0, "call_a", arguments='{"a":')],
+            [make_part(0, "call_a", arguments="1}")],
+            [make_part(1, name="go")],
+            [make_part(1, "call_b", arguments="{}")],
         ],
     ),
     (
         "index_zero",
         [
-            [part(0, "call_a", name="find", arguments="")],
-            [part(0, arguments='{"a":')],
-            [part(0, arguments="1}")],
-            [part(0, "call_b", name="go", arguments="")],
-            [part(0, arguments="{}")],
+            [make_part(0, "call_a", name="find", arguments="")],
+            [make_part(0, arguments='{"a":')],
+            [make_part(0, arguments="1}")],
+            [make_part(0, "call_b", name="go", arguments="")],
+            [make_part(0, arguments="{}")],
         ],
     ),
     (
         "object",
-        [[part(0, "call_a", name="find", arguments={"a": 1})], [part(1, "call_b", name="go", arguments={})]],
+        [[make_part(0, "call_a", name="find", arguments={"a": 1})], [make_part(1, "call_b", name="go", arguments={})]],
     ),
-    ("at_once_bare", [[part(name="find", arguments='{"a":1}'), part(name="go", arguments="{}")]]),
+    ("at_once_bare", [[make_part(name="find", arguments='{"a":1}'), make_part(name="go", arguments="{}")]]),
 ]
 
 
 @pytest.mark.parametrize(("manner", "deltas"), MANNERS, ids=[manner or "plain" for manner, _ in MANNERS])
 def test_each_manner_of_tool_calls_sends_its_deltas(manner: Any, deltas: list[list[dict[str, Any]]]) -> None:
-    assert list(split_tool_calls(Script(tool_calls=CALLS, tool_manner=manner, chunk_size=5))) == deltas
+    assert list(split_tool_calls(Script(tool_calls=CALLS, tool_call_style=manner, chunk_size=5))) == deltas
 
 
 def test_reasoning_goes_into_the_field_that_the_script_names() -> None:
-    frames = OpenAIWire(Script(text="", reasoning="Hm.", reasoning_field="reasoning"), {"model": "m"}).frames()
+    frames = OpenAIWire(Script(text="", reasoning="Hm.", reasoning_field="reasoning"), {"model": "m"}).write_frames()
     assert [frame.data for frame in frames if b'{"reasoning":"Hm."}' in frame.data]
 
 
@@ -126,19 +126,21 @@ RESULT = {"type": "tool_result", "tool_use_id": "a", "content": "Found."}
 TEXT = {"type": "text", "text": "So?"}
 
 
-def assistant(*blocks: Any) -> dict[str, Any]:
+def make_assistant_message(*blocks: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": list(blocks)}
 
 
-def user(*blocks: Any) -> dict[str, Any]:
+def make_user_message(*blocks: Any) -> dict[str, Any]:
     return {"role": "user", "content": list(blocks)}
 
 
 ACCEPTED = [
     pytest.param("openai", [OPENAI_CALLS, OPENAI_RESULT], id="openai"),
     pytest.param("openai", [OPENAI_CALLS, OPENAI_RESULT, QUESTION], id="openai, next question"),
-    pytest.param("anthropic", [assistant(USE), user(RESULT)], id="anthropic"),
-    pytest.param("anthropic", [assistant(USE), user(RESULT, TEXT)], id="anthropic, next question"),
+    pytest.param("anthropic", [make_assistant_message(USE), make_user_message(RESULT)], id="anthropic"),
+    pytest.param(
+        "anthropic", [make_assistant_message(USE), make_user_message(RESULT, TEXT)], id="anthropic, next question"
+    ),
 ]
 REFUSED = [
     pytest.param("openai", [OPENAI_CALLS], id="openai, no result"),
@@ -161,21 +163,39 @@ REFUSED = [
         ],
         id="openai, no JSON",
     ),
-    pytest.param("anthropic", [assistant(USE)], id="anthropic, no result"),
-    pytest.param("anthropic", [assistant(USE), user(TEXT)], id="anthropic, a question before the result"),
-    pytest.param("anthropic", [assistant(USE), user(TEXT, RESULT)], id="anthropic, a text before the result"),
-    pytest.param("anthropic", [user(RESULT)], id="anthropic, no call"),
+    pytest.param("anthropic", [make_assistant_message(USE)], id="anthropic, no result"),
     pytest.param(
-        "anthropic", [assistant(USE), user(RESULT), assistant(USE), user(RESULT)], id="anthropic, an id twice"
+        "anthropic",
+        [make_assistant_message(USE), make_user_message(TEXT)],
+        id="anthropic, a question before the result",
     ),
     pytest.param(
         "anthropic",
-        [assistant({**USE, "id": "a:0"}), user({**RESULT, "tool_use_id": "a:0"})],
+        [make_assistant_message(USE), make_user_message(TEXT, RESULT)],
+        id="anthropic, a text before the result",
+    ),
+    pytest.param("anthropic", [make_user_message(RESULT)], id="anthropic, no call"),
+    pytest.param(
+        "anthropic",
+        [
+            make_assistant_message(USE),
+            make_user_message(RESULT),
+            make_assistant_message(USE),
+            make_user_message(RESULT),
+        ],
+        id="anthropic, an id twice",
+    ),
+    pytest.param(
+        "anthropic",
+        [make_assistant_message({**USE, "id": "a:0"}), make_user_message({**RESULT, "tool_use_id": "a:0"})],
         id="anthropic, a foreign id",
     ),
     pytest.param(
         "anthropic",
-        [assistant({"type": "thinking", "thinking": "Hm.", "signature": ""}, USE), user(RESULT)],
+        [
+            make_assistant_message({"type": "thinking", "thinking": "Hm.", "signature": ""}, USE),
+            make_user_message(RESULT),
+        ],
         id="anthropic, not signed",
     ),
 ]
@@ -208,11 +228,17 @@ async def test_a_history_that_the_real_api_refuses_is_refused(
 
 
 async def test_anthropic_refuses_calls_without_tools(server: ProviderServer) -> None:
-    assert (await post(server, "anthropic", [assistant(USE), user(RESULT)], tools=[])).status_code == 400
+    assert (
+        await post(server, "anthropic", [make_assistant_message(USE), make_user_message(RESULT)], tools=[])
+    ).status_code == 400
 
 
 @pytest.mark.parametrize(
-    ("name", "turns"), [("openai", [OPENAI_CALLS, OPENAI_RESULT]), ("anthropic", [assistant(USE), user(RESULT)])]
+    ("name", "turns"),
+    [
+        ("openai", [OPENAI_CALLS, OPENAI_RESULT]),
+        ("anthropic", [make_assistant_message(USE), make_user_message(RESULT)]),
+    ],
 )
 async def test_a_directive_holds_until_the_results_come(server: ProviderServer, name: str, turns: list[Any]) -> None:
     """Or the tool would be called for ever."""
@@ -231,7 +257,7 @@ async def test_a_whole_answer_waits_at_its_gate(server: ProviderServer) -> None:
     server.script = Script(text="Hello", gate_after=0)
     asking = asyncio.create_task(post(server, "openai", []))
     recorded = await server.wait_for_requests(1)
-    await server.wait_waiting(recorded)
+    await server.wait_until_paused(recorded)
     assert not asking.done()
     server.release()
     assert (await asking).json()["choices"][0]["message"]["content"] == "Hello"
@@ -246,7 +272,9 @@ async def test_a_whole_answer_may_break_off(server: ProviderServer, name: str) -
 
 
 async def test_anthropics_whole_answer_has_its_blocks_in_order(server: ProviderServer) -> None:
-    server.script = Script(text="Hi", reasoning="Hm.", redacted="eA==", reasoning_between="So.", tool_calls=CALLS)
+    server.script = Script(
+        text="Hi", reasoning="Hm.", redacted_reasoning="eA==", reasoning_between="So.", tool_calls=CALLS
+    )
     blocks = (await post(server, "anthropic", [])).json()["content"]
     assert [block["type"] for block in blocks] == [
         "thinking",

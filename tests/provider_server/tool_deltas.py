@@ -11,55 +11,56 @@ from tests.provider_server.wire import Json
 
 def split_tool_calls(script: Script) -> Iterator[list[Json]]:
     """The `tool_calls` of one delta after the other."""
-    if script.tool_manner in ("at_once", "at_once_bare"):
-        yield [_whole(script, index, call) for index, call in enumerate(script.tool_calls)]
+    if script.tool_call_style in ("at_once", "at_once_bare"):
+        yield [_make_whole_call(script, index, call) for index, call in enumerate(script.tool_calls)]
         return
     for index, call in enumerate(script.tool_calls):
-        yield from ([delta] for delta in call_deltas(script, index, call))
+        yield from ([delta] for delta in split_tool_call(script, index, call))
 
 
-def call_deltas(script: Script, index: int, call: Call) -> Iterator[Json]:
+def split_tool_call(script: Script, index: int, call: Call) -> Iterator[Json]:
     """One call."""
-    if script.tool_manner in ("whole", "object", "bare"):
-        yield _whole(script, index, call)
+    if script.tool_call_style in ("whole", "object", "bare"):
+        yield _make_whole_call(script, index, call)
         return
     pieces = [
         call.arguments[start : start + script.chunk_size] for start in range(0, len(call.arguments), script.chunk_size)
     ]
-    match script.tool_manner:
+    match script.tool_call_style:
         case "split_name":
             half = len(call.name) // 2
-            yield _delta(script, index, call.id, call.name[:half])
-            yield _delta(script, index, name=call.name[half:])
-            yield from (_delta(script, index, arguments=piece) for piece in pieces)
+            yield _make_delta(script, index, call.id, call.name[:half])
+            yield _make_delta(script, index, name=call.name[half:])
+            yield from (_make_delta(script, index, arguments=piece) for piece in pieces)
         case "arguments_first":
             yield from (
-                _delta(script, index, "" if place else call.id, arguments=piece) for place, piece in enumerate(pieces)
+                _make_delta(script, index, "" if place else call.id, arguments=piece)
+                for place, piece in enumerate(pieces)
             )
-            yield _delta(script, index, name=call.name)
+            yield _make_delta(script, index, name=call.name)
         case "repeated":
-            yield from (_delta(script, index, call.id, call.name, piece) for piece in ["", *pieces])
+            yield from (_make_delta(script, index, call.id, call.name, piece) for piece in ["", *pieces])
         case "late_id" | "late_id_no_index":
-            yield _delta(script, index, name=call.name)
-            yield from (_delta(script, index, call.id, arguments=piece) for piece in pieces)
+            yield _make_delta(script, index, name=call.name)
+            yield from (_make_delta(script, index, call.id, arguments=piece) for piece in pieces)
         case _:
-            yield _delta(script, index, call.id, call.name, "")
-            yield from (_delta(script, index, arguments=piece) for piece in pieces)
+            yield _make_delta(script, index, call.id, call.name, "")
+            yield from (_make_delta(script, index, arguments=piece) for piece in pieces)
 
 
-def _delta(script: Script, index: int, call_id: str = "", name: str = "", arguments: str | None = None) -> Json:
+def _make_delta(script: Script, index: int, call_id: str = "", name: str = "", arguments: str | None = None) -> Json:
     delta: Json = {}
-    if script.tool_manner not in ("no_index", "neither", "late_id_no_index"):
-        delta["index"] = 0 if script.tool_manner in ("index_zero", "index_zero_no_id") else index
-    if call_id and script.tool_manner not in ("no_id", "neither", "index_zero_no_id"):
+    if script.tool_call_style not in ("no_index", "neither", "late_id_no_index"):
+        delta["index"] = 0 if script.tool_call_style in ("index_zero", "index_zero_no_id") else index
+    if call_id and script.tool_call_style not in ("no_id", "neither", "index_zero_no_id"):
         delta |= {"id": call_id, "type": "function"}
     function = {"name": name} if name else {}
     return {**delta, "function": function if arguments is None else {**function, "arguments": arguments}}
 
 
-def _whole(script: Script, index: int, call: Call) -> Json:
-    arguments = json.loads(call.arguments) if script.tool_manner == "object" else call.arguments
+def _make_whole_call(script: Script, index: int, call: Call) -> Json:
+    arguments = json.loads(call.arguments) if script.tool_call_style == "object" else call.arguments
     function = {"name": call.name, "arguments": arguments}
-    if script.tool_manner in ("bare", "at_once_bare"):
+    if script.tool_call_style in ("bare", "at_once_bare"):
         return {"function": function}
     return {"index": index, "id": call.id, "type": "function", "function": function}

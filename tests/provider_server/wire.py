@@ -41,7 +41,7 @@ class Refusal(NamedTuple):
 HTML = b"<!DOCTYPE html>\n<html><head><title>Gateway</title></head><body><h1>Please sign in</h1></body></html>\n"
 
 STAMP = "stamp:".ljust(STAMP_WIDTH - 1, "0") + " "
-"""What stands in a stamped delta until it is sent."""
+"""What stands in a timestamped delta until it is sent."""
 
 _PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ESCAPING = json.JSONEncoder(separators=(",", ":"))
@@ -60,12 +60,12 @@ class Wire(ABC):
 
     @staticmethod
     @abstractmethod
-    def complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
+    def find_complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
         """What the real API would not accept in this request."""
 
     @staticmethod
     @abstractmethod
-    def key(headers: Mapping[str, str]) -> str:
+    def read_key(headers: Mapping[str, str]) -> str:
         """The API key that the client sent."""
 
     @staticmethod
@@ -74,11 +74,11 @@ class Wire(ABC):
         """The error as this provider's JSON object."""
 
     @abstractmethod
-    def refusal(self) -> Refusal:
+    def make_refusal(self) -> Refusal:
         """The refusal that the script asks for."""
 
     @abstractmethod
-    def frames(self) -> Iterator[Frame]:
+    def write_frames(self) -> Iterator[Frame]:
         """The whole answer."""
 
     @abstractmethod
@@ -86,14 +86,14 @@ class Wire(ABC):
         """One delta of the text."""
 
     @abstractmethod
-    def error(self) -> Frame:
+    def make_error_frame(self) -> Frame:
         """An error in the middle of the stream."""
 
     @abstractmethod
-    def completion(self) -> Json:
+    def make_completion(self) -> Json:
         """The answer to a request that does not ask for a stream."""
 
-    def text(self, text: str, characters: int = 0) -> Frame:
+    def make_text_frame(self, text: str, characters: int = 0) -> Frame:
         """One delta of the text, made cheaply: benches ask for tens of thousands a second."""
         before, after = self._around_text
         return Frame(before + self.encode_json(text) + after, "text", characters)
@@ -103,19 +103,19 @@ class Wire(ABC):
         before, _, after = self.encode_text_delta(STAMP).partition(self.encode_json(STAMP))
         return before, after
 
-    def malformed(self) -> Frame:
+    def make_malformed_frame(self) -> Frame:
         """A delta whose JSON breaks off."""
-        return Frame(self.text("lost").data[:-6] + b"\n\n")
+        return Frame(self.make_text_frame("lost").data[:-6] + b"\n\n")
 
-    def _texts(self) -> Iterator[Frame]:
-        for delta in self.script.deltas():
-            yield self.text(STAMP if self.script.stamped else delta.text, delta.characters)
+    def _write_text_frames(self) -> Iterator[Frame]:
+        for delta in self.script.cut_into_deltas():
+            yield self.make_text_frame(STAMP if self.script.timestamped else delta.text, delta.characters)
 
-    def _pieces_of(self, text: str) -> list[str]:
+    def _cut_into_pieces(self, text: str) -> list[str]:
         size = self.script.chunk_size
         return [text[start : start + size] for start in range(0, len(text), size)]
 
     def encode_json(self, value: Json | str) -> bytes:
         """JSON without spaces, in UTF-8 as the real APIs send it; half a surrogate pair goes as an escape."""
-        text = (_ESCAPING if self.script.escape else _PLAIN).encode(value)
+        text = (_ESCAPING if self.script.escape_non_ascii else _PLAIN).encode(value)
         return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()

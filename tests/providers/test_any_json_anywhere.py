@@ -46,7 +46,7 @@ PLACES = {wire: list_places(wire) for wire in WIRE_FORMATS}
 
 
 # As the formats say the end of this answer; of a response only its own status counts, not those of its items.
-END_WORDS = (SCRIPT.reason, "end_turn", "tool_use", "completed")
+END_WORDS = (SCRIPT.sent_finish_reason, "end_turn", "tool_use", "completed")
 END_PLACES = (
     ("choices", 0, "finish_reason"),
     ("delta", "stop_reason"),
@@ -60,7 +60,7 @@ END_PLACES = (
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
 def test_the_unchanged_answer_is_read_whole(wire: WireFormat, named: bool) -> None:
     events = EVENTS[wire]
-    found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events) if named else None)])
+    found, failure = decode(wire.make_decoder(), [wire.write(events, wire.list_names(events) if named else None)])
     assert failure is None
     assert summarise_events(found) == (TEXT, REASONING, ["clock"], ARGUMENTS, [SCRIPT.usage], [Finish("tool_calls")])
 
@@ -73,8 +73,8 @@ def test_any_json_in_any_place_raises_no_foreign_error(wire: WireFormat, data: s
     number, path = data.draw(st.sampled_from(PLACES[wire]))
     odd = data.draw(ODD)
     changed = [*events[:number], replace_value(events[number], path, odd), *events[number + 1 :]]
-    names = wire.names(events) if data.draw(st.booleans()) or path == ("type",) else None
-    found, failure = decode(wire.decoder(), [wire.write(changed, names)])
+    names = wire.list_names(events) if data.draw(st.booleans()) or path == ("type",) else None
+    found, failure = decode(wire.make_decoder(), [wire.write(changed, names)])
     check_text(wire, number, path, odd, found, failure)
     check_end(events[number], path, odd, found, failure)
     check_figures(path, odd, found)
@@ -93,7 +93,7 @@ def check_text(
     if "error" in path or (failure is not None and "in the stream" in failure.detail):
         return
     assert text.endswith(after)
-    if not wire.decides_text(path):
+    if not wire.is_deciding_text(path):
         assert text == before + own + after
     else:
         # Nothing comes twice.
@@ -137,7 +137,7 @@ def test_any_json_in_any_place_of_a_whole_body_raises_no_foreign_error(wire: Wir
     odd = data.draw(ODD)
     body = json.dumps(replace_value(BODIES[wire], path, odd)).encode("utf-8", "surrogatepass")
     try:
-        found = wire.decoder().read_whole(body)
+        found = wire.make_decoder().read_whole(body)
     except ChatError:
         return
     check_end(BODIES[wire], path, odd, found, None)
@@ -160,7 +160,7 @@ def test_any_finish_reason_is_read_without_a_foreign_error(wire: WireFormat, wor
     events = json.loads(
         json.dumps(wire.record(Script(text=TEXT, finish_reason="the_word"))).replace('"the_word"', json.dumps(word))
     )
-    found, failure = decode(wire.decoder(), [wire.write(events)])
+    found, failure = decode(wire.make_decoder(), [wire.write(events)])
     assert collect_text(found) == TEXT
     ending = read_ending(word)
     finishes = [event.reason for event in found if isinstance(event, Finish)]
@@ -189,7 +189,7 @@ def test_any_usage_reports_in_any_order_are_read(wire: WireFormat, data: st.Data
     if (last := data.draw(st.none() | figures)) is not None and "response" in events[-1]:
         events[-1]["response"]["usage"] = last
         reports.append(last)
-    found, failure = decode(wire.decoder(), [wire.write(events, wire.names(events))])
+    found, failure = decode(wire.make_decoder(), [wire.write(events, wire.list_names(events))])
     assert (failure, collect_text(found)) == (None, TEXT)
     usages = [event for event in found if isinstance(event, Usage)]
     if not usages:
@@ -227,8 +227,8 @@ def test_any_cut_of_the_bytes_gives_the_same_answer(wire: WireFormat, data: st.D
     raw = wire.write([*events[:number], replace_value(events[number], path, data.draw(ODD)), *events[number + 1 :]])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
     reads = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True) if raw[start:end]]
-    whole, failure = decode(wire.decoder(), [raw])
-    cut, cut_failure = decode(wire.decoder(), reads)
+    whole, failure = decode(wire.make_decoder(), [raw])
+    cut, cut_failure = decode(wire.make_decoder(), reads)
     assert summarise_events(cut) == summarise_events(whole)
     assert str(cut_failure) == str(failure)
 
@@ -246,7 +246,7 @@ def test_a_stream_that_is_cut_anywhere_is_never_complete_before_its_end(wire: Wi
     raw = wire.write(EVENTS[wire])
     end = raw.index(b"\n\n", raw.index(LAST_WORDS[wire.name]))
     for cut in range(0, len(raw), 7):
-        found, failure = decode(wire.decoder(), [raw[:cut]])
+        found, failure = decode(wire.make_decoder(), [raw[:cut]])
         assert any(isinstance(event, Finish) for event in found) == (cut >= end)
         assert (failure is None) == (cut >= end)
         assert TEXT.startswith(collect_text(found))

@@ -16,12 +16,12 @@ from tests.conftest import ANTHROPIC
 from tests.provider_server import Call, ProviderServer, Script
 from tests.support.site import NDJSON, SSE, Site, from_ndjson, from_sse
 
-WHOLE = Script(text="Forty-two.", one_write=True)
+WHOLE = Script(text="Forty-two.", gather_writes=True)
 
 
 async def read_writes(site: Site, accept: str = SSE, **fields: str) -> list[list[str]]:
     """What kinds of events each write of a streamed response holds; the first one is the start."""
-    path = f"/api/conversations/{await site.conversation()}/messages/"
+    path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     response: object = await site.post(path, {"content": "Hello", **fields}, accept=accept)
     parse = from_sse if accept == SSE else from_ndjson
     return [[event["type"] for _, event in parse(chunk)[0]] async for chunk in iterate_chunks(response)]
@@ -46,7 +46,7 @@ async def test_an_answer_that_comes_in_pieces_is_sent_as_it_comes(site: Site, pr
 async def test_tools_that_are_called_at_once_are_shown_before_they_run(site: Site, provider: ProviderServer) -> None:
     get_runner().resources.toolbox = Toolbox(["tests.generation.test_tool_loop.slow"])
     calls = [Call("slow", '{"seconds": 0.5}')]
-    provider.enqueue(Script(text="I look.", tool_calls=calls, one_write=True))
+    provider.enqueue(Script(text="I look.", tool_calls=calls, gather_writes=True))
     provider.script = WHOLE
     told = await read_writes(site)
     assert told[1] == ["token", "tool_call", "tool_arguments"]

@@ -294,7 +294,7 @@ async def test_a_conversation_changes_its_model_in_the_middle_and_comes_back(
 async def test_a_model_that_thinks_for_minutes_sends_signs_of_life(
     server: ProviderServer, responses: OpenAIProvider
 ) -> None:
-    server.script = Script(text="Because.", reasoning="Rayleigh. ", gate_after=0, pings=0.01)
+    server.script = Script(text="Because.", reasoning="Rayleigh. ", gate_after=0, ping_interval=0.01)
     signs = 0
     async with asyncio.timeout(PATIENCE), aclosing(responses.stream(ask_of("gpt-6.2-sol"))) as batches:
         async for batch in batches:

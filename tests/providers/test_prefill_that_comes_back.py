@@ -75,7 +75,7 @@ async def break_off_and_continue(site: Site, provider: ProviderServer, model: st
     failed = await site.ask("Count", model=model)
     assert failed["text"] == "One two "
     await site.post(f"/api/answers/{failed['id']}/continue/")
-    await site.events(failed["id"])
+    await site.read_events(failed["id"])
     return await site.answer(failed["id"])
 
 
@@ -96,7 +96,7 @@ async def test_the_stored_text_has_it_once(
 ) -> None:
     whole = await break_off_and_continue(site, provider, model, Script(text=comes, chunk_size=size))
     assert (whole["status"], whole["text"]) == ("complete", text)
-    assert join_text(await site.events(whole["id"])) == text
+    assert join_text(await site.read_events(whole["id"])) == text
 
 
 @pytest.mark.parametrize("ending", ["eof_after", "drop_after", "error_event_after"])

@@ -25,18 +25,18 @@ PROMPT = Prompt("gpt-6.2-sol", (Turn("user", "Why is the sky blue?"),), is_follo
 TEXT = "Scattering: 日本語, \U0001f469\u200d\U0001f467 and naïve blue light, more than red, is scattered by air."
 
 SCRIPTS = {
-    "text": Script(text=TEXT, split_bytes=97),
-    "halves": Script(text=TEXT, split_surrogates=True, escape=True, chunk_size=3, split_bytes=61),
-    "reasoning": Script(text=TEXT, reasoning="It is about the sky. " * 4, split_bytes=150),
+    "text": Script(text=TEXT, http_chunk_size=97),
+    "halves": Script(text=TEXT, split_surrogates=True, escape_non_ascii=True, chunk_size=3, http_chunk_size=61),
+    "reasoning": Script(text=TEXT, reasoning="It is about the sky. " * 4, http_chunk_size=150),
     "tools": Script(
         text="Let me see. ",
         reasoning="Two sums.",
         reasoning_between="And now this one.",
         tool_calls=[Call("calculator", '{"expression": "6 * 7"}', "call_1"), Call("calculator", "{}", "call_2")],
-        split_bytes=211,
+        http_chunk_size=211,
     ),
-    "thoughts in the text": Script(text=f"<think>Let me think.</think>{TEXT}", chunk_size=3, split_bytes=80),
-    "a limit": Script(text=TEXT, finish_reason="length", split_bytes=97),
+    "thoughts in the text": Script(text=f"<think>Let me think.</think>{TEXT}", chunk_size=3, http_chunk_size=80),
+    "a limit": Script(text=TEXT, finish_reason="length", http_chunk_size=97),
 }
 
 

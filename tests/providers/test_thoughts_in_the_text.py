@@ -100,7 +100,7 @@ async def test_the_answer_is_without_them_and_so_is_the_history(
     provider.script = Script(text="<think>\nOkay, the sky.\n</think>\n\nIt is blue.", chunk_size=3)
     answer = await site.ask("Why?", model=model)
     assert (answer["text"], answer["reasoning"]) == ("It is blue.", "Okay, the sky.\n")
-    events = await site.events(answer["id"])
+    events = await site.read_events(answer["id"])
     assert join_text(events) == "It is blue."
     assert "".join(event["content"] for _, event in events if event["type"] == "reasoning") == "Okay, the sky.\n"
     await site.ask("And red?", answer["conversation"], model=model)

@@ -17,14 +17,14 @@ async def test_a_provider_without_a_sign_of_life_times_out(
     answer = await site.ask(model=model)
     assert (answer["status"], answer["error"]["code"], answer["text"]) == ("interrupted", "timeout", "")
     [request] = provider.requests
-    await provider.wait_closed(request, 2)
+    await provider.wait_until_closed(request, 2)
 
 
 async def test_pings_alone_do_not_keep_an_answer_for_ever(
     site: Site, provider: ProviderServer, settings: Settings, model: str
 ) -> None:
     settings.CHAT_THINKING_TIMEOUT = 0.5
-    provider.script = Script(stall_after=0, pings=0.05)
+    provider.script = Script(stall_after=0, ping_interval=0.05)
     answer = await site.ask(model=model)
     assert (answer["status"], answer["error"]["code"], answer["text"]) == ("interrupted", "timeout", "")
 
@@ -33,7 +33,7 @@ async def test_pings_keep_an_answer_whose_model_thinks(
     site: Site, provider: ProviderServer, settings: Settings, model: str
 ) -> None:
     settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 1
-    provider.script = Script(text="At last.", stall_after=0, stall_for=2.5, pings=0.1)
+    provider.script = Script(text="At last.", stall_after=0, stall_for=2.5, ping_interval=0.1)
     answer = await site.ask(model=model)
     assert (answer["status"], answer["text"]) == ("complete", "At last.")
 
@@ -42,7 +42,7 @@ async def test_a_text_that_stops_in_the_middle_is_not_kept_by_pings(
     site: Site, provider: ProviderServer, settings: Settings, model: str
 ) -> None:
     settings.CHAT_IDLE_TIMEOUT = 0.3
-    provider.script = Script(text="Once upon a time", stall_after=4, pings=0.05)
+    provider.script = Script(text="Once upon a time", stall_after=4, ping_interval=0.05)
     answer = await site.ask(model=model)
     assert (answer["status"], answer["error"]["code"], answer["text"]) == ("interrupted", "timeout", "Once")
     assert answer["error"]["retryable"]
@@ -75,7 +75,7 @@ async def test_readers_are_told_of_silence_once(
     settings.CHAT_IDLE_NOTICE = 0.1
     settings.CHAT_FIRST_TOKEN_TIMEOUT = settings.CHAT_IDLE_TIMEOUT = 2
     provider.script = Script(text="Once upon a time", stall_after=len(said))
-    events = await site.events(await site.begin())
+    events = await site.read_events(await site.begin())
     kinds = [event["type"] for _, event in events]
     assert kinds.count("notice") == 1
     notice = next(event for _, event in events if event["type"] == "notice")

@@ -61,7 +61,7 @@ async def test_a_continued_answer_is_found_once_by_all_of_its_text(
     answer = await site.ask("Why?")
     await sweep()
     provider.script = Script(text=" scattering.")
-    await site.events((await continue_answer(site, answer["id"]))["answer"])
+    await site.read_events((await continue_answer(site, answer["id"]))["answer"])
     assert len(await find_texts(user, "scattering")) == 1
     assert len(await find_texts(user, "rayleigh")) == 1
     await sweep()
@@ -108,7 +108,7 @@ async def test_the_index_is_what_a_rebuild_makes(site: Site, provider: ProviderS
     provider.script = Script(text="Because of Rayleigh, 東京 “said”.")
     answer = await site.ask("Why is the sky blue?")
     await site.ask("And at night?", answer["conversation"])
-    await site.events(await site.retry(answer["id"]))
+    await site.read_events(await site.retry(answer["id"]))
     await sync_to_async(index_all)()
     kept = await sync_to_async(read_index)()
     assert len(kept) == 6

@@ -99,7 +99,7 @@ async def test_the_site_pays_and_the_record_says_who_asked_and_why(
 
 async def test_a_users_own_calls_are_billed_to_the_user(site: Site, provider: ProviderServer) -> None:
     first = await site.ask()
-    await site.events(await site.retry(first["id"]))
+    await site.read_events(await site.retry(first["id"]))
     calls = [(call.billed_to, call.requested_by_id) async for call in ProviderCall.objects.all()]
     assert calls == [("user", None)] * 2
 

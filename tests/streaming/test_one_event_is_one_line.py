@@ -28,7 +28,7 @@ async def test_a_stream_has_no_line_end_in_an_event(
     response = await site.stream(f"/api/answers/{answer}/events/", accept=media_type)
     body = b"".join([chunk async for chunk in response]).decode()
     assert body.splitlines() == body.removesuffix("\n").split("\n")
-    assert join_text(await site.events(answer, media_type=media_type)) == text
+    assert join_text(await site.read_events(answer, media_type=media_type)) == text
 
 
 async def test_a_frame_of_the_socket_is_one_line(site: Site, provider: ProviderServer) -> None:

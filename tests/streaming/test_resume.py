@@ -22,10 +22,10 @@ async def test_a_finished_answer_is_resumed_exactly_from_every_position(
 ) -> None:
     provider.script = Script(text=TEXT, chunk_size=3)
     answer = (await site.ask())["id"]
-    whole = await site.events(answer, media_type=media_type)
+    whole = await site.read_events(answer, media_type=media_type)
     assert join_text(whole) == TEXT
     for cut in range(1, len(TEXT) + 1):
-        after = await site.events(answer, cut, media_type)
+        after = await site.read_events(answer, cut, media_type)
         assert join_text(after) == TEXT[cut:]
         assert after[-1] == whole[-1]
 
@@ -44,7 +44,7 @@ async def test_a_live_answer_is_resumed_exactly_from_every_position(
     assert join_text(seen) == TEXT[: len(TEXT) // 2]
     provider.release()
     for cut in [position for position, _ in seen if position]:
-        assert join_text(await site.events(answer, cut, media_type)) == TEXT[cut:]
+        assert join_text(await site.read_events(answer, cut, media_type)) == TEXT[cut:]
 
 
 async def test_each_event_that_a_reader_had_is_a_place_to_go_on_from(
@@ -52,9 +52,9 @@ async def test_each_event_that_a_reader_had_is_a_place_to_go_on_from(
 ) -> None:
     provider.script = Script(text=TEXT, chunk_size=2, delay_between=0.005)
     answer = await site.begin()
-    whole = await site.events(answer, media_type=media_type)
+    whole = await site.read_events(answer, media_type=media_type)
     for index, (position, _) in enumerate(whole[1:-1], start=1):
-        before, after = whole[: index + 1], await site.events(answer, position, media_type)
+        before, after = whole[: index + 1], await site.read_events(answer, position, media_type)
         assert join_text(before) + join_text(after) == TEXT
         assert after[-1] == whole[-1]
 
@@ -68,7 +68,7 @@ async def test_a_reader_that_has_the_last_event_is_told_to_stop_asking(
     path = f"/api/answers/{answer}/events/"
     live = await site.stream(path, accept=media_type, last_event_id=str(len(TEXT) + 2))
     provider.release()
-    last = (await site.events(answer, media_type=media_type))[-1].position
+    last = (await site.read_events(answer, media_type=media_type))[-1].position
     assert last == len(TEXT) + 2
     for given, headers in (("", {"last_event_id": str(last)}), (f"?after={last}", {})):
         response = await site.get(path + given, accept=media_type, **headers)
@@ -82,10 +82,10 @@ async def test_a_reader_that_has_the_last_event_is_told_to_stop_asking(
 async def test_the_usage_is_not_repeated(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="All.")
     answer = (await site.ask())["id"]
-    kinds = [event["type"] for _, event in await site.events(answer)]
+    kinds = [event["type"] for _, event in await site.read_events(answer)]
     assert kinds == ["start", "token", "usage", "done"]
-    assert [event["type"] for _, event in await site.events(answer, 4)] == ["usage", "done"]
-    assert [event["type"] for _, event in await site.events(answer, 5)] == ["done"]
+    assert [event["type"] for _, event in await site.read_events(answer, 4)] == ["usage", "done"]
+    assert [event["type"] for _, event in await site.read_events(answer, 5)] == ["done"]
 
 
 async def test_the_header_of_a_reconnect_counts_before_the_address(site: Site, provider: ProviderServer) -> None:
@@ -116,7 +116,7 @@ async def test_a_late_tab_gets_everything(site: Site, provider: ProviderServer) 
             provider.release()
         if event["type"] == "done":
             break
-    assert join_text(await site.events(answer)) == "One two three"
+    assert join_text(await site.read_events(answer)) == "One two three"
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 40])

@@ -29,7 +29,7 @@ async def answer(site: Site, provider: ProviderServer) -> str:
     provider.enqueue(Script(text=BEFORE + "lost", chunk_size=4, drop_after=len(BEFORE)), REST)
     failed = await site.ask()
     assert (failed["text"], failed["status"]) == (BEFORE, "interrupted")
-    assert (await site.events(failed["id"]))[-1].position == len(BEFORE) + JOINT
+    assert (await site.read_events(failed["id"]))[-1].position == len(BEFORE) + JOINT
     response = await site.post(f"/api/answers/{failed['id']}/continue/")
     assert response.status_code == 202
     await provider.wait_for_requests(2)
@@ -69,7 +69,7 @@ async def test_a_program_that_resumes_at_a_joint_has_each_character_once(
         assert (BEFORE + AFTER)[: position - JOINT].endswith(event["content"]), (after, beyond)
     provider.release()
     for after in PLACES:
-        is_the_rest(await site.events(answer, after, media_type), after)
+        is_the_rest(await site.read_events(answer, after, media_type), after)
 
 
 async def test_a_socket_that_resumes_at_a_joint_has_each_character_once(
@@ -77,7 +77,7 @@ async def test_a_socket_that_resumes_at_a_joint_has_each_character_once(
 ) -> None:
     token = await sync_to_async(ApiToken.issue)(site.user, "program")
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     for after in PLACES:
         async with open_socket({"authorization": f"Bearer {token}"}) as socket:
             await socket.say(type="follow", answer=answer, after=after)
@@ -90,7 +90,7 @@ async def test_a_page_that_resumes_at_a_joint_has_each_character_once(
 ) -> None:
     """A page that has the text up to a place is shown what follows, once."""
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     for after in PLACES:
         page = await site.stream(f"/answers/{answer}/stream/?after={after}")
         body = b"".join([chunk async for chunk in page]).decode()

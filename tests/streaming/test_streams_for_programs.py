@@ -45,7 +45,7 @@ async def test_every_line_of_ndjson_is_an_object(
 @pytest.mark.parametrize("media_type", [SSE, NDJSON])
 async def test_the_start_names_the_conversation(site: Site, provider: ProviderServer, media_type: str) -> None:
     answer = await site.ask()
-    start = (await site.events(answer["id"], media_type=media_type))[0].event
+    start = (await site.read_events(answer["id"], media_type=media_type))[0].event
     assert start == {
         "type": "start",
         "answer": answer["id"],
@@ -69,10 +69,10 @@ async def test_a_position_past_the_end_is_none(site: Site, provider: ProviderSer
 async def test_positions_stay_what_they_are_however_often_one_reconnects(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three")
     answer = (await site.ask())["id"]
-    whole = await site.events(answer)
+    whole = await site.read_events(answer)
     seen, position = whole[:1], 0
     for _ in range(50):
-        rest = await site.events(answer, position)
+        rest = await site.read_events(answer, position)
         seen.append(next(each for each in rest if each.event["type"] != "start"))
         position = seen[-1].position
         if seen[-1].event["type"] in {"done", "error"}:
@@ -86,7 +86,7 @@ async def test_a_stopped_answer_ends_for_the_same_reason_everywhere(site: Site, 
     answer = await site.begin()
     await provider.wait_for_requests(1)
     stopped = await site.stop(answer)
-    event = (await site.events(answer))[-1].event
+    event = (await site.read_events(answer))[-1].event
     assert (event["status"], event["reason"]) == ("stopped", stopped["finish_reason"]) == ("stopped", "stopped")
     assert (await site.answer(answer))["finish_reason"] == "stopped"
 
@@ -102,5 +102,5 @@ async def test_a_live_answer_says_how_old_its_text_is(site: Site, provider: Prov
     checkpoint = (await site.answer(answer))["checkpoint"]
     assert 0 <= checkpoint["age_ms"] < 60_000
     provider.release()
-    await site.events(answer)
+    await site.read_events(answer)
     assert (await site.answer(answer))["checkpoint"] is None

@@ -39,7 +39,7 @@ class Client:
         found: dict[str, Any] = self.http.get(f"/api/answers/{answer}/").json()
         return found
 
-    def ended(self, answer: str, within: float) -> dict[str, Any]:
+    def wait_for_end(self, answer: str, within: float) -> dict[str, Any]:
         """The answer once it is terminal; the test fails when it is not in time."""
         end = time.monotonic() + within
         while (found := self.answer(answer))["status"] in {"queued", "streaming"}:
@@ -47,7 +47,7 @@ class Client:
             time.sleep(0.1)
         return found
 
-    def events(self, answer: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    def iterate_events(self, answer: str, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         path = f"/api/answers/{answer}/events/?after={after}"
         with self.http.stream("GET", path, headers={"accept": "application/x-ndjson"}) as response:
             for line in response.iter_lines():

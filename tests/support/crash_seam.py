@@ -76,7 +76,7 @@ class CrashSeam:
         """Let every step through: another process lives now."""
         self._is_armed = self.is_dead = False
 
-    async def quiet(self) -> None:
+    async def wait_until_quiet(self) -> None:
         """Return when the process has nothing more to do now but to wait for a clock or for a test."""
         still = 0
         while still < 3 and not self.is_dead:
@@ -100,7 +100,7 @@ class CrashSeam:
     # What goes through it
 
     @contextmanager
-    def step(self, label: str) -> Iterator[None]:
+    def pass_step(self, label: str) -> Iterator[None]:
         """Pass the points before and after what is done within this."""
         self.reach(label, "before")
         yield
@@ -126,7 +126,7 @@ class CrashSeam:
     def _execute(self, execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if sql.startswith(UNDOING):
             return execute(sql, parameters, many, context)
-        with self.step(re.sub(r"\s+", " ", sql)):
+        with self.pass_step(re.sub(r"\s+", " ", sql)):
             return execute(sql, parameters, many, context)
 
     def _wrap(self, connection: BaseDatabaseWrapper, **signal: Any) -> None:

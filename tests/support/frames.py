@@ -9,4 +9,4 @@ from tests.provider_server.openai import OpenAIWire
 
 
 def encode_openai_frames(script: Script, **request: Any) -> list[bytes]:
-    return [frame.data for frame in OpenAIWire(script, {"model": "m", **request}).frames()]
+    return [frame.data for frame in OpenAIWire(script, {"model": "m", **request}).write_frames()]

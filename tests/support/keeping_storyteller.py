@@ -30,7 +30,7 @@ class KeepingStoryteller(Storyteller):
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         response = f"resp_{len(self._kept)}"
-        with self._seam.step("ask"):
+        with self._seam.pass_step("ask"):
             self.requests.append(prompt)
             self._kept[response] = [*self._tell(prompt)]
         async for batch in self._read(response, 0, 0):
@@ -38,7 +38,7 @@ class KeepingStoryteller(Storyteller):
 
     async def resume(self, prompt: Prompt, resumption: Resumption) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         bookmark = resumption.bookmark
-        with self._seam.step("follow"):
+        with self._seam.pass_step("follow"):
             if bookmark.id in self.cancelled:
                 raise ResponseGoneError("404")
         async for batch in self._read(
@@ -47,7 +47,7 @@ class KeepingStoryteller(Storyteller):
             yield batch
 
     async def cancel(self, prompt: Prompt, bookmark: Bookmark) -> Usage | None:
-        with self._seam.step("cancel"):
+        with self._seam.pass_step("cancel"):
             self.cancelled.add(bookmark.id)
         return None
 
@@ -57,7 +57,7 @@ class KeepingStoryteller(Storyteller):
             new = [*_skip_positions(batch, had)]
             had -= min(had, sum(count_positions(event) for event in batch if isinstance(event, Lasting)))
             is_end = any(isinstance(event, Finish) for event in batch)  # after which nothing is left to follow
-            with self._seam.step("read"):
+            with self._seam.pass_step("read"):
                 yield new if is_end else [*new, Bookmark(response, number)]
             self._batches += 1
             await self.pause(self._batches)

@@ -54,7 +54,7 @@ class LastingBroker(MemoryBroker):
         self._growing: dict[str, Transcript] = {}
 
     async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
-        with self._seam.step("open the log"):
+        with self._seam.pass_step("open the log"):
             if fence >= self._logs.fences[answer]:
                 self._logs.current[answer] = Transcript(transcript.position if joint is None else joint)
                 self._logs.fences[answer] = fence
@@ -62,25 +62,25 @@ class LastingBroker(MemoryBroker):
             await super().open(answer, fence, transcript, joint)
 
     async def publish(self, answer: str, fence: int) -> None:
-        with self._seam.step("publish"):
+        with self._seam.pass_step("publish"):
             self._write(answer, fence)
             await super().publish(answer, fence)
 
     async def notify(self, answer: str, fence: int, notice: Notice) -> None:
-        with self._seam.step(f"notify {notice.code}"):
+        with self._seam.pass_step(f"notify {notice.code}"):
             await super().notify(answer, fence, notice)
 
     async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
-        with self._seam.step("publish the end"):
+        with self._seam.pass_step("publish the end"):
             self._write(answer, fence)
             await super().close(answer, fence, usage, terminal)
 
     async def give_up(self, answer: str, fence: int) -> None:
-        with self._seam.step("send readers to the database"):
+        with self._seam.pass_step("send readers to the database"):
             await super().give_up(answer, fence)
 
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
-        with self._seam.step("seize the log"):
+        with self._seam.pass_step("seize the log"):
             if fence < self._logs.fences[answer]:
                 return None
             self._logs.fences[answer] = fence
@@ -90,7 +90,7 @@ class LastingBroker(MemoryBroker):
             return left.read_since(after) if left is not None and self._outlives else ()
 
     async def forget(self, answer: str, fence: int = ENDED) -> None:
-        with self._seam.step("forget the log"):
+        with self._seam.pass_step("forget the log"):
             if self._logs.fences[answer] <= fence:
                 self._logs.seized.pop(answer, None)
 

@@ -31,13 +31,13 @@ class Suspensions:
         self._heard.set()
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
+    def count(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         before, submit = loop.get_task_factory(), ThreadPoolExecutor.submit
-        loop.set_task_factory(self._task)
+        loop.set_task_factory(self._make_task)
 
         def submit_slowly(executor: ThreadPoolExecutor, work: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-            begun = submit(executor, self._slowly, work, *arguments)
+            begun = submit(executor, self._work_slowly, work, *arguments)
             self._threads.append(begun)
             return begun
 
@@ -48,14 +48,14 @@ class Suspensions:
             ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
             loop.set_task_factory(before)
 
-    def _slowly(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    def _work_slowly(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Work of a thread, which begins after everybody has heard that the client has left: a query takes less time
         than that, and would be over before anything can be cut.
         """
         self._heard.wait(LONGEST)
         return work(*arguments)
 
-    def _task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+    def _make_task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         if not asyncio.iscoroutine(work) or is_providers(work):
             return asyncio.Task(work, loop=loop, **options)
         task = asyncio.Task(_Counted(work, self), loop=loop, **options)
@@ -63,7 +63,7 @@ class Suspensions:
         return task
 
     @contextmanager
-    def step(self) -> Iterator[None]:
+    def pass_step(self) -> Iterator[None]:
         """A step of a task, up to where it waits for something. Raises what ends the task."""
         is_last = self._seen == self._at
         if is_last:
@@ -78,7 +78,7 @@ class Suspensions:
             self._leave()
             asyncio.get_running_loop().call_later(HEARD_WITHIN, self._heard.set)
 
-    async def over(self) -> None:
+    async def wait_for_all(self) -> None:
         """Return when every task and all work of threads that began inside `counted` has ended, also what nobody waits
         for.
         """
@@ -99,11 +99,11 @@ class _Counted(Coroutine[Any, Any, Any]):
         self._work, self._suspensions = work, suspensions
 
     def send(self, value: Any) -> Any:
-        with self._suspensions.step():
+        with self._suspensions.pass_step():
             return self._work.send(value)
 
     def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None) -> Any:
-        with self._suspensions.step():
+        with self._suspensions.pass_step():
             return self._work.throw(kind if value is None else value)
 
     def close(self) -> None:
@@ -136,10 +136,10 @@ class Exchange:
 
     async def run(self, application: Callable[..., Coroutine[Any, Any, None]]) -> None:
         """Return when the application has done with the request."""
-        with self._suspensions.counted():
+        with self._suspensions.count():
             work = application(self._scope, self._receive, self._send)
             await asyncio.wait_for(asyncio.get_running_loop().create_task(work), 30)
-        await self._suspensions.over()
+        await self._suspensions.wait_for_all()
 
     async def _receive(self) -> Message:
         if self._body:

@@ -47,37 +47,44 @@ class _Writer:
         self._chance = chance
 
     def write(self) -> str:
-        lines = [line for _ in range(self._chance.randrange(1, 4)) for line in self._block(0)]
+        lines = [line for _ in range(self._chance.randrange(1, 4)) for line in self._write_block(0)]
         end = self._chance.choice(("\n", "\n", "\n", "\r\n", "\r"))
         return end.join(lines) + self._chance.choice(("", end, end * 2))
 
-    def _block(self, depth: int) -> list[str]:
-        kinds = [self._paragraph, self._fence, self._alone, self._raw, self._table, self._indented]
+    def _write_block(self, depth: int) -> list[str]:
+        kinds = [
+            self._write_paragraph,
+            self._write_fenced_code,
+            self._write_lone_line,
+            self._write_raw_html,
+            self._write_table,
+            self._write_indented_code,
+        ]
         if depth < 3:
             kinds += [self._list, self._list, self._list, self._quote]
         lines = self._chance.choice(kinds)(depth)
-        return lines + [self._blank()] * self._chance.choice((0, 0, 1, 1, 1, 2, 3))
+        return lines + [self._write_blank()] * self._chance.choice((0, 0, 1, 1, 1, 2, 3))
 
-    def _blank(self) -> str:
+    def _write_blank(self) -> str:
         return self._chance.choice(("", "", "", "  ", "\t"))
 
-    def _paragraph(self, depth: int) -> list[str]:
+    def _write_paragraph(self, depth: int) -> list[str]:
         return [self._chance.choice(_WORDS) for _ in range(self._chance.randrange(1, 3))]
 
-    def _alone(self, depth: int) -> list[str]:
+    def _write_lone_line(self, depth: int) -> list[str]:
         return [self._chance.choice(_ALONE)]
 
-    def _raw(self, depth: int) -> list[str]:
+    def _write_raw_html(self, depth: int) -> list[str]:
         return [self._chance.choice(_RAW) for _ in range(self._chance.randrange(1, 3))]
 
-    def _indented(self, depth: int) -> list[str]:
+    def _write_indented_code(self, depth: int) -> list[str]:
         return [self._chance.choice(("    ", "\t", "     ")) + self._chance.choice(_WORDS)]
 
-    def _table(self, depth: int) -> list[str]:
+    def _write_table(self, depth: int) -> list[str]:
         rows = ["| 1 | 2 |"] * self._chance.randrange(3) + self._chance.choice(([], ["x"], ["| 1 |"], ["|"]))
         return ["| a | b |", self._chance.choice(("|---|---|", "|:-:|--:|", "|---|", "---|---")), *rows]
 
-    def _fence(self, depth: int) -> list[str]:
+    def _write_fenced_code(self, depth: int) -> list[str]:
         """Code with blank lines in it, closed or not."""
         mark = self._chance.choice(("```", "```", "~~~", "````"))
         code = [self._chance.choice(("a = 1", "  b", "", "", "- x", "```", "# c", "\tt", "1. y")) for _ in range(4)]
@@ -92,12 +99,12 @@ class _Writer:
             marker = f"{number + index}{mark}"[-10:] if mark in ".)" else mark
             gap = self._chance.choice((" ", " ", " ", "  ", "   ", "\t", "     "))
             indent = " " * (len(marker) + len(gap.expandtabs(4)) if gap != "\t" else 4)
-            inner = [line for _ in range(self._chance.choice((1, 1, 2, 2, 3))) for line in self._block(depth + 1)]
+            inner = [line for _ in range(self._chance.choice((1, 1, 2, 2, 3))) for line in self._write_block(depth + 1)]
             lines += self._indent(marker + gap, indent, inner)
         return lines
 
     def _quote(self, depth: int) -> list[str]:
-        inner = [line for _ in range(self._chance.randrange(1, 3)) for line in self._block(depth + 1)]
+        inner = [line for _ in range(self._chance.randrange(1, 3)) for line in self._write_block(depth + 1)]
         mark = self._chance.choice(("> ", "> ", ">", ">\t"))
         return [line if self._chance.random() < 0.05 else mark + line for line in inner]
 

@@ -18,7 +18,7 @@ POOL = {"pool_size": 5, "pool_available": 2, "requests_waiting": 1, "requests_qu
 class Scrape(dict[Sample, float]):
     """The samples of a scrape by name and labels."""
 
-    def of(self, name: str, **labels: str) -> float:
+    def get_sample(self, name: str, **labels: str) -> float:
         """A sample that nothing was counted for yet is 0."""
         return self.get((name, frozenset(labels.items())), 0.0)
 

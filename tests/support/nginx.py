@@ -71,12 +71,14 @@ class Nginx:
         self.access_log = directory / "chatsite.access.log"
         self._process: subprocess.Popen[bytes] | None = None
         _make_certificate(self.certificate, self.key)
-        (directory / "chatsite.conf").write_text(self._adapted(upstreams, staticfiles or directory / "staticfiles"))
+        (directory / "chatsite.conf").write_text(
+            self._adapt_configuration(upstreams, staticfiles or directory / "staticfiles")
+        )
         # Workers of an nginx that root starts run as nobody, who may not enter a test's directory.
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
         (directory / "nginx.conf").write_text(MAIN.format(user=user, directory=directory, served_by=SERVED_BY))
 
-    def _adapted(self, upstreams: Sequence[int], staticfiles: Path) -> str:
+    def _adapt_configuration(self, upstreams: Sequence[int], staticfiles: Path) -> str:
         """The real file with what an operator changes, and the ports and paths that a test cannot have."""
         text = CONFIGURATION.read_text()
         processes = re.compile(r"(?:^ +server 127\.0\.0\.1:\d+(.*;)\n)+", re.MULTILINE)
@@ -106,18 +108,20 @@ class Nginx:
 
     def check(self) -> str:
         """What `nginx -t` says of the file; fails the test when it does not accept it."""
-        ended = subprocess.run([*self._command(), "-t"], capture_output=True, text=True, timeout=START, check=False)
+        ended = subprocess.run(
+            [*self._make_command(), "-t"], capture_output=True, text=True, timeout=START, check=False
+        )
         assert ended.returncode == 0, ended.stderr
         return ended.stderr
 
-    def _command(self) -> list[str]:
+    def _make_command(self) -> list[str]:
         directory = str(self.directory)
         return [find_program("nginx"), "-e", f"{directory}/error.log", "-p", directory, "-c", f"{directory}/nginx.conf"]
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command())
+        self._process = subprocess.Popen(self._make_command())
         end = time.monotonic() + START
-        while not self._listens():
+        while not self._is_listening():
             assert self._process.poll() is None, self.errors
             assert time.monotonic() < end, self.errors
             time.sleep(0.02)
@@ -130,7 +134,7 @@ class Nginx:
         self._process.terminate()
         self._process.wait(START)
 
-    def _listens(self) -> bool:
+    def _is_listening(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
 

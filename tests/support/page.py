@@ -26,25 +26,25 @@ class Page:
             self.html = f"{self.html.removesuffix('</div>')}{html}</div>"
             return
         _, is_in_tail, inside = selector.partition(".tail")
-        start, end = self._tail() if is_in_tail else self._last_block()
+        start, end = self._find_tail() if is_in_tail else self._find_last_block()
         for _ in range(inside.count(_LAST_CHILD)):
-            start, end = self._children(self.html.index(">", start) + 1, self.html.rindex("<", start, end))[-1]
+            start, end = self._list_children(self.html.index(">", start) + 1, self.html.rindex("<", start, end))[-1]
         if how == "beforebegin":
             end = start
         elif how == "beforeend":
             start = end = self.html.rindex("<", start, end)
         self.html = self.html[:start] + html + self.html[end:]
 
-    def _tail(self) -> tuple[int, int]:
+    def _find_tail(self) -> tuple[int, int]:
         [found] = _TAIL.finditer(self.html)
         return found.start(), self._end_of(found.start())
 
-    def _last_block(self) -> tuple[int, int]:
-        stretches = self._children(0, len(self.html))
+    def _find_last_block(self) -> tuple[int, int]:
+        stretches = self._list_children(0, len(self.html))
         start, end = stretches[-1]
-        return self._children(self.html.index(">", start) + 1, end - len("</div>"))[-1]
+        return self._list_children(self.html.index(">", start) + 1, end - len("</div>"))[-1]
 
-    def _children(self, start: int, end: int) -> list[tuple[int, int]]:
+    def _list_children(self, start: int, end: int) -> list[tuple[int, int]]:
         """Where the elements between two places begin and end."""
         found = []
         while (following := self.html.find("<", start, end)) >= 0:

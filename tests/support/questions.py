@@ -13,7 +13,7 @@ HTMX = {"hx-request": "true"}
 
 async def send(site: Site, conversation: str = "", **fields: str) -> HttpResponse:
     """Ask, and take whatever comes."""
-    conversation = conversation or await site.conversation()
+    conversation = conversation or await site.begin_conversation()
     path = f"/api/conversations/{conversation}/messages/"
     return await site.post(path, {"content": "Hello", **fields}, prefer="respond-async")
 

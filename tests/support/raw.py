@@ -27,13 +27,13 @@ class Raw:
         self.writer.write(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + data)
         await self.writer.drain()
 
-    async def response(self) -> tuple[int, bytes]:
+    async def read_response(self) -> tuple[int, bytes]:
         """The status and the body of a response that tells its length."""
-        head = (await self.until(b"\r\n\r\n")).decode().lower()
+        head = (await self.read_until(b"\r\n\r\n")).decode().lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         return int(head.split()[1]), await self.reader.readexactly(length)
 
-    async def until(self, end: bytes) -> bytes:
+    async def read_until(self, end: bytes) -> bytes:
         return await asyncio.wait_for(self.reader.readuntil(end), PATIENCE)
 
     async def to_the_end(self) -> bytes:

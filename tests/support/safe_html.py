@@ -24,9 +24,9 @@ class Inspector(HTMLParser):
         if tag not in TAGS:
             self.found.append(f"<{tag}>")
         for name, value in attrs:
-            self._attribute(tag, name, value or "")
+            self._check_attribute(tag, name, value or "")
 
-    def _attribute(self, tag: str, name: str, value: str) -> None:
+    def _check_attribute(self, tag: str, name: str, value: str) -> None:
         if name not in ATTRIBUTES:
             self.found.append(f"{tag} {name}={value}")
         if name == "href" and not value.startswith(("https://", "http://", "mailto:")):

@@ -51,10 +51,10 @@ class Service(ABC):
     def url(self) -> str: ...
 
     @abstractmethod
-    def _command(self) -> list[str]: ...
+    def _make_command(self) -> list[str]: ...
 
     @abstractmethod
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether a client is served."""
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class Service(ABC):
         with self.log.open("ab") as log:
             # A session of its own: a Ctrl+C for the tests is not one for their services.
             self.process = subprocess.Popen(
-                self._command(),
+                self._make_command(),
                 cwd=self.directory,
                 stdout=log,
                 stderr=log,
@@ -92,7 +92,7 @@ class Service(ABC):
                 start_new_session=True,
             )
         end = time.monotonic() + START
-        while not self.answers():
+        while not self.is_answering():
             assert self.running, self.log.read_text()
             assert time.monotonic() < end, f"{type(self).__name__} did not start:\n{self.log.read_text()}"
             time.sleep(0.02)
@@ -107,23 +107,23 @@ class Service(ABC):
         """As a power cut does."""
         if self.process is not None and self.running:
             self.pause()  # or it would start anew what is killed
-            self._signal(signal.SIGKILL)
+            self._send_signal(signal.SIGKILL)
             self.process.wait(STOP)
 
     def pause(self) -> None:
         """Answer nothing, and keep every connection: what a machine that hangs looks like."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)  # first, so that it starts no child that the next line misses
-        self._signal(signal.SIGSTOP)
+        self._send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
+        self._send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()
         self.start()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _send_signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         for pid in [*list_children(self.process.pid), self.process.pid]:
             with suppress(ProcessLookupError):
@@ -141,14 +141,14 @@ class Redis(Service):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def _command(self) -> list[str]:
+    def _make_command(self) -> list[str]:
         options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "appendonly": "no"}
         return [
             find_program("redis-server"),
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ]
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -178,14 +178,14 @@ class Postgres(Service):
 
     @property
     def url(self) -> str:
-        return self._url("postgres")
+        return self._make_url("postgres")
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""
         self._databases += 1
         return create_database(self.url, f"site{self._databases}")
 
-    def _url(self, database: str) -> str:
+    def _make_url(self, database: str) -> str:
         return f"postgres://{self.superuser}@127.0.0.1:{self.port}/{database}"
 
     def _make_cluster(self) -> None:
@@ -204,7 +204,7 @@ class Postgres(Service):
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def _command(self) -> list[str]:
+    def _make_command(self) -> list[str]:
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -217,7 +217,7 @@ class Postgres(Service):
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return [find_program("postgres"), "-D", str(self._data), *settings]
 
-    def answers(self) -> bool:
+    def is_answering(self) -> bool:
         try:
             with psycopg.connect(self.url, connect_timeout=2):
                 return True

@@ -50,40 +50,40 @@ class Site:
         assert isinstance(response, StreamingHttpResponse)
         return response
 
-    async def conversation(self) -> str:
+    async def begin_conversation(self) -> str:
         response = await self.post("/api/conversations/")
         assert response.status_code == 201
         return str(json.loads(response.content)["id"])
 
     async def ask(self, content: str = "Hello", conversation: str = "", **fields: str) -> Json:
         """Ask and wait for the whole answer."""
-        conversation = conversation or await self.conversation()
+        conversation = conversation or await self.begin_conversation()
         response = await self.post(f"/api/conversations/{conversation}/messages/", {"content": content, **fields})
         assert response.status_code == 200, response.content
         return cast("Json", json.loads(response.content))
 
     async def begin(self, content: str = "Hello", conversation: str = "", **fields: str) -> str:
         """Ask and return at once, with the answer's id."""
-        conversation = conversation or await self.conversation()
+        conversation = conversation or await self.begin_conversation()
         path = f"/api/conversations/{conversation}/messages/"
         response = await self.post(path, {"content": content, **fields}, prefer="respond-async")
         assert response.status_code == 202, response.content
         return str(json.loads(response.content)["answer"])
 
     async def answer(self, answer: str) -> Json:
-        return await self._json(await self.get(f"/api/answers/{answer}/"), 200)
+        return await self._load_json(await self.get(f"/api/answers/{answer}/"), 200)
 
     async def stop(self, answer: str) -> Json:
-        return await self._json(await self.post(f"/api/answers/{answer}/stop/"), 200)
+        return await self._load_json(await self.post(f"/api/answers/{answer}/stop/"), 200)
 
     async def retry(self, answer: str) -> str:
-        return str((await self._json(await self.post(f"/api/answers/{answer}/retry/"), 202))["answer"])
+        return str((await self._load_json(await self.post(f"/api/answers/{answer}/retry/"), 202))["answer"])
 
-    async def _json(self, response: HttpResponse, status: int) -> Json:
+    async def _load_json(self, response: HttpResponse, status: int) -> Json:
         assert response.status_code == status, response.content
         return cast("Json", json.loads(response.content))
 
-    async def events(self, answer: str, after: int | None = None, media_type: str = SSE) -> list[Positioned]:
+    async def read_events(self, answer: str, after: int | None = None, media_type: str = SSE) -> list[Positioned]:
         """The events that a reader at `after` gets, to the end."""
         return [positioned async for positioned in self.follow(answer, after, media_type)]
 

@@ -27,14 +27,14 @@ class Socket:
         """Send a frame as it stands, JSON or not."""
         await self._communicator.send_to(text_data=text)
 
-    async def hear(self) -> Json:
+    async def receive(self) -> Json:
         frame: Json = await self._communicator.receive_json_from(PATIENCE)
         return frame
 
     async def receive_to_the_end(self) -> list[Json]:
-        frames = [await self.hear()]
+        frames = [await self.receive()]
         while frames[-1]["type"] not in {"done", "error"}:
-            frames.append(await self.hear())
+            frames.append(await self.receive())
         return frames
 
     async def read_close_code(self) -> int:

@@ -50,7 +50,7 @@ class Storyteller:
         return "".join(part for part in self._story if isinstance(part, str))
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        with self._seam.step("ask"):
+        with self._seam.pass_step("ask"):
             self.requests.append(prompt)
         if self._troubles:
             raise self._troubles.pop(0)
@@ -58,7 +58,7 @@ class Storyteller:
             if self._break_after == self._batches:
                 self._break_after = None
                 raise ChatError("upstream_error", "it broke off")
-            with self._seam.step("read"):
+            with self._seam.pass_step("read"):
                 yield batch
             self._batches += 1
             await self.pause(self._batches)
@@ -85,7 +85,7 @@ class Storyteller:
             yield [ToolArguments(id_, "{}")]
 
     async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
-        with self._seam.step("ask for a title"):
+        with self._seam.pass_step("ask for a title"):
             self.requests.append(prompt)
             self.titles += 1
         return [Token(TITLE), Finish("stop"), Usage(3, 2)]

@@ -31,18 +31,18 @@ def test_a_service_is_gone_while_it_is_stopped_and_back_at_the_same_address(serv
     for end in (service.stop, service.kill):
         url = service.url
         end()
-        assert not service.answers()
+        assert not service.is_answering()
         service.start()
-        assert service.answers()
+        assert service.is_answering()
         assert service.url == url
 
 
 def test_a_paused_service_says_nothing_and_keeps_its_connections(service: Service) -> None:
     service.pause()
     with socket.create_connection(("127.0.0.1", service.port), timeout=1):
-        assert not service.answers()
+        assert not service.is_answering()
     service.resume()
-    assert service.answers()
+    assert service.is_answering()
 
 
 def test_a_fast_restart_cuts_sessions_and_keeps_what_was_committed(postgres: Postgres) -> None:

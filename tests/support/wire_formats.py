@@ -37,13 +37,13 @@ class WireFormat(ABC):
 
     def record(self, script: Script) -> list[Any]:
         """Return the events of a whole answer."""
-        frames = [frame.data for frame in self.wire(script, REQUEST).frames() if b"data: " in frame.data]
+        frames = [frame.data for frame in self.wire(script, REQUEST).write_frames() if b"data: " in frame.data]
         datas = [frame.split(b"data: ", 1)[1].strip().decode() for frame in frames]
         return [json.loads(data) if data.startswith("{") else data for data in datas]
 
     def write_body(self, script: Script) -> Any:
         """Return the answer as one JSON object."""
-        return json.loads(json.dumps(self.wire(script, REQUEST).completion()))
+        return json.loads(json.dumps(self.wire(script, REQUEST).make_completion()))
 
     def write(self, events: list[Any], names: list[str] | None = None) -> bytes:
         """Return the bytes of these events; the server-sent events have `names` where they are given."""
@@ -54,12 +54,12 @@ class WireFormat(ABC):
             lines.append(f"{head}data: {data}\n\n")
         return "".join(lines).encode("utf-8", "surrogatepass")
 
-    def names(self, events: list[Any]) -> list[str] | None:
+    def list_names(self, events: list[Any]) -> list[str] | None:
         """Return the names that these events are sent with."""
         return [event["type"] for event in events]
 
     @abstractmethod
-    def decoder(self) -> Decoder:
+    def make_decoder(self) -> Decoder:
         """Return a decoder for an answer that has not begun."""
 
     @abstractmethod
@@ -67,7 +67,7 @@ class WireFormat(ABC):
         """Return the text that an event brings by the format's own rules."""
 
     @abstractmethod
-    def decides_text(self, path: Path) -> bool:
+    def is_deciding_text(self, path: Path) -> bool:
         """Return whether what stands there in a piece of text decides what text it brings."""
 
     @abstractmethod
@@ -81,17 +81,17 @@ class _ChatCompletions(WireFormat):
     figures = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens", "cached_tokens")
     end_word = "finish_reason"
 
-    def names(self, events: list[Any]) -> None:
+    def list_names(self, events: list[Any]) -> None:
         return None
 
-    def decoder(self) -> Decoder:
+    def make_decoder(self) -> Decoder:
         return ChatCompletionsDecoder(MOST_BYTES, PROMPT)
 
     def read_own_text(self, event: Any) -> str:
         choices = event.get("choices") if isinstance(event, dict) else None
         return "".join((choice["delta"].get("content") or "") for choice in choices or [])
 
-    def decides_text(self, path: Path) -> bool:
+    def is_deciding_text(self, path: Path) -> bool:
         return bool(path[0] == "choices")
 
     def report(self, figures: dict[str, Any]) -> Any:
@@ -104,13 +104,13 @@ class _Messages(WireFormat):
     figures = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     end_word = "stop_reason"
 
-    def decoder(self) -> Decoder:
+    def make_decoder(self) -> Decoder:
         return MessagesDecoder(MOST_BYTES, PROMPT)
 
     def read_own_text(self, event: Any) -> str:
         return str(event["delta"].get("text", "")) if event["type"] == "content_block_delta" else ""
 
-    def decides_text(self, path: Path) -> bool:
+    def is_deciding_text(self, path: Path) -> bool:
         return path[0] in ("delta", "content_block")
 
     def report(self, figures: dict[str, Any]) -> Any:
@@ -123,13 +123,13 @@ class _Responses(WireFormat):
     figures = ("input_tokens", "output_tokens", "total_tokens", "reasoning_tokens", "cached_tokens")
     end_word = "reason"
 
-    def decoder(self) -> Decoder:
+    def make_decoder(self) -> Decoder:
         return ResponsesDecoder(MOST_BYTES, PROMPT, "m at home")
 
     def read_own_text(self, event: Any) -> str:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""
 
-    def decides_text(self, path: Path) -> bool:
+    def is_deciding_text(self, path: Path) -> bool:
         return bool(path[0] == "delta")
 
     def report(self, figures: dict[str, Any]) -> Any:

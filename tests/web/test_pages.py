@@ -101,7 +101,7 @@ async def test_a_model_that_is_not_offered_is_refused(site: Site) -> None:
 
 async def test_another_question_during_an_answer_is_refused_and_kept(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(gate_after=0)
-    conversation = await site.conversation()
+    conversation = await site.begin_conversation()
     await site.begin(conversation=conversation)
     response = await send(site, "And?", conversation=conversation)
     assert (response.status_code, response.headers["HX-Retarget"]) == (409, "#composer-error")

@@ -260,7 +260,7 @@ async def test_another_branch_is_never_shown(site: Site, provider: ProviderServe
     follows = get_path(await world.make(audience="link", goes_on=True))
     provider.script = Script(text="Another attempt.")
     attempt = await site.retry(world.answer["id"])
-    await site.events(attempt)
+    await site.read_events(attempt)
     for path in (world.path, follows):
         status, page = await call(AsyncClient(), "GET", path)
         assert (status, b"Another attempt." in page) == (200, False)
@@ -406,7 +406,7 @@ async def test_the_api_says_what_a_link_is(site: Site, provider: ProviderServer,
     ):
         refused = await site.post(path, {name: bad})
         assert (refused.status_code, json.loads(refused.content)["error"]["field"]) == (400, name), bad
-    empty = await site.conversation()
+    empty = await site.begin_conversation()
     assert (await site.post(f"/api/conversations/{empty}/shares/", {})).status_code == 409
     settings.CHAT_SHARING = "team"
     refused = await site.post(path, {"audience": "link"})

@@ -14,7 +14,7 @@ TIMELINE_STEP = 0.02
 
 
 @dataclass(eq=False)
-class Recorded:
+class RecordedRequest:
     """One request. Moments are `time.monotonic`, which processes of one machine share."""
 
     method: str
@@ -32,7 +32,7 @@ class Recorded:
     """When the first character of the text was sent."""
     timeline: list[tuple[float, int]] = field(default_factory=list)
     """How many characters were sent at which moment: an entry for each `TIMELINE_STEP` in which some were."""
-    waiting: bool = False
+    is_paused: bool = False
     """It stands at a gate, is held, or stalls; everything before that is sent."""
     releases: int = 0
     finished_at: float | None = None
@@ -45,7 +45,7 @@ class Recorded:
         """The text of the last user message."""
         for message in reversed(self._messages):
             if message.get("role") == "user" and not _is_result(message):
-                return _text(message.get("content"))
+                return _join_text(message.get("content"))
         return ""
 
     @property
@@ -59,7 +59,7 @@ class Recorded:
         found = self.body.get("messages") or self.body.get("input") or []
         return [{"role": "user", "content": found}] if isinstance(found, str) else found
 
-    def sent(self, characters: int) -> None:
+    def record_sent(self, characters: int) -> None:
         """So many more characters were sent now."""
         now = monotonic()
         if self.first_sent_at is None:
@@ -74,14 +74,14 @@ class Recorded:
         return self.timeline[index - 1][1] if index else 0
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Nothing more will happen to it."""
         return self.closed_at is not None or self.finished_at is not None
 
-    def summary(self) -> dict[str, Any]:
+    def summarise(self) -> dict[str, Any]:
         """For clients in another process."""
         names = ("method", "path", "body", "peer", "started", "first_sent_at", "sent_characters", "sent_bytes")
-        return {name: getattr(self, name) for name in (*names, "waiting", "finished_at", "closed_at")}
+        return {name: getattr(self, name) for name in (*names, "is_paused", "finished_at", "closed_at")}
 
 
 def _is_result(message: dict[str, Any]) -> bool:
@@ -91,7 +91,7 @@ def _is_result(message: dict[str, Any]) -> bool:
     return is_output or message.get("role") == "tool" or any(part.get("type") == "tool_result" for part in parts)
 
 
-def _text(content: object) -> str:
+def _join_text(content: object) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")

@@ -1,4 +1,4 @@
-"""A bell that waiters in any thread or event loop hear."""
+"""A signal that something changed, for waiters in any thread or event loop."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import threading
 from collections.abc import Callable
 
 
-class Bell:
-    """Rung whenever something changed that somebody may wait for."""
+class ChangeSignal:
+    """What wakes everybody who waits for something to change."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Let every waiter look again."""
         with self._condition:
             self._condition.notify_all()
             for loop, event in self._waiters:
                 loop.call_soon_threadsafe(event.set)
 
-    async def until(self, holds: Callable[[], bool], timeout: float | None = None) -> None:
+    async def wait_until(self, holds: Callable[[], bool], timeout: float | None = None) -> None:
         """Wait until `holds()`; raises `TimeoutError`."""
         event = asyncio.Event()
         waiter = asyncio.get_running_loop(), event
