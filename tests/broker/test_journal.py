@@ -214,11 +214,11 @@ async def test_who_was_paused_in_a_sweep_leaves_the_file_of_a_later_owner_alone(
 
 async def test_a_file_of_the_version_before_is_seized_too(owner: Owner, directory: Path) -> None:
     await owner.say(Token("One "))
-    [path] = files(directory)
+    [path] = list_journal_files(directory)
     path.rename(directory / path.name.replace(f"{ANSWER}.1.", f"{ANSWER}."))
     assert await seize(directory) == [Token("One ")]
     await MemoryBroker(Journal(directory)).forget(ANSWER)
-    assert files(directory) == []
+    assert list_journal_files(directory) == []
 
 
 async def test_a_log_that_was_given_up_stays_until_it_is_forgotten(owner: Owner, directory: Path) -> None:

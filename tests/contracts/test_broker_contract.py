@@ -487,7 +487,7 @@ async def test_what_a_later_owner_has_seized_is_not_forgotten_for_an_earlier_one
     await owner.open()
     async with owners.follow(ANSWER, 0) as following:
         await owner.say("One ")
-        await heard(following, "One ")
+        await read_until_text(following, "One ")
     assert await paused.seize(ANSWER, 2, 0) == [Token("One ")]
     assert await reaper.seize(ANSWER, 3, 0) == [Token("One ")]
     await paused.forget(ANSWER, 2)
