@@ -81,3 +81,22 @@ def test_keys_and_clicks_wait_for_the_script_that_they_need(page: Page, provider
     page.keyboard.press("Escape")
     page.click(".code .wrap")
     expect(page.locator(".code")).to_have_class(re.compile("wrapped"))
+
+
+@pytest.mark.parametrize("sent_by", ["Enter", "the button"])
+def test_a_question_is_sent_before_the_scripts_have_come(sent_by: str, page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Yes.")
+    page.route("**/chat/chat.js", lambda route: None)  # it does not come before the question is sent
+    page.goto("/", wait_until="commit")
+    page.fill("#content", "Are you there?")
+    if sent_by == "Enter":
+        page.keyboard.press("Shift+Enter")
+        expect(page.locator("#content")).to_have_value("Are you there?\n")
+        page.keyboard.press("Enter")
+    else:
+        page.click("#composer .send", no_wait_after=True)
+    page.wait_for_url("**/c/*/", wait_until="commit")
+    page.unroute_all()
+    page.reload()
+    expect(page.locator("#thread .question > p")).to_have_text("Are you there?")
+    expect_foot(page, "complete")

@@ -18,7 +18,7 @@ def test_every_module_is_used_and_asked_for_by_the_page_itself(client: Client, u
     named = re.findall(r'<link rel="modulepreload" href="/static/[0-9a-f]{12}/(chat/[a-z_]+\.js)">', page)
     assert list(find_modules(("chat/chat.js",))) == named
     # Those of shared pages and of the admin, and what is no module because it is run before the first paint.
-    entries = ("chat/chat.js", "chat/shared.js", "chat/sidebar_first.js", "chat/admin_names.js")
+    entries = ("chat/chat.js", "chat/shared.js", "chat/first.js", "chat/admin_names.js")
     used = set(find_modules(entries, on_demand=True))
     assert {f"chat/{path.name}" for path in (ROOT / "static/chat").glob("*.js")} == used
 
