@@ -10,9 +10,10 @@ import pytest
 from chat.core.events import Reasoning, Signature
 from chat.providers.anthropic import AnthropicProvider
 from chat.providers.base import CalledTool, Prompt, Provider, Thinking, ToolSchema, Turn
-from tests.contracts.hearing import KEY, PROMPT, TEXT, complete, hear
+from tests.contracts.hearing import KEY, OPENAI, PROMPT, TEXT, complete, hear
 from tests.provider_server import Call, ProviderServer, Script
 from tests.provider_server.script import SIGNATURE
+from tests.support.odd_answers import make_chunk, write_openai_events
 
 THOUGHT = "Think of Rayleigh. λ⁻⁴, so blue."
 ASKED = replace(PROMPT, tools=(ToolSchema("clock", "What time it is.", {"type": "object", "properties": {}}),))
@@ -169,3 +170,24 @@ async def test_anthropic_is_asked_to_think_when_the_site_says_so(server: Provide
     assert "temperature" not in thinking
     assert "thinking" not in forced
     assert Reasoning("Twice 21.") in events
+
+
+@OPENAI
+async def test_reasoning_details_go_back_with_the_call_as_they_came(provider: Provider, server: ProviderServer) -> None:
+    first = {"type": "reasoning.text", "text": "H", "index": 0, "format": "x"}
+    pieces = [first, {"type": "reasoning.text", "text": "m.", "signature": "abc", "index": 0}]
+    secret = {"type": "reasoning.encrypted", "data": "Zm9v", "id": "c1", "index": 1}
+    call = {"index": 0, "id": "c1", "function": {"name": "clock", "arguments": "{}"}}
+    members = [*({"reasoning_details": [block]} for block in (*pieces, secret)), {"tool_calls": [call]}]
+    deltas = [{"choices": [{"index": 0, "delta": each, "finish_reason": None}]} for each in members]
+    server.script = Script(raw=write_openai_events(*deltas, make_chunk(reason="tool_calls")))
+    heard = await hear(provider, ASKED)
+    assert (heard.reasoning, [made.name for made in heard.calls]) == ("Hm.", ["clock"])
+    made = Turn("assistant", "", calls=(CalledTool("c1", "clock", "{}"),), thinking=heard.thinking)
+    turns = (*PROMPT.turns, made, Turn("tool", "Noon.", call_id="c1"))
+    server.script = Script(text="It is noon.")
+    await hear(provider, replace(ASKED, turns=turns))
+    await hear(provider, replace(ASKED, turns=turns, model="another"))
+    said, elsewhere = (request.body["messages"][2] for request in server.requests[1:])
+    assert said["reasoning_details"] == [{**first, "text": "Hm.", "signature": "abc"}, secret]
+    assert "reasoning_details" not in elsewhere
