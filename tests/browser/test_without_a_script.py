@@ -1,4 +1,4 @@
-"""Without JavaScript a conversation is written, followed, stopped and edited, and a login that is lost keeps the text."""
+"""Without a script a conversation is written, followed, stopped and edited, and a login that is lost keeps the text."""
 
 from __future__ import annotations
 
