@@ -47,6 +47,8 @@ from chatsite.servers.uvicorn import TOO_SLOW
 # uvicorn's default; the system may have a lower limit.
 WAITING_CONNECTIONS = 2048
 
+NORMAL_CLOSURE = 1000  # of a WebSocket, RFC 6455
+
 _clock: Any = reactor  # the interface's methods have no self
 
 
@@ -304,6 +306,9 @@ async def _converse(
             denial.update(message)
         elif message["type"] == "websocket.http.response.body":
             _deny(protocol, denial, message.get("body", b""))
+        elif message["type"] == "websocket.close" and protocol.state == protocol.STATE_OPEN:
+            # daphne would ask autobahn for an application's codes alone: 1009, 1011 and 1013 were a fault each.
+            protocol.sendCloseFrame(code=message.get("code", NORMAL_CLOSURE))
         else:
             await send(message)
 
