@@ -22,7 +22,7 @@ export const toggle = (menu) => {
   opener?.setAttribute("aria-expanded", isOpen);
   if (!opener || !isOpen) return;
   place(menu, opener);
-  menu.querySelector("a, button, select, input")?.focus();
+  if (!menu.contains(document.activeElement)) menu.querySelector("a, button, select, input")?.focus();
 };
 
 // A menu stays with its button no longer than that stays where it is.
@@ -33,7 +33,9 @@ on("scroll", ({ target }) => {
 
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
+// A key may come before the browser has told that the menu is open.
 export const press = (menu, key) => {
+  if (!menu.contains(document.activeElement)) toggle(menu);
   const items = [...menu.querySelectorAll("a, button:enabled")];
   const at = items.indexOf(document.activeElement);
   const next = key === "Home" || key === "End" ? 0 : Math.max(at, STEPS[key] < 0 ? 0 : -1) + STEPS[key];
