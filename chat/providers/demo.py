@@ -165,7 +165,8 @@ def quote_question(question: str) -> str:
     """Return the beginning of the question on one line, with its markup to be read and not obeyed."""
     line = " ".join(question.split())
     beginning = line if len(line) <= QUOTED else f"{line[:QUOTED].rstrip()}…"
-    return MARKUP.sub(r"\\\g<0>", beginning) or "(nothing)"
+    # By references, not backslashes, which make a formula of brackets: `\[1\]`.
+    return MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", beginning) or "(nothing)"
 
 
 def choose_topic(question: str) -> tuple[str, str]:

@@ -170,6 +170,7 @@ def test_the_question_is_quoted_on_one_line() -> None:
     "question",
     [
         "*a* _b_ **c**",
+        "[1] and (2), \\[3\\], \\(4\\), $5$ and $$6$$",
         "# a",
         "- a",
         "+ a",
