@@ -12,6 +12,9 @@ from django.db import models
 
 from chat.models.conversations import Conversation
 
+# What few answers of a user end with; see `chat.search.postgres`.
+RARE_STATUSES = ("interrupted", "stopped")
+
 
 class SearchEntry(models.Model):
     """What the index knows of a title or a message besides its words; the index is searched by these too."""
@@ -28,7 +31,14 @@ class SearchEntry(models.Model):
     at = models.DateTimeField()
 
     class Meta:
-        indexes = (models.Index(fields=("user_id", "-id"), name="search_entries_of_a_user"),)
+        indexes = (
+            models.Index(fields=("user_id", "-id"), name="search_entries_of_a_user"),
+            models.Index(
+                fields=("user_id", "status", "-id"),
+                condition=models.Q(status__in=RARE_STATUSES),
+                name="search_entries_of_rare_status",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.role} {self.source}"

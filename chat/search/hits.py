@@ -21,6 +21,7 @@ from django.db.models.functions import Left
 from django.utils import timezone
 
 from chat.models import Conversation, Message, Role, SearchEntry
+from chat.models.search import RARE_STATUSES
 from chat.search import postgres, sqlite
 from chat.search.excerpts import Excerpt, cut_excerpt
 from chat.search.index import TITLE
@@ -63,7 +64,9 @@ class Filters:
             ("entry.conversation_id <> %s", self._adapt("conversation", self.except_conversation)),
         ]
         used = [(sql, value) for sql, value in wanted if value]
-        return Conditions("".join(f" AND {sql}" for sql, _ in used), tuple(value for _, value in used))
+        # Of the other statuses there are as many entries as of any.
+        rare = ("AND entry.status = %s", (self.status,)) if self.status in RARE_STATUSES else ("", ())
+        return Conditions("".join(f" AND {sql}" for sql, _ in used), tuple(value for _, value in used), rare)
 
     @staticmethod
     def _adapt(field: str, value: Any) -> Any:

@@ -9,10 +9,14 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Conditions(NamedTuple):
-    """Further conditions on the rows of `chat_searchentry AS entry`: SQL that begins with AND, and its values."""
+    """Further conditions on the rows of `chat_searchentry AS entry`: SQL that begins with AND, and its values.
+
+    `rare` is the one of them that few rows pass, which have an index of their own, in the same form.
+    """
 
     sql: str = ""
     values: tuple[Any, ...] = ()
+    rare: tuple[str, tuple[Any, ...]] = ("", ())
 
 
 def mark_words(user_id: int, words: Iterable[str]) -> Iterator[str]:

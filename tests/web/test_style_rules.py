@@ -14,7 +14,9 @@ SHEETS = sorted((ROOT / "static/chat").glob("*.css"))
 
 def find_nested(text: str) -> list[str]:
     """Return the `:has()` that stand in another one, which CSS forbids, each with what follows."""
-    found, depths, depth = [], [], 0
+    found: list[str] = []
+    depths: list[int] = []
+    depth = 0
     for match in re.finditer(r":has\(|[()]", text):
         if match[0] == ")":
             depth -= 1
