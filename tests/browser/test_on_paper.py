@@ -41,3 +41,16 @@ def test_a_conversation_is_printed_whole(context: BrowserContext, provider: Prov
         expect(page.locator("th").last).to_be_visible()
         expect(page.locator(".foot[data-status=interrupted] .ended")).to_be_visible()
         page.emulate_media(media="screen")
+
+
+def test_a_wide_table_of_the_page_for_paper_scrolls_in_its_own_box_on_a_phone(
+    context: BrowserContext, provider: ProviderServer
+) -> None:
+    page = context.new_page()
+    path = f"{begin_conversation(page, provider)}print/"
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(path)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    table = page.locator("table").last
+    table.evaluate("table => { table.scrollLeft = table.scrollWidth; }")
+    expect(page.locator("th").last).to_be_in_viewport()
