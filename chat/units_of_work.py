@@ -1,8 +1,8 @@
-"""Units of work: what a request changes is kept whole or not at all, at whatever moment its client leaves.
+"""Units of work: a request's changes are made whole or not at all, whenever its client leaves.
 
-Django cancels an async view when its client disconnects, but not the thread that the view waits for: that goes on and
-commits, and what was to follow never comes. So everything that changes something runs in a task of its own, which
-nobody's leaving ends. Requests come here through `chatsite.servers.handler.Handler`, frames of a WebSocket through
+Django cancels an async view when its client disconnects, but not the thread that the view waits for: the thread runs on
+and commits, and the steps after it never run. So each change runs in a task of its own, which a client that leaves does
+not cancel. Requests come here through `chatsite.servers.handler.Handler`, frames of a WebSocket through
 `chat.api.websocket`, what a batch does through `chat.staff.bulk_retry`.
 """
 
@@ -37,8 +37,8 @@ class Client:
         self._left.set_result(None)
         await asyncio.shield(self._unit_over)
 
-    async def is_staying_for(self, waiting: Coroutine[Any, Any, None]) -> bool:
-        """Wait for something, but no longer than the client; return whether it has stayed."""
+    async def wait_while_staying(self, waiting: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something, but only while the client stays; return whether it has stayed."""
         task = asyncio.ensure_future(waiting)
         await asyncio.wait((task, self._left), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -53,23 +53,23 @@ client: contextvars.ContextVar[Client | None] = contextvars.ContextVar("client",
 """The client of the request at hand; None where a request changes nothing, and outside of requests."""
 
 
-async def keep_whole(work: Coroutine[Any, Any, T], asking: Client | None = None) -> T:
+async def keep_whole(work: Coroutine[Any, Any, T], waiter: Client | None = None) -> T:
     """Run a unit of work in a task of its own and return its result.
 
     The caller may be cancelled while it waits; the work goes on to its end, with the caller's context and so in its
-    thread. `asking` is told of the end.
+    thread. `waiter` is notified of the end.
     """
     context = contextvars.copy_context()
     unit = start_detached(work, context)
-    if asking is not None:
-        unit.add_done_callback(asking.end_unit)
+    if waiter is not None:
+        unit.add_done_callback(waiter.end_unit)
     result = await asyncio.shield(unit)
     _adopt(context)
     return result
 
 
 def _adopt(context: contextvars.Context) -> None:
-    """Copy what the work has left in its context, as if it had run here: the request's id, for the log."""
+    """Copy the variables that the work has set in its context, such as the request's id for the log."""
     for variable, value in context.items():
         if variable.get(None) is not value:
             variable.set(value)
@@ -78,10 +78,10 @@ def _adopt(context: contextvars.Context) -> None:
 async def wait_while_client_stays(waiting: Coroutine[Any, Any, None]) -> bool:
     """Wait for something that the request's client wants to see, no longer than it stays; return whether it stayed.
 
-    This is how a unit of work ends that has nothing left to keep.
+    A unit of work ends with this when it has made all of its changes.
     """
-    asking = client.get()
-    if asking is None:
+    waiter = client.get()
+    if waiter is None:
         await waiting
         return True
-    return await asking.is_staying_for(waiting)
+    return await waiter.wait_while_staying(waiting)

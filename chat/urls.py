@@ -95,7 +95,7 @@ urlpatterns = [
     path("account/usage/", account.show_usage, name="own-usage"),
     path("account/data/", exchange.show_data, name="data"),
     path("account/data/export/", exchange.begin_export, name="data-export"),
-    path("account/data/import/<str:word>/", exchange.begin_import, name="data-import"),
+    path("account/data/import/<str:token>/", exchange.begin_import, name="data-import"),
     path("account/data/jobs/<uuid:job_id>/delete/", exchange.delete_exchange, name="data-delete"),
-    path("account/data/files/<str:word>/", exchange.download_archive, name="data-file"),
+    path("account/data/files/<str:token>/", exchange.download_archive, name="data-file"),
 ]

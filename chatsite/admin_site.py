@@ -13,20 +13,20 @@ from django.urls import reverse
 
 
 class SiteAdminConfig(AdminConfig):
-    """The admin as an app of Django's, which makes its site of our class."""
+    """The app config of the admin, with our class of site."""
 
     default_site = "chatsite.admin_site.ChatAdminSite"
 
 
 class Link(NamedTuple):
-    """A page that is no list of a model, for those with a permission."""
+    """A page other than a list of a model, and the permission that it needs."""
 
     name: str
     view: str
     permission: str
 
 
-# The tasks of an administrator, each with its pages: links, and models by their class's name.
+# The tasks of an administrator, each with its pages: links, and models by class name.
 TASKS: Mapping[str, tuple[Link | str, ...]] = {
     "Usage": (Link("Usage review", "usage", "chat.view_providercall"), "ProviderCall"),
     "Money": ("Budget", "Limit", "Meter", "ModelPrice", "Alert", "Delivery"),
@@ -61,7 +61,7 @@ class ChatAdminSite(AdminSite):
 
 
 def group_by_task(request: HttpRequest, apps: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Yield the tasks that a reader has pages of; a model that no task names is under the last one."""
+    """Yield the tasks of which the reader may open a page; models that no task names come last, under `OTHER`."""
     models = {model["object_name"]: model for app in apps for model in app["models"]}
     for task, pages in TASKS.items():
         found = [_make_entry(request, page) if isinstance(page, Link) else models.pop(page, None) for page in pages]

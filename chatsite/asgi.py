@@ -47,18 +47,18 @@ KEPT_FOR = 75
 
 FIRST_SHOWN = ("chat/page.html", "chat/_sent.html", "chat/_own_answer_foot.html")
 
-# Behind a proxy a process lives on for so many seconds after SIGTERM. It tells the proxy to close each connection that
+# Seconds that a process lives on behind a proxy after SIGTERM. It tells the proxy to close each connection that
 # is used meanwhile, and the proxy closes the others after 0.5 s (`keepalive_timeout` in deploy/nginx.conf): so none is
-# left on which a question may be under way when the process ends. Without a proxy it waits for the requests of who has
-# just connected.
+# left on which a question may be under way when the process ends. Without a proxy it waits for the requests of
+# clients that have just connected.
 LINGER = 1.2
 JUST_CONNECTED = 0.1
 
 # uvicorn begins to listen when the application is ready, and says nothing of it to the application.
 LISTENS_AFTER = 0.2
 
-# From SIGTERM to the exit it takes `CHAT_DRAIN` and 2 s at most, whatever hangs. Of these 2 s so many are for writing
-# the ends of answers, and so many, after that, for the last bytes of responses. `EXIT_AFTER` the drain's own time the
+# From SIGTERM to the exit it takes `CHAT_DRAIN` and 2 s at most, whatever hangs. Of these 2 s the first are for writing
+# the ends of answers, the next for the last bytes of responses. `EXIT_AFTER` seconds after the drain's own time the
 # process ends, whatever still keeps it: a thread that waits for a database, for example.
 SETTLE_FOR = 0.8
 LAST_BYTES = 0.7
@@ -125,7 +125,7 @@ def _keep_connections(receive: Receive) -> None:
 
 
 async def drain(seconds: float) -> None:
-    """Let answers end within so many seconds, and their followers read the end.
+    """Let answers end within `seconds`, and their followers read the end.
 
     This is done once: a second call waits for the drain that is under way.
     """
@@ -201,7 +201,7 @@ def _drain_on_sigterm(*, before_stopping: bool) -> None:
 
 
 def _exit_within(seconds: float) -> None:
-    """End the process after so many seconds, unless it has ended by itself.
+    """End the process after `seconds`, unless it has ended by itself.
 
     Nothing is lost by that: what could be written has been, and leases see to the rest.
     """

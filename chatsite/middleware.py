@@ -68,9 +68,9 @@ class OnLoop(MiddlewareMixin):
             elif after:
                 response = after(request, response)
         except FAULTS as error:  # a session that cannot be kept
-            if (told := outages.respond_to_outage(request, error)) is None:
+            if (outage := outages.respond_to_outage(request, error)) is None:
                 raise
-            return told
+            return outage
         return response
 
     def needs_database(self, request: HttpRequest) -> bool:
@@ -196,13 +196,13 @@ def RequestMiddleware(  # noqa: N802 - named as Django names middleware
         if read_bearer_token(request.headers.get("Authorization", "")):
             # No browser sends a bearer token by itself, so there is nothing to forge; see chat.api.views.
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
-        begun = time.monotonic()
+        started_at = time.monotonic()
         response = await get_response(request)
         if response.streaming and request.method == "HEAD":
             response = _drop_content(response)
         if response.status_code == 503:
             response.headers.setdefault("Retry-After", str(COME_BACK_AFTER))
-        _log_access(request, response, time.monotonic() - begun)
+        _log_access(request, response, time.monotonic() - started_at)
         response.headers["X-Request-ID"] = request_id.get()
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response

@@ -65,9 +65,9 @@ class OutageMiddleware:
         except UnreachableError as refusal:  # before the request reached its view
             return _refuse(request, refusal)
         except Exception as error:
-            if (told := respond_to_outage(request, error)) is None:
+            if (outage := respond_to_outage(request, error)) is None:
                 raise
-            return told
+            return outage
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
         return respond_to_outage(request, exception)

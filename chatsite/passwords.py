@@ -113,7 +113,7 @@ class PasswordMiddleware:
         return response
 
     async def _hold_up(self, seconds: float) -> bool:
-        """Wait for so many seconds; return whether there was room for one more who waits."""
+        """Wait for `seconds`; return whether there was room for one more who waits."""
         if self._held_up >= MOST_HELD_UP:
             return False
         self._held_up += 1

@@ -191,7 +191,7 @@ STORAGES = {
 SERVESTATIC_USE_FINDERS = True  # no collectstatic between a clone and a page
 SERVESTATIC_AUTOREFRESH = DEBUG
 
-# What the database says of prices, limits and access counts for so many seconds in each process: a question would pay a
+# Each process keeps prices, limits and access from the database for `TIMEOUT` seconds: otherwise a question would pay a
 # query for each of them. No session is kept here: one that has ended has to have ended in every process.
 CACHES = {
     "default": {
@@ -365,7 +365,8 @@ def _read_models() -> list[str]:
 
 CHAT_MODELS = _read_models()
 
-# The default models whose provider is another server: what that lists takes their place, when it has told.
+# The default models whose provider is another server: the models that it lists take their place, once it has listed
+# them.
 CHAT_LISTED_MODELS = {
     name: f"{name}:{model}"
     for name, model in DEFAULT_MODELS.items()
@@ -485,7 +486,7 @@ CHAT_JOURNAL = env.read_directory(
     "CHAT_JOURNAL",
     f"{DATABASES['default']['NAME']}-answers" if DATABASES["default"]["ENGINE"].endswith("sqlite3") else "",
 )
-# Archives that users take away, and those that they bring. Processes on several machines need one that all of them see.
+# Archives that users export and import. Processes on several machines need one that all of them see.
 CHAT_EXCHANGE_DIRECTORY = env.read_directory(
     "CHAT_EXCHANGE_DIRECTORY",
     f"{DATABASES['default']['NAME']}-exchange"

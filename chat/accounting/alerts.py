@@ -1,4 +1,4 @@
-"""Alerts: what is told when a budget reaches a threshold, once in each of its windows."""
+"""Alerts: messages when a budget reaches a threshold, once in each of its windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from chat.accounting.formatting import write_amount
-from chat.accounting.meters import Settled
+from chat.accounting.meters import SettledMeter
 from chat.accounting.periods import write_moment
 from chat.models import Alert, Budget, Delivery, Meter, MeterKey, User
 
@@ -18,7 +18,7 @@ from chat.models import Alert, Budget, Delivery, Meter, MeterKey, User
 THRESHOLDS = (50, 80, 100)
 
 
-def note_levels(settled: Iterable[Settled]) -> None:
+def note_levels(settled: Iterable[SettledMeter]) -> None:
     """Write the alerts of budgets that have reached a threshold, in the transaction that brought them there."""
     for meter in settled:
         if meter.most is not None and MeterKey.parse(meter.key).scope == "budget":

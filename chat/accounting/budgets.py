@@ -1,6 +1,7 @@
-"""Budgets: which ones a call counts for, and how far they are used. They are limits like those of users, on meters.
+"""Budgets: which budgets a call counts for, and how much of them is used. Meters count them, as they count limits.
 
-Every budget that a call counts for must have room: the site's, that of each of its user's groups, and the user's own.
+Every budget that a call counts for must have room: the site's, those of the groups that its user is in, and the user's
+own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class BudgetTerms(NamedTuple):
         return self.group in groups if self.group is not None else user is not None and self.user == user
 
     def find_amounts(self, at: datetime) -> list[BudgetAmount]:
-        """Return what the budget limits, in the window that a moment lies in."""
+        """Return the amounts that the budget limits, in the window that a moment lies in."""
         window = find_window(self.period, at)
         return [
             BudgetAmount(str(MeterKey("budget", self.pk, measure, window.name)), measure, most, window)
@@ -82,20 +83,20 @@ def _read_budgets() -> tuple[BudgetTerms, ...]:
 def make_terms(row: Budget) -> BudgetTerms:
     """Return a row of the table as a question needs it."""
     cost = None if row.cost is None else int(row.cost / COST_UNIT)
-    whose = row.scope, row.group_id, row.user_id
+    owner = row.scope, row.group_id, row.user_id
     return BudgetTerms(
-        row.pk, row.name, *whose, row.period, row.tokens, cost, row.model, row.is_hard, row.fallback_model
+        row.pk, row.name, *owner, row.period, row.tokens, cost, row.model, row.is_hard, row.fallback_model
     )
 
 
 def match_calls(pk: int) -> Q:
-    """Return the condition of the ledger's rows that count for a budget: a group's are those of its users of now."""
+    """Return the condition of the ledger's rows that count for a budget: a group's are those of its current users."""
     row = Budget.objects.get(pk=pk)
     found = Q(model=row.model) | Q(model__startswith=f"{row.model}:") if row.model else Q()
     if row.scope == Budget.Scope.SITE:
         return found
-    whose = Q(user=row.user_id) if row.group_id is None else Q(user__in=User.objects.filter(groups=row.group_id))
-    return found & whose & Q(billed_to=ProviderCall.BilledTo.USER)
+    users = Q(user=row.user_id) if row.group_id is None else Q(user__in=User.objects.filter(groups=row.group_id))
+    return found & users & Q(billed_to=ProviderCall.BilledTo.USER)
 
 
 class BudgetStanding(NamedTuple):
@@ -118,9 +119,9 @@ class BudgetStanding(NamedTuple):
 
 
 def find_standings(user: int | None, model: str | None = None) -> list[BudgetStanding]:
-    """Return how far the user's budgets are used, without the site's, in the windows of now.
+    """Return how much of the user's budgets is used in the current windows, without the site's.
 
-    Only those that count for a call to `model`, where one is given.
+    Where `model` is given, return only the budgets that count for a call to it.
     """
     known, groups = _find_known(user)
     theirs = [
@@ -132,7 +133,7 @@ def find_standings(user: int | None, model: str | None = None) -> list[BudgetSta
 
 
 def measure_budgets(budgets: list[BudgetTerms]) -> list[BudgetStanding]:
-    """Return how far budgets are used in the windows of now."""
+    """Return how much of the budgets is used in the current windows."""
     if not budgets:
         return []
     now = timezone.now()

@@ -1,7 +1,7 @@
-"""Tables that the sums by day cannot give: calls by purpose, by hour of the day, and by conversation.
+"""Tables of the usage review: calls by purpose, by hour of the day, and by conversation.
 
-The sums by hour know purposes and hours. What they do not know, users and conversations, is added up from the ledger's
-rows themselves, where these are few enough.
+The sums by hour have purposes and hours. Users and conversations, which they do not have, are added up from the rows of
+the ledger, where these are few enough.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from chat.models import SUMS, USAGE_FIELDS, Outcome
 
 NO_CONVERSATION = "no conversation"
 
-# The largest ones that the review shows; the CSV has all.
+# The conversations that the review shows, the largest ones; the CSV has all.
 CONVERSATIONS_SHOWN = 25
 
 _SUMS_OF_HOURS = {f"{name}__sum": Sum(name) for name in SUMS}
@@ -71,7 +71,7 @@ def sum_by_purpose_and_hour(selection: Selection, calls: int) -> HourTables | No
 
 
 def sum_by_purpose(selection: Selection, calls: int) -> list[Line] | None:
-    """Return one line for each purpose; None where too many rows would have to be read, of `calls` in all."""
+    """Return one line for each purpose; None where too many rows of `calls` in all would have to be read."""
     tables = sum_by_purpose_and_hour(selection, calls)
     return tables and tables.purposes
 
@@ -85,14 +85,14 @@ def sum_by_hour_of_day(selection: Selection, calls: int) -> list[Line] | None:
 def sum_by_conversation(selection: Selection, calls: int) -> list[Line] | None:
     """Return one line for each conversation, the largest first; None where there are too many rows.
 
-    Its name is that of its user, because a title is what somebody said; its key is its id.
+    A line has the name of the conversation's user, because a title is private; its key is the conversation's id.
     """
     if calls > MOST_CALLS_TIMED:
         return None
-    whose = ("answer__conversation_id", "answer__conversation__user__username")
-    rows = selection.select_calls().order_by().values_list(*whose, "outcome").annotate(**_SUMS_OF_CALLS)
+    columns = ("answer__conversation_id", "answer__conversation__user__username")
+    rows = selection.select_calls().order_by().values_list(*columns, "outcome").annotate(**_SUMS_OF_CALLS)
     lines: dict[Any, Line] = {}
-    for key, name, outcome, *sums in rows.values_list(*whose, "outcome", *_SUMS_OF_CALLS):
+    for key, name, outcome, *sums in rows.values_list(*columns, "outcome", *_SUMS_OF_CALLS):
         line = lines.setdefault(key, Line(name or NO_CONVERSATION, key=key and str(key)))
         line.figures.add([*map(int, sums)], outcome)
     return sort_by_size(lines.values())
@@ -107,9 +107,10 @@ def _read_calls(selection: Selection) -> Iterable[tuple[Any, ...]]:
 
 
 def _read_hours(selection: Selection) -> Iterable[tuple[Any, ...]]:
-    """Return the same from the sums by hour, in two steps: by hour and purpose, along their index, then by both.
+    """Return the rows of `_read_calls` from the sums by hour, in two steps.
 
-    In one step SQLite sorts every row: for a year with five million calls 0.5 s instead of 0.2.
+    The first sums by hour and purpose, along their index, the second by hour of the day. In one step SQLite sorts every
+    row: for a year with five million calls 0.5 s instead of 0.2.
     """
     interrupted = Sum("calls", filter=Q(outcome=Outcome.INTERRUPTED), default=0)
     found = select_hours(selection).order_by().values("hour", "purpose")

@@ -19,14 +19,15 @@ from chat.models import Outcome, OutcomeHour, ProviderCall
 # What a provider is to blame for, or the site's key. Our own restarts and limits say nothing about a model.
 UPSTREAM = ("rate_limited", "upstream_error", "unreachable", "timeout", "auth_failed", "provider_budget", "bad_request")
 
-# A model is failing by its last calls, at most so many, of so much time. Fewer than the least say nothing.
+# Whether a model is failing is judged by its last `LAST_CALLS` calls of the time `WITHIN`, if they are `LEAST_CALLS` or
+# more.
 LAST_CALLS = 20
 WITHIN = timedelta(minutes=10)
 LEAST_CALLS = 5
 
 
 class FailingModel(NamedTuple):
-    """A model whose last calls failed, so many of so many, and what most of these failed of."""
+    """A model of whose last `calls` calls `failures` failed, and the commonest cause."""
 
     model: str
     failures: int

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def find_ended_calls(begins: datetime, until: datetime) -> models.QuerySet[ProviderCall]:
-    """Return the calls that began between two moments and have ended, without those whose figures cannot be."""
+    """Return the calls that began between two moments and have ended, without those with impossible figures."""
     calls = ProviderCall.objects.filter(SOUND, started_at__gte=begins, started_at__lt=until)
     return calls.exclude(outcome=Outcome.RUNNING)
 
@@ -36,7 +36,7 @@ def find_ended_calls(begins: datetime, until: datetime) -> models.QuerySet[Provi
 def find_call_price(call: ProviderCall, usage: Usage) -> Decimal | None:
     """Return the dollars for a call: by the admin's table, CHAT_PRICES, or the published lists, in this order.
 
-    A price that makes them no sum of money is as good as none, and no answer fails for it.
+    A price by which the call would cost a negative, infinite or absurd amount counts as none: no answer fails for it.
     """
     try:
         dollars = _compute_cost(call, usage)
@@ -82,7 +82,7 @@ _settle = Update(
 def settle(call: ProviderCall) -> bool:
     """Write a call's figures and its outcome; return whether this was the first time.
 
-    A row is settled once: a second attempt, or one whose row is gone, writes nothing. `rollups.count` counts it soon.
+    A row is settled once: a second attempt, or one whose row is gone, writes nothing. `rollups.count` counts it.
     """
     if not _settle(*(getattr(call, name) for name in SETTLED), call.pk):
         log.warning("call %s was settled before, its row stays as it is", call.pk)

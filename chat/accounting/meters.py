@@ -23,7 +23,7 @@ from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
 
 log = logging.getLogger(__name__)
 
-# A call may go on so long after the end of the window that it counts for: twice the most of CHAT_TOTAL_TIMEOUT.
+# How long a call may run after the end of the window that it counts for: twice the maximum of CHAT_TOTAL_TIMEOUT.
 LONGEST_HOLD = timedelta(days=3)
 
 
@@ -48,7 +48,7 @@ class Level(NamedTuple):
     until: datetime
 
 
-class Settled(NamedTuple):
+class SettledMeter(NamedTuple):
     """A meter after a settlement."""
 
     key: str
@@ -62,7 +62,7 @@ Seed = Callable[[Draw], tuple[int, int]]
 
 _COLUMNS = ("key", "begins", "until", "used", "held", "most", "is_hard", "is_seeded", "told")
 
-# A window that has ended begins anew with the draw; only that of requests does, whose key is the same every minute.
+# A draw on a window that has ended starts it again from 0. Only the window of requests is reused: its key has no time.
 _USED = "(CASE WHEN chat_meter.until <= excluded.begins THEN 0 ELSE chat_meter.used END + excluded.used)"
 
 
@@ -122,14 +122,14 @@ def _settle_sql(rows: int) -> str:
     )
 
 
-def settle(changes: Mapping[str, tuple[int, int]]) -> list[Settled]:
+def settle(changes: Mapping[str, tuple[int, int]]) -> list[SettledMeter]:
     """Add to what is used and what is held of these meters; return them. One that is gone stays so."""
     if not changes:
         return []
     values = [value for key in sorted(changes) for value in (key, *changes[key])]
     with connection.cursor() as cursor:
         cursor.execute(_settle_sql(len(changes)), values)
-        return [Settled(*row) for row in cursor.fetchall()]
+        return [SettledMeter(*row) for row in cursor.fetchall()]
 
 
 def read_levels(keys: Iterable[str]) -> dict[str, Level]:
@@ -146,8 +146,8 @@ def make_live_key(user_id: int) -> str:
 def recount() -> int:
     """Correct meters that hold more or less than the calls under way need; return how many there were.
 
-    A call that is settled gives back what it held. This finds what nobody settled: an answer whose process and row are
-    both gone. A meter's row is the lock under which its calls are admitted, so that what is read under it is exact.
+    A call that is settled gives back what it held. This finds what was never settled: an answer whose process and row
+    are both gone. A meter's row is the lock under which its calls are admitted, so that what is read under it is exact.
     """
     young = Meter.objects.filter(until__gt=timezone.now() - LONGEST_HOLD)
     kept = dict(young.exclude(held=0).values_list("key", "held"))

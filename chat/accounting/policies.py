@@ -41,8 +41,8 @@ class _Figures(NamedTuple):
     cost_per_month: Decimal | None
 
 
-class _Shared(NamedTuple):
-    """The part that is the same for all users: the limits of groups, and whether any user has an own one."""
+class _SharedLimits(NamedTuple):
+    """The limits of groups, and whether any user has one of their own: the same for all users."""
 
     of_groups: dict[int, _Figures]
     is_any_own: bool
@@ -75,13 +75,13 @@ def find_limits(user_id: int) -> Limits:
     return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
 
 
-def _find_shared() -> _Shared:
+def _find_shared() -> _SharedLimits:
     return cache.get_or_set("chat.shared_limits", _read_shared)  # type: ignore[return-value]
 
 
-def _read_shared() -> _Shared:
+def _read_shared() -> _SharedLimits:
     of_groups = {row.group_id: _read_figures(row) for row in Limit.objects.filter(group__isnull=False)}
-    return _Shared(of_groups, Limit.objects.filter(user__isnull=False).exists())  # type: ignore[arg-type]
+    return _SharedLimits(of_groups, Limit.objects.filter(user__isnull=False).exists())  # type: ignore[arg-type]
 
 
 def _read_own(user_id: int) -> _Figures | tuple[()]:

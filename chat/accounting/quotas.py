@@ -103,8 +103,8 @@ def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
     """Put an upstream call on the ledger before it is made, or raise `QuotaError` and leave nothing.
 
     A crash so leaves a row to settle. `call` is new and has the estimate of its input. `is_request` is for the first
-    call of an answer, that a user asked for; further calls count for tokens and cost only. A call that is nobody's, or
-    that the site pays, is not limited.
+    call of an answer, that a user asked for; further calls count for tokens and cost only. A call without a user,
+    or one that the site pays for, is not limited.
     """
     now = timezone.now()
     call.lease_until, call.started_at = compute_lease_end(), now
@@ -260,7 +260,7 @@ def settle(calls: Iterable[ProviderCall], place_of: int | None = None) -> None:
 
 
 def find_holder_of_place(call: ProviderCall) -> int | None:
-    """Return the user among whose live answers this call's answer has a place; None where nobody's are counted."""
+    """Return the user among whose live answers this call's answer has a place; None where they are not counted."""
     if call.billed_to == ProviderCall.BilledTo.SITE or call.user_id is None:
         return None
     return call.user_id if find_limits(call.user_id).live_answers is not None else None
@@ -292,7 +292,7 @@ def _make_refusal(claim: Claim, level: Level, now: datetime) -> QuotaError:
         seconds = max(1, ceil((level.until - now).total_seconds()))
         used = claim.write(claim.draw.most)
         return QuotaError(
-            f"You have used this minute's {used}. You can go on in {seconds} second{pluralize(seconds)}.", seconds
+            f"You have used this minute's {used}. You can continue in {seconds} second{pluralize(seconds)}.", seconds
         )
     if claim.measure == "live":
         many = claim.draw.most
@@ -310,7 +310,7 @@ def _refuse_amount(claim: Claim, level: Level, now: datetime) -> QuotaError:
         return _refuse_by_budget(claim, claim.budget, level, now)
     most, need = claim.draw.most, claim.draw.held
     whole, wait = claim.write(most), ceil((level.until - now).total_seconds())
-    then = f"You can go on {write_moment(level.until, now)}."
+    then = f"You can continue {write_moment(level.until, now)}."
     if level.used >= most:
         return QuotaError(f"You have used {claim.window} {whole}. {then}", wait)
     if level.used + need <= most:
@@ -329,7 +329,7 @@ def _refuse_by_budget(claim: Claim, terms: BudgetTerms, level: Level, now: datet
     most, need = claim.draw.most, claim.draw.held
     whole = f"the budget {terms.name} ({claim.write(most)} {claim.each})"
     wait = ceil((level.until - now).total_seconds())
-    then = f"You can go on {write_moment(level.until, now)}."
+    then = f"You can continue {write_moment(level.until, now)}."
     left = claim.write(max(0, most - level.used))
     if level.used >= most:
         sentence = f"{whole[0].upper()}{whole[1:]} is used up. {then}"

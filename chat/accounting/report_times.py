@@ -14,7 +14,7 @@ from chat.accounting.latency import LatencyHistogram
 from chat.accounting.report_steps import Cells, split_period
 from chat.models import Measure, TimesDay, TimesMonth
 
-# The sums know no times of single users. Of so many calls they are read from the ledger itself, in 0.1 s.
+# The sums know no times of single users. For up to as many calls they are read from the ledger itself, in 0.1 s.
 MOST_CALLS_TIMED = 20_000
 
 

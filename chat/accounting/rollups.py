@@ -125,7 +125,7 @@ class LeftOut(NamedTuple):
 
 
 def find_rows_left_out(most: int = 100) -> list[LeftOut]:
-    """Return the last rows that are in no sum, at most so many. None of their figures is read as a number."""
+    """Return the last rows that are in no sum, at most `most`. None of their figures is read as a number."""
     columns = ("cost", *USAGE_FIELDS, "first_token_ms", "total_ms")
     texts = {f"{name}_text": Cast(name, models.TextField()) for name in columns}
     rows = ProviderCall.objects.filter(left_out=True).order_by("-pk").annotate(**texts)
@@ -151,7 +151,7 @@ def catch_up(progress: Callable[[int], None] = lambda counted: None) -> int:
 
 
 def rebuild(progress: Callable[[int], None] = lambda counted: None) -> int:
-    """Count the whole ledger anew, but for the days whose rows were pruned; return how many rows.
+    """Count the whole ledger again, but for the days whose rows were pruned; return how many rows.
 
     Settling waits while the old sums are deleted. Until the last batch is counted, each reader of sums counts along.
     """

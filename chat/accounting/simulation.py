@@ -29,7 +29,7 @@ class Limit(NamedTuple):
     calls: Q = Q()
 
 
-class Refused(NamedTuple):
+class SimulationResult(NamedTuple):
     """The calls that a limit would have refused of `calls`."""
 
     calls: int
@@ -53,7 +53,7 @@ class Refused(NamedTuple):
 MOST_NAMED = 10
 
 
-def simulate(limit: Limit, begins: datetime, until: datetime) -> Refused:
+def simulate(limit: Limit, begins: datetime, until: datetime) -> SimulationResult:
     """Return what the limit would have refused of the ended calls that began between two moments.
 
     A call needs its input and the usual reservation, and takes what it took; one that is refused takes nothing. Cost
@@ -81,7 +81,7 @@ def simulate(limit: Limit, begins: datetime, until: datetime) -> Refused:
         else:
             used[pot] += input_tokens + output_tokens
             spent[pot] += units
-    return Refused(total, by_user.total(), tokens, cost, tuple(by_user.most_common(MOST_NAMED)))
+    return SimulationResult(total, by_user.total(), tokens, cost, tuple(by_user.most_common(MOST_NAMED)))
 
 
 def _is_over(used: int, need: int, least: int, most: int | None) -> bool:

@@ -13,7 +13,7 @@ Address = IPv4Address | IPv6Address
 # Longer chains of proxies are a client's invention.
 MOST_PROXIES = 20
 
-# A subscriber has a network of so many bits, and any of its addresses at will.
+# The prefix of an IPv6 subscriber's network, in bits: they may use any of its addresses.
 SUBSCRIBER_BITS = 64
 
 

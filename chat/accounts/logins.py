@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 KNOWN_FOR = timedelta(days=30)
 
-# Old tallies are deleted at one wrong password of so many.
+# Old tallies are deleted at one wrong password in this many.
 DELETED_AT_ONE_OF = 50
 
 
@@ -57,7 +57,7 @@ class Rule(NamedTuple):
     memory: timedelta
 
     def wait_after(self, wrong: int) -> float:
-        """Return the seconds that a try has to wait after so many wrong ones."""
+        """Return the seconds that a try has to wait after `wrong` wrong ones."""
         beyond = wrong - self.free()
         return 0.0 if beyond < 0 else min(self.longest, self.first * 2 ** min(beyond, 30))
 

@@ -25,7 +25,7 @@ _servers: set[tuple[str, str]] = set()  # the providers and addresses that have 
 
 
 def get_registry() -> CapabilityRegistry:
-    """Return the registry with the settings of now and what the providers have listed so far."""
+    """Return the registry with the current settings and what the providers have listed so far."""
     return CapabilityRegistry(settings.CHAT_MODEL_OPTIONS, _listed)
 
 

@@ -130,7 +130,7 @@ def find_ended_logins(asked: Mapping[UUID, tuple[int, Visitor | None]]) -> set[U
     """Return those answers, of `asked` by users and visitors, whose login has ended.
 
     It has when the user is not active any more, the token was revoked, or the user is logged out everywhere. A session
-    that has ended by itself is a log-out in one browser: while the user has another one the answer goes on, and depends
+    that has ended by itself is a log-out in one browser: while the user has another one the answer runs on, and depends
     on that one. Three queries for all answers, and a fourth where a session has gone.
     """
     users = {user.pk: user for user in User.objects.filter(pk__in={pk for pk, _ in asked.values()}, is_active=True)}

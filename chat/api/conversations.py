@@ -1,4 +1,4 @@
-"""Conversations for programs: the list, and what may be changed of one."""
+"""The API of conversations: the list, and changing, deleting and restoring one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LISTED = 50
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What a program asks of the list: a filter for either flag, the place to go on after, and how many."""
+    """The query of a list: a filter for either flag, the cursor, and the number of conversations."""
 
     is_pinned: bool | None
     is_archived: bool | None
@@ -67,7 +67,7 @@ async def list_conversations(request: HttpRequest, user: User) -> HttpResponse:
 
 
 async def change_conversation(request: HttpRequest, user: User, conversation_id: UUID) -> HttpResponse:
-    """Change what the body names, and return the conversation as the list has it."""
+    """Change the fields that the body names, and return the conversation as the list has it."""
     changes = read_changes(request)
     await actions.change_conversation(get_runner(), user, conversation_id, changes)
     found = await run_in_thread(find_listed, user, [conversation_id])
@@ -77,7 +77,7 @@ async def change_conversation(request: HttpRequest, user: User, conversation_id:
 
 
 async def delete_conversation(request: HttpRequest, user: User, conversation_id: UUID) -> HttpResponse:
-    """Delete a conversation; for a moment it can be restored."""
+    """Delete a conversation; it can be restored for `UNDO_FOR` seconds."""
     await actions.delete_conversation(get_runner(), user, conversation_id)
     return HttpResponse(status=204)
 
@@ -93,7 +93,7 @@ async def delete_conversation(request: HttpRequest, user: User, conversation_id:
     find_owned=actions.get_deleted_conversation,
 )
 async def restore_conversation(request: HttpRequest, user: User, conversation_id: UUID) -> HttpResponse:
-    """Take a deletion back, and return the conversation as the list has it."""
+    """Undo a deletion, and return the conversation as the list has it."""
     read_body(request, Nothing)
     await actions.restore_conversation(get_runner(), user, conversation_id)
     [found] = await run_in_thread(find_listed, user, [conversation_id])
@@ -119,7 +119,7 @@ def describe_conversation(conversation: Conversation) -> dict[str, Any]:
 
 
 def read_query(query: Mapping[str, str]) -> ListQuery:
-    """Return what a list's address asks for. Raises `ApiError`, which names the parameter."""
+    """Return the query in a list's address. Raises `ApiError`, which names the parameter."""
     for name in query:
         if name not in ("pinned", "archived", "cursor", "limit"):
             raise _refuse(

@@ -39,7 +39,7 @@ async def search(request: HttpRequest, user: User) -> HttpResponse:
     return JsonResponse(
         {
             "results": [_describe_hit(hit) for hit in found.hits],
-            "next": found.following and str(found.following),
+            "next": found.next_cursor and str(found.next_cursor),
             "complete": found.is_complete,
         }
     )

@@ -64,12 +64,12 @@ def apply_changes(user: User, conversation_id: UUID, changes: Changes) -> bool:
 
 
 def make_notice(conversation_id: UUID | str, change: str) -> dict[str, Any]:
-    """Return what a user's open pages are told of a conversation in their list."""
+    """Return the notice to a user's open pages of a conversation in their list."""
     return {"type": "conversation", "conversation": str(conversation_id), "change": change}
 
 
 def make_turn_notice(answer: Message) -> dict[str, Any]:
-    """Return what a user's open pages are told of an answer that has begun, or goes on."""
+    """Return the notice to a user's open pages of an answer that has begun, or continues."""
     return {
         "type": "turn",
         "conversation": str(answer.conversation_id),
@@ -83,5 +83,5 @@ def make_turn_notice(answer: Message) -> dict[str, Any]:
 
 
 def make_title_notice(conversation_id: UUID, title: str) -> dict[str, Any]:
-    """Return what a user's open pages are told of a new title."""
+    """Return the notice to a user's open pages of a new title."""
     return {"type": "title", "conversation": str(conversation_id), "title": title}

@@ -24,7 +24,7 @@ def is_anything_expired() -> bool:
 
 
 def delete_expired(most: int = 20) -> int:
-    """Delete at most so many conversations for good whose moment is over; return how many there were.
+    """Delete for good at most `most` conversations that can no longer be restored; return how many there were.
 
     Each goes in a transaction of its own. One that is restored at the same time stays: whoever has its row first wins.
     """

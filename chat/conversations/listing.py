@@ -1,4 +1,4 @@
-"""The list of a user's conversations, piece by piece from a place on."""
+"""The list of a user's conversations, read in pieces; a `ListPlace` is the cursor to the next piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef
 
 from chat.models import Conversation, ConversationQuerySet, Message, Role, Status, User
 
-# Conversations of a piece: what two tall screens show.
+# The conversations in a piece: two tall screens.
 PIECE = 50
 
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
@@ -50,7 +50,8 @@ class ListPlace(NamedTuple):
 
     def exclude_shown(self, rows: ConversationQuerySet, field: str) -> ConversationQuerySet:
         """Return those of the rows of this shelf that stand after this place."""
-        # "Not this moment's later ones" and no OR: for an OR SQLite sorts what it finds by several indexes.
+        # Excluding the later ids of the same moment, instead of an OR: for an OR SQLite sorts rows from several
+        # indexes.
         return rows.filter(**{f"{field}__lte": self.at}).exclude(**{field: self.at, "pk__gte": self.id})
 
     @property
@@ -100,7 +101,7 @@ def list_archived(user: User, after: ListPlace | None = None, most: int = PIECE)
 
 
 def find_listed(user: User, ids: list[UUID]) -> list[Conversation]:
-    """Return those of these conversations that the user has, as a list shows them."""
+    """Return those of the conversations that the user owns, with the marks that a list shows."""
     return list(add_marks(Conversation.objects.owned_by(user).filter(pk__in=ids)).order_by())
 
 
@@ -111,7 +112,7 @@ def list_by_time(
     after: ListPlace | None = None,
     most: int = PIECE,
 ) -> ListPiece:
-    """Return a piece of all of a user's conversations, newest first; None takes those with a mark and those without."""
+    """Return a piece of all of a user's conversations, newest first; None lists those with and without a mark."""
     own = Conversation.objects.owned_by(user)
     if is_pinned is not None:
         own = own.filter(pinned_at__isnull=not is_pinned)
@@ -121,7 +122,7 @@ def list_by_time(
 
 
 def list_turns_since(user: User, moment: datetime) -> list[Message]:
-    """Return the shown answer of each conversation that was asked in after a moment, at most a piece, oldest first."""
+    """Return the shown answers of conversations with a question after `moment`, at most a piece, oldest first."""
     own = Conversation.objects.owned_by(user).filter(updated_at__gt=moment, leaf__role=Role.ASSISTANT)
     newest = own.order_by("-updated_at").values_list("leaf", flat=True)[:PIECE]
     answers = Message.objects.filter(pk__in=list(newest))

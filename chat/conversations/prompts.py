@@ -1,4 +1,4 @@
-"""Prompts: a conversation as a model is asked it."""
+"""Prompts: the conversation in the form in which a model gets it."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ READ_AT_ONCE = 100
 def build_continuation_prompt(answer: Message, model: str) -> Prompt:
     """Return the prompt by which a model continues its partial answer.
 
-    Some models do so when the last turn is their own, which must not end in a blank; the others are asked to.
+    Some models continue when the last turn is their own, which must not end in a blank; the others are asked to.
     """
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
-    begun = [Turn("assistant", answer.text.rstrip())]
+    answered = [Turn("assistant", answer.text.rstrip())]
     if not refusals.find_known_capabilities(model).prefill:
-        begun.append(Turn("user", CONTINUE_INSTRUCTION))
-    return replace(build_prompt(answer.parent, model, begun)[0], answer_so_far=answer.text)
+        answered.append(Turn("user", CONTINUE_INSTRUCTION))
+    return replace(build_prompt(answer.parent, model, answered)[0], answer_so_far=answer.text)
 
 
 def build_resumption_prompt(answer: Message, model: str) -> Prompt:
     """Return the prompt by which a model continues an interrupted answer, from its last settled step.
 
-    Steps whose tools were run, or were about to be, are told with their results. Of what came after them the text is
-    what the model goes on with; tools that it was still calling there are left out, so that it may call them. Without
-    any of this the question is asked again.
+    Steps whose tools were run, or were about to be, are sent with their results. The model continues the text that came
+    after them. Calls that were not complete are left out, so that the model may make them again. An answer without
+    steps and text is asked for again.
     """
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
     steps = _make_settled_turns(answer)
     last = steps[-1] if steps else None
     if last is None or last.role == "tool":
         return build_prompt(answer.parent, model, steps)[0]
-    begun = [*steps[:-1], replace(last, content=last.content.rstrip())]
+    answered = [*steps[:-1], replace(last, content=last.content.rstrip())]
     if not refusals.find_known_capabilities(model).prefill:
-        begun.append(Turn("user", CONTINUE_INSTRUCTION))
-    return replace(build_prompt(answer.parent, model, begun)[0], answer_so_far=last.content)
+        answered.append(Turn("user", CONTINUE_INSTRUCTION))
+    return replace(build_prompt(answer.parent, model, answered)[0], answer_so_far=last.content)
 
 
 _branch = Select(
@@ -75,8 +75,8 @@ _branch = Select(
 def _load_branch(question: Message, room: float | None, model: str) -> tuple[list[Turn], int, str]:
     """Return the end of the branch up to the question, how many messages stand before it, and the last answer's model.
 
-    What stands before it is not read. It has as many of the model's tokens as there is `room` for, and little more;
-    None reads all of it. Empty answers are left out.
+    The end of the branch has as many tokens as there is `room` for, and little more; with None it is the whole branch.
+    The messages before it are not read. Empty answers are left out.
     """
     turns = _make_turns(question)
     last_model = ""
@@ -134,7 +134,7 @@ def _split_steps(answer: Message) -> Iterator[tuple[_Step, dict[str, list[ToolCa
 
 
 def _take_results(step: _Step, rows: dict[str, list[ToolCall]]) -> dict[str, list[ToolCall]]:
-    """Return the first row of each of the step's calls, and leave the others: an id may come again in a later step."""
+    """Take the first row of each of the step's calls from `rows`; a later step may use the same id again."""
     return {id_: [rows[id_].pop(0)] for id_ in step.calls if rows.get(id_)}
 
 
@@ -146,7 +146,7 @@ class _Step:
     calls: dict[str, CalledTool] = field(default_factory=dict)
     native_form: str = ""
     has_results: bool = False
-    cut: int = 0  # where the text of an earlier call ends, which the answer was continued after
+    cut: int = 0  # where the text of an earlier call ends, after which the answer was continued
 
     def is_over_before(self, event: Lasting | NativeForm) -> bool:
         """Return whether the event is of the next call."""
@@ -172,11 +172,11 @@ class _Step:
             self.calls[event.id] = replace(call, arguments=call.arguments + event.delta)
 
     def make_turns(self, results: dict[str, list[ToolCall]]) -> list[Turn]:
-        """Return the step as turns, with a result of each call: providers insist on one."""
+        """Return the step as turns, with a result for each call, which providers require."""
         if not self.text and not self.calls:
             return []
-        begun, text = (self.text[: self.cut], self.text[self.cut :]) if self.native_form else ("", self.text)
-        output = [Turn("assistant", begun)] if begun else []
+        earlier, text = (self.text[: self.cut], self.text[self.cut :]) if self.native_form else ("", self.text)
+        output = [Turn("assistant", earlier)] if earlier else []
         output.append(Turn("assistant", text, tuple(self.calls.values()), native_form=self.native_form))
         return [*output, *(self._make_result(call, results.get(call.id, [])) for call in self.calls.values())]
 
@@ -188,12 +188,12 @@ class _Step:
 
 
 def build_prompt(
-    question: Message, model: str, begun: Sequence[Turn] = (), response_schema: dict[str, Any] | None = None
+    question: Message, model: str, answered: Sequence[Turn] = (), response_schema: dict[str, Any] | None = None
 ) -> tuple[Prompt, int]:
     """Return the prompt of a question, and how many messages were left out.
 
-    It holds as much of the conversation as the model can read, what the model has `begun` to answer, and the tools that
-    it is offered. An answer by a schema calls none.
+    The prompt has as much of the conversation as the model can read, the turns of the answer so far (`answered`), and
+    the tools that the model is offered: none for an answer by a schema.
     """
     conversation = question.conversation
     system = conversation.system_prompt or settings.CHAT_SYSTEM_PROMPT
@@ -216,5 +216,5 @@ def build_prompt(
     if last_model not in ("", model) and is_retired(last_model):
         retired = Adaptation("model_retired", name=last_model.partition(":")[2])
         prompt = replace(prompt, adaptations=(*prompt.adaptations, retired))
-    prompt, omitted = fit_into_window(replace(prompt, turns=(*prompt.turns, *messages, *begun)), window, unread)
+    prompt, omitted = fit_into_window(replace(prompt, turns=(*prompt.turns, *messages, *answered)), window, unread)
     return prompt, unread + omitted

@@ -1,8 +1,8 @@
-"""Lessons from refusals: which models are asked in another way, since when, and why.
+"""Lessons from refusals: the models that need an adapted request, since when, and why.
 
-It is kept in the database, for every process, and read at most every few seconds. Only a way of asking that was
-answered is kept, for CHAT_REFUSAL_MEMORY seconds: a server that is changed is asked the usual way again by itself, and
-at once when an administrator has the refusal forgotten.
+They are kept in the database, for every process, and read at most every few seconds. Only an adaptation that got an
+answer is kept, for CHAT_REFUSAL_MEMORY seconds: then the server gets the usual request again, as it may have changed;
+at once when an administrator deletes the refusal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def list_kept_refusals() -> QuerySet[Refusal]:
 Lessons: TypeAlias = dict[tuple[str, str], tuple[Adaptation, ...]]
 
 
-def _read() -> Lessons:
+def _read_lessons() -> Lessons:
     found: Lessons = {}
     for refusal in list_kept_refusals():
         key = refusal.model, refusal.server
@@ -49,7 +49,7 @@ def _read() -> Lessons:
     return found
 
 
-_KNOWN = "chat.refusals"
+_CACHE_KEY = "chat.refusals"
 
 
 def hash_server(model: str) -> str:
@@ -59,15 +59,15 @@ def hash_server(model: str) -> str:
 
 
 def _find_lessons(model: str) -> tuple[Adaptation, ...]:
-    """Return the adaptations that a `provider:model` needs since it refused a request without them. It may read."""
+    """Return the adaptations that a `provider:model` needs because it refused a request without them. It may query."""
     if not settings.CHAT_REFUSAL_MEMORY:
         return ()
-    known: Lessons = cache.get_or_set(_KNOWN, _read) or {}
+    known: Lessons = cache.get_or_set(_CACHE_KEY, _read_lessons) or {}
     return known.get((model, hash_server(model)), ())
 
 
 def find_known_capabilities(model: str) -> Capabilities:
-    """Return what is known of a `provider:model` at the address where the site asks it. For a thread: it may read."""
+    """Return what is known of a `provider:model` at the address where the site asks it. Call it in a thread."""
     takes = find_capabilities(model, find_learnt_fields(_find_lessons(model)))
     api = settings.CHAT_PROVIDERS.get(model.partition(":")[0], {}).get("api", "auto")
     return takes if api == "auto" else replace(takes, api=api)
@@ -76,7 +76,7 @@ def find_known_capabilities(model: str) -> Capabilities:
 def apply_lessons(prompt: Prompt, model: str) -> Prompt:
     """Return the prompt with the capabilities of this `provider:model`, and adapted to what it is known to refuse.
 
-    It may read the database, so it runs in a thread.
+    Call it in a thread: it may query the database.
     """
     learnt = _find_lessons(model)
     provider = settings.CHAT_PROVIDERS.get(model.partition(":")[0], {})
@@ -87,7 +87,7 @@ def apply_lessons(prompt: Prompt, model: str) -> Prompt:
 
 
 def remember(model: str, lessons: Sequence[Lesson]) -> None:
-    """Keep what was learnt about a `provider:model`, and drop what is too old to count. For a thread."""
+    """Keep what was learnt about a `provider:model`, and delete lessons that are too old. Call it in a thread."""
     if not settings.CHAT_REFUSAL_MEMORY:
         return
     now = timezone.now()
@@ -99,13 +99,13 @@ def remember(model: str, lessons: Sequence[Lesson]) -> None:
             kind=adaptation.kind,
             defaults={"value": adaptation.value, "detail": detail[:300], "learnt_at": now},
         )
-    cache.delete(_KNOWN)
+    cache.delete(_CACHE_KEY)
 
 
 def forget(pk: int) -> Refusal | None:
-    """Forget one refusal and return it; None when it is not there. Other processes follow within seconds."""
+    """Forget one refusal and return it; None when it is not there. Other processes notice within seconds."""
     refusal = Refusal.objects.filter(pk=pk).first()
     if refusal is not None:
         Refusal.objects.filter(pk=pk).delete()
-        cache.delete(_KNOWN)
+        cache.delete(_CACHE_KEY)
     return refusal

@@ -12,13 +12,13 @@ from django.utils import timezone
 from chat.core.errors import RefusedError
 from chat.core.events import make_storable
 from chat.models import Role, Status, User
-from chat.search.hits import Cursor, Filters, Found, Hit, search
+from chat.search.hits import Cursor, Filters, Hit, HitPage, search
 from chat.search.index import TITLE
 from chat.search.queries import Query, read_query
 
 ROLES = (Role.USER.value, Role.ASSISTANT.value, TITLE)
 STATUSES = tuple(status.value for status in Status)
-NOTHING = Found([], None, is_complete=True)
+NOTHING = HitPage([], None, is_complete=True)
 
 
 class InvalidSearchError(RefusedError):
@@ -60,7 +60,7 @@ def read_search(fields: Mapping[str, str]) -> SearchRequest:
     return SearchRequest(read_query(fields.get("q", "")), filters, cursor)
 
 
-def run_search(user: User, request: SearchRequest) -> Found:
+def run_search(user: User, request: SearchRequest) -> HitPage:
     """Return what the user's own conversations have of it."""
     if request.query is None:
         return NOTHING

@@ -1,4 +1,4 @@
-"""The open streams of shared links in this process, each of which is cut when its link ends."""
+"""The readers of shared links in this process, whose streams are cut off when their link ends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at the links that are being read, all of them in one query. The promise is that a link which
-# was revoked has no readers a second later, in whichever process they are. A notice would be sooner and may be lost;
-# and a link also ends by its date, with its conversation, and when its owner is deactivated, wherever that is done.
-LOOK_EVERY = 0.5
+# Seconds between two checks of the links that are being read, all of them in one query. The promise is that a link has
+# no readers a second after it was revoked, in whichever process they are. A notice would be faster, but may be lost;
+# and a link also ends by its date, with its conversation, and when its owner is deactivated.
+POLL_EVERY = 0.5
 
 
 class ShareWatch:
-    """A watch that cuts the readers of a link off. It asks the database only while there are readers."""
+    """A task that cuts off the readers of ended links. It queries the database only while there are readers."""
 
     def __init__(self) -> None:
         self._readers: dict[UUID, set[asyncio.Event]] = defaultdict(set)
@@ -30,7 +30,7 @@ class ShareWatch:
 
     @contextmanager
     def follow(self, share_id: UUID) -> Iterator[asyncio.Event]:
-        """Give an event that is set when the link has ended."""
+        """Count a reader of the link within the block, and yield an event that is set when the link has ended."""
         ended = asyncio.Event()
         self._readers[share_id].add(ended)
         if self._task is None:
@@ -46,7 +46,7 @@ class ShareWatch:
     async def _watch_links(self) -> None:
         while self._readers:
             await self.cut_off_ended()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_EVERY)
 
     async def cut_off_ended(self) -> None:
         """Cut off the readers of links that have ended."""
@@ -54,7 +54,7 @@ class ShareWatch:
         try:
             open_ = await run_in_thread(find_open, shares)
         except FAULTS:
-            return  # a database that does not serve has taken no revocation either
+            return  # while the database is away nobody can revoke a link in it either
         for share_id in shares - open_:
             for ended in self._readers.get(share_id, ()):
                 ended.set()
@@ -62,7 +62,7 @@ class ShareWatch:
     def _forget_task(self, done: asyncio.Task[None]) -> None:
         self._task = None
         if not done.cancelled() and done.exception() is not None:
-            log.error("readers of shared links are not looked after", exc_info=done.exception())
-            for events in self._readers.values():  # better none than one whose link was revoked
+            log.error("the watch over readers of shared links has failed; all are cut off", exc_info=done.exception())
+            for events in self._readers.values():  # better no reader than one whose link was revoked
                 for ended in events:
                     ended.set()

@@ -63,7 +63,7 @@ def make_title(question: str) -> str:
 
 
 def cut_at_word(line: str, most: int) -> str:
-    """Return a line of at most so many characters, cut between words, or between characters where it has no spaces."""
+    """Return a line of at most `most` characters, cut between words, or between characters where it has no spaces."""
     if len(line) <= most:
         return line
     end = most - 1

@@ -1,4 +1,4 @@
-"""Refusals of what would begin, go on with or change a turn."""
+"""Refusals of what would begin, continue or change a turn."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def keep_retry(
     another question of the conversation is being answered, `quotas.QuotaError` when the user's limits do not allow it.
 
     When `staff` asks for it on the user's behalf, the site bears the cost, and the new attempt is shown only where the
-    failed one was the last message: a user who has gone on with the conversation keeps their page.
+    failed one was the last message: a user who has continued the conversation keeps their page.
     """
     answer_id = derive_attempt_id(answer, turn)
     if (earlier := _find_attempt(answer, answer_id)) is not None:

@@ -1,4 +1,4 @@
-"""Failures of upstream calls: what caused them, and what the provider said of them."""
+"""Failures of upstream calls: their causes, and what the provider reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """The cause of a failed call, as an operator tells failures apart. `chat.core.errors` has what users are told."""
+    """The cause of a failed call, for operators. `chat.core.errors` has the codes and sentences for users."""
 
     CONNECTION = "connection"
     STATUS = "status"
@@ -62,7 +62,7 @@ _BY_CODE = {
 
 
 def find_cause(code: str) -> Cause:
-    """Return the cause that an error code has where nothing more is known: what has none is the site's own doing."""
+    """Return the cause of an error code where nothing more is known: `SITE` for codes that no provider causes."""
     return _BY_CODE.get(code, Cause.SITE)
 
 
@@ -70,8 +70,8 @@ def find_cause(code: str) -> Cause:
 class ProviderReport:
     """A provider's own account of a failure.
 
-    `status` is HTTP's, its own or one that a router passes on; `kind` are its types and codes, `message` is its prose;
-    `request_id` is what its support asks for.
+    `status` is the HTTP status, its own or one that a router passes on; `kind` has its error types and codes; `message`
+    is its text for people; its support asks for the `request_id`.
     """
 
     status: int | None = None

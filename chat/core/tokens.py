@@ -8,5 +8,5 @@ CHARS_PER_TOKEN = 4
 
 
 def estimate_tokens(chars: int) -> int:
-    """Return the estimated tokens of a text of so many characters; at least one for any text."""
+    """Return the estimated tokens of a text of `chars` characters; at least one for any text."""
     return -(-chars // CHARS_PER_TOKEN)

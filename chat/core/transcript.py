@@ -30,7 +30,7 @@ from chat.core.events import (
 
 # The stored form of a line: for each run of text its kind and its width, the text being stored beside it; anything else
 # as `chat.core.events.write_payload` writes it, a tool's call with its `ToolCallExtra` as "extra". A `NativeForm` is
-# written as a "signature": processes of the version before it read that, and pass it over.
+# written as a "signature": processes of the previous version read that, and ignore it.
 # E.g. [["reasoning", 120], {"type": "tool_call", …}, ["token", 900], {"type": "signature", "content": …}].
 Outline = list[tuple[str, int] | dict[str, Any]]
 

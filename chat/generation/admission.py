@@ -18,7 +18,7 @@ from chat.core.events import Notice
 # Seconds that an answer is taken to hold its slot, until some have: a few hundred words of a common model.
 FIRST_GUESS = 20.0
 
-# The mean time for which slots were held is that of about so many of the last ones.
+# The number of slots, about, that the mean time for which slots are held is taken over.
 REMEMBERED = 16
 
 # Seconds, the bounds of `Retry-After`: its unit is a second, and nobody can foresee more than a minute.
@@ -150,7 +150,7 @@ class SlotQueue:
 
 
 def make_waiting_notice(before: int) -> Notice:
-    """Return what the readers of an answer are told while so many others are to get a slot before it."""
+    """Return the notice for the readers of an answer while `before` others are to get a slot before it."""
     if not before:
         return Notice("stalled", "The site is busy. Your answer is next.")
     others = "1 answer is" if before == 1 else f"{before:,} answers are"

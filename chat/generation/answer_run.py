@@ -233,7 +233,7 @@ class AnswerRun:
     async def _run_tools(self, call: UpstreamCall) -> dict[str, ToolOutcome]:
         """Run all tools of a step at once. Each result is shown when it comes; Stop works meanwhile.
 
-        Each has its row before it is run, and its result is kept before anybody is told of it.
+        Each has its row before it is run, and its result is stored before it is published.
         """
         live = self._live
         rows = {
@@ -310,7 +310,7 @@ class AnswerRun:
         return call
 
     async def _end_call(self, verdict: Verdict, state: AnswerState = AnswerState.BETWEEN_CALLS) -> None:
-        """Settle the call under way of an answer that goes on without it, in this state."""
+        """Settle the call under way of an answer that continues without it, in this state."""
         await self._reader.cancel_response()
         if (result := self._live.end_call(state)) is not None:
             await settle_row(result, verdict)
@@ -394,7 +394,7 @@ class AnswerRun:
         return None
 
     async def _open_fallback(self, call: UpstreamCall, error: ChatError, model: str) -> UpstreamCall:
-        """Settle the call of a model that is not available, and go on with one of another. Raises `QuotaError`."""
+        """Settle the call of a model that is not available, and continue with one of another. Raises `QuotaError`."""
         live, asked = self._live, self._live.model
         await self._reader.cancel_response()
         taken: list[fallbacks.Fallback] = []

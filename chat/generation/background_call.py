@@ -1,7 +1,7 @@
 """Calls without an answer: titles, the admin's model test, and lines of a batch.
 
-Each is made like an answer's call: a row that is open before the provider is asked, a time limit, a verdict, and the
-row settled whatever happens. Where a model is not available the next of a chain is asked, as for an answer.
+Each is made like an answer's call: its row is opened before the provider is asked, it has a time limit and a verdict,
+and its row is settled whatever happens. Where a model is not available the next of a chain is asked, as for an answer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class EndedCall(NamedTuple):
     """The end of a call; `error` is why it failed, where that is known.
 
-    `used` is what it took, with what those took that it was made instead of.
+    `used` is the usage of this call and of the failed ones that it replaced.
     """
 
     call: UpstreamCall
@@ -60,7 +60,7 @@ class Request(NamedTuple):
     """One call to be made.
 
     `model` is `provider:model`, `name` is what the log calls it, `seconds` is how long it may take. `is_streamed` asks
-    for a stream, as an answer does. `check` raises `ChatError` for an answer that will not do. `code_if_cut` is the
+    for a stream, as an answer does. `check` raises `ChatError` for an unusable answer. `code_if_cut` is the
     error code of a call that is cut off before its end. `chain` are the models that are asked one after the other where
     `model` is not available.
     """
@@ -100,7 +100,8 @@ class BackgroundCalls:
         """
         if self._is_draining:
             raise DrainingError
-        # In the caller's context: a view of the admin waits for it in the only thread that database work may use there.
+        # In the caller's context: a view of the admin waits for this, and its database work may use only that view's
+        # thread.
         task = start_detached(self._make(request, open_call), copy_context())
         self._under_way[task] = None
         task.add_done_callback(lambda ended: self._under_way.pop(ended, None))
@@ -114,7 +115,7 @@ class BackgroundCalls:
             raise
 
     async def drain(self, seconds: float, settle_for: float | None = None) -> None:
-        """Let the calls finish for so many seconds, end the rest, and return when all of them are settled.
+        """Let the calls finish for `seconds`, end the rest, and return when all of them are settled.
 
         It returns `settle_for` seconds later at the latest. The lease of a row that is not settled by then runs out,
         and a sweep settles it.
@@ -132,16 +133,16 @@ class BackgroundCalls:
     async def keep_rows(self) -> None:
         """Write the figures of the calls, renew the leases of their rows, and settle what lost processes left.
 
-        This is for a process that has no supervisor; what is not due is not written.
+        This is for a process without a supervisor; calls that are not due are not written.
         """
         if running := [call.take_progress() for call in self.calls if call.is_due()]:
             await run_in_thread(rollups.write_progress, running)
         await run_in_thread(settle_lost_calls)
 
     async def _make(self, request: Request, open_call: OpenCall) -> EndedCall:
-        """Make the call, of the next model of the chain where one is not available, all within the time of one.
+        """Make the call; where its model is not available, with the next of the chain; all within the time limit.
 
-        A model that the limits have no room for is passed over, unless it is the one that was asked for.
+        A model of the chain for which the limits have no room is skipped.
         """
         deadline = time.monotonic() + request.seconds
         ended = await self._make_by_one_model(request, open_call, deadline)
@@ -162,9 +163,9 @@ class BackgroundCalls:
         return ended
 
     async def _make_by_one_model(self, request: Request, open_call: OpenCall, deadline: float) -> EndedCall:
-        """Make the call, and make it in another way as often as its provider refuses what it can do without.
+        """Make the call, and repeat it with an adapted prompt as long as the provider refuses something dispensable.
 
-        Each has a row of its own.
+        Each try has a row of its own.
         """
         prompt = request.prompt
         lessons: list[refusals.Lesson] = []
@@ -183,13 +184,13 @@ class BackgroundCalls:
             )
             used += ended.used
             remedy = ended.call.find_remedy(ended.error) if ended.error is not None else None
-            # A shorter conversation is another question, and there is no reader to tell that.
+            # A shortened conversation would need a remark, and there is no reader to see one.
             if remedy is None or remedy.omitted or self._is_draining:
                 break
             prompt = remedy.prompt
             lessons += [remedy.lesson] if remedy.lesson else []
         if lessons and ended.verdict.status == Status.COMPLETE:
-            with suppress(DatabaseError):  # then the next refusal teaches it again
+            with suppress(DatabaseError):  # the lesson is learnt again at the next refusal
                 await run_in_thread(refusals.remember, request.model, lessons)
         return ended._replace(used=used)
 

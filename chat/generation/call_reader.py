@@ -164,7 +164,7 @@ class CallReader:
 
 
 def _postpone(deadline: asyncio.Timeout, seconds: float) -> None:
-    """Move the deadline to so many seconds from now, or up to 5 % later, so that most reads need no new timer."""
+    """Move the deadline to `seconds` from now, or up to 5 % later, so that most reads need no new timer."""
     now, due = asyncio.get_running_loop().time(), deadline.when()
     if due is None or not now + seconds <= due <= now + seconds * 1.05:
         deadline.reschedule(now + seconds * 1.05)

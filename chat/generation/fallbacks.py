@@ -74,9 +74,10 @@ def _find_window(model: str) -> int | None:
 def ask_instead(snapshot: AnswerSnapshot, result: CallResult, error: ChatError, model: str) -> Fallback:
     """Settle the call of a model that was not available, and open one of another model in its place, or do nothing.
 
-    What the one held of limits is free for the other: both happen in one transaction. The prompt is made anew, because
-    each model has its own window, effort, tools and native form. Call this with the tools that models are offered, see
-    `offered_tools.store_with_tools`. Raises `QuotaError`, and `ChatError` when the answer is not ours any more.
+    What the first call held of limits is free for the second: both happen in one transaction. The prompt is built
+    again, as each model has its own window, effort, tools and native form. Call this with the tools that models are
+    offered, see `offered_tools.store_with_tools`. Raises `QuotaError`, and `ChatError` when the answer is not ours any
+    more.
     """
     try:
         with transaction.atomic():

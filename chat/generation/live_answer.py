@@ -45,8 +45,8 @@ class LiveAnswer:
     visitor: Visitor | None  # whose login it depends on; None: the staff asked for it on the user's behalf
     usage: Usage = field(default_factory=lambda: Usage(0, 0))  # of the calls that have ended, of earlier runs too
     first_token_at: datetime | None = None
-    is_taken_up: bool = False  # it was lost, and this process goes on with it
-    interrupted_by: str = ""  # the code of the last interruption that it was gone on with after
+    is_taken_up: bool = False  # it was lost, and this process continues it
+    interrupted_by: str = ""  # the code of the last interruption that it was continued after
     breaks: int = 0  # how often its provider broke off and was asked to go on
     state: AnswerState = AnswerState.KEPT
     cut: Verdict | None = None  # why the runner cut the stream, before the provider ended it
@@ -195,7 +195,7 @@ class LiveAnswer:
         return not was_certain
 
     def note_watched(self, seconds_ago: float = 0.0) -> None:
-        """Note that the answer had a reader so many seconds ago."""
+        """Note that the answer had a reader `seconds_ago`."""
         self._watched_at = max(self._watched_at, time.monotonic() - seconds_ago)
 
     @property

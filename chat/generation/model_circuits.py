@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# So many failures within so many seconds, without an answer between them, open the circuit of a model for so long. Then
-# one question tries it; the others go on without it until that one has its first word or fails.
+# `MOST_FAILURES` failures within `WITHIN` seconds, without an answer between them, open the circuit of a model for
+# `PAUSE` seconds. Then one question tries it; the others do without it until that one has its first word or fails.
 MOST_FAILURES = 3
 WITHIN = 30.0
 PAUSE = 20.0
@@ -21,7 +21,7 @@ class _Circuit:
 
 
 class ModelCircuits:
-    """The circuits of one process. What one process learns the others learn by themselves, with three failures each."""
+    """The circuits of one process. Processes do not share them: each learns from its own three failures."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -13,7 +13,7 @@ from chat.providers.registry import Pool, UnknownProviderError
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at the lists.
+# Seconds between two requests for the lists.
 DAY = 86_400.0
 
 # Seconds until a server is asked again that could not be reached and whose list says what the site offers: it may be

@@ -13,18 +13,18 @@ from collections.abc import Callable
 PAUSE_PER_ANSWER = 0.00075
 
 # An event loop that wakes late has more to do than it can, and the first words of new answers suffer first. So the
-# pause grows by so many times the lateness.
+# pause grows by a multiple of the lateness.
 PAUSE_PER_LATENESS = 3
 
 # Seconds: text that comes later than this seems to stutter, which it may while the event loop is late.
 LONGEST = 0.25
 LONGEST_WHEN_LATE = 0.5
 
-# So many answers that were taken up ask one provider at once, in one process. After a crash there may be hundreds, and
-# a provider that is asked by all of them in one moment refuses most.
+# The answers that were taken up and may call one provider at once, in one process. After a crash there may be hundreds,
+# and a provider that gets all of their calls in one moment refuses most.
 MOST_OPENINGS = 10
 
-# The lateness is an average over about so many waits.
+# The number of waits, about, that the lateness is an average of.
 REMEMBERED = 32
 
 

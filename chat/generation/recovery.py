@@ -1,8 +1,8 @@
-"""Recovery: how an answer that was interrupted is gone on with by itself, and when it is not.
+"""Recovery: how an answer that was interrupted is continued automatically, and when it is not.
 
-Whoever finds an answer without an owner (the sweep), and whoever has lost its provider in the middle of one, asks here
-for the way on. An answer is gone on with in one transaction, in which its fence is the verdict: its text, the rows of
-the calls that were lost, the count of its interruptions, and the row of the next call are written, or nothing is.
+The sweep, when it finds an answer without an owner, and a run whose provider broke off in the middle of an answer, ask
+here how to continue. An answer is continued in one transaction, in which its fence is the verdict: its text, the rows
+of the calls that were lost, the count of its interruptions, and the row of the next call are written, or nothing is.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from chat.models import NO_USAGE, Message, Outcome, ProviderCall
 from chat.models import ToolCall as ToolRow
 from chat.providers.base import Prompt
 
-# What readers are told when a process goes on with an answer that another one has lost.
-RESUMED = Notice("resumed", "The server that was writing this answer went away; another one goes on.")
+# The notice to readers when a process continues an answer that another one has lost.
+RESUMED = Notice("resumed", "The server that was writing this answer went away; another one has taken over.")
 
-# Seconds: an answer that was lost longer ago has no reader who waits for it. A site that was away for a night does not
-# begin with yesterday's answers.
+# Seconds: an answer that was lost longer ago has no reader who waits for it. A site that was down for a night does not
+# start with yesterday's answers.
 LOST_FOR_GOOD = 3600.0
 
 NOT_RUN = "This was not run: the server that was writing the answer went away first."
@@ -53,7 +53,7 @@ NO_RESULT = "There is no result: the server went away while this ran. It may hav
 
 
 class TakenUp(NamedTuple):
-    """An answer that is gone on with: what there is of it, its next prompt, and that prompt's row on the ledger.
+    """An answer that is continued: what there is of it, its next prompt, and that prompt's row on the ledger.
 
     `joint` is the position up to which readers may have it: what its `transcript` has after that is new to all of them.
     """
@@ -74,7 +74,7 @@ class TakenUp(NamedTuple):
 
 
 def may_be_continued(lost: LostAnswer) -> bool:
-    """Return whether a lost answer may be continued, as far as can be told without a query."""
+    """Return whether a lost answer may be continued, as far as is known without a query."""
     is_too_long = lost.snapshot.position > settings.CHAT_MAX_ANSWER_CHARS
     is_for_good = lost.seconds_ago > LOST_FOR_GOOD
     is_left = lost.is_stopped or lost.has_schema or is_too_long or is_for_good or not lost.is_whole
@@ -181,7 +181,7 @@ def _continue_answer(answer: Message, snapshot: AnswerSnapshot, cause: str) -> T
 
 
 def _follow(answer: Message, lost: LostAnswer, row: ProviderCall) -> TakenUp:
-    """Return an answer that goes on with the response of the call that was under way: nothing is asked again."""
+    """Return an answer that continues with the response of the call that was under way: nothing is asked again."""
     snapshot = lost.snapshot
     transcript = Transcript.restore(snapshot.text, snapshot.reasoning, snapshot.outline)
     before = Transcript()
@@ -199,9 +199,9 @@ def _is_ending_in_words(transcript: Transcript) -> bool:
 
 
 def _settle_tools(answer: Message, transcript: Transcript) -> tuple[list[ToolResult], list[ToolRow]]:
-    """Return the results that readers were not told of, and rows of the calls that were never begun.
+    """Return the results that readers have not had, and rows of the calls that were never started.
 
-    A tool that has a row was begun. Where its result is not known it stays unknown: it is not run again.
+    A tool that has a row was started. Where its result is not known it stays unknown: it is not run again.
     """
     rows: dict[str, list[ToolRow]] = {}
     for known in answer.tool_calls.all():

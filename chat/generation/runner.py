@@ -48,7 +48,7 @@ from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# How an answer ends that a process has no time left for, unless another one goes on with it.
+# How an answer ends that a process has no time left for, unless another one continues it.
 LEFT = make_interruption("server_restart")
 
 # Seconds that a drain waits for turns that are being kept: a database that takes longer keeps none.
@@ -143,7 +143,7 @@ class Runner:
         """Continue a lost answer that was seized; return whether its readers are told of it.
 
         It waits for a slot as any other does. Where there is no room for it, its user's limits have none or it may not
-        be gone on with, it is left as it is.
+        be continued, it is left as it is.
         """
         taken, slot = None, None
         try:
@@ -153,7 +153,7 @@ class Runner:
                     store_with_tools, self.resources.offer_tools, partial(recovery.take_up, lost)
                 )
         except RefusedError as refusal:
-            log.warning("answer %s: it is not gone on with: %s", lost.id, refusal)
+            log.warning("answer %s: it is not continued: %s", lost.id, refusal)
         finally:
             if taken is None and slot is not None:
                 self.resources.slots.leave(slot)
@@ -359,7 +359,7 @@ class Runner:
             await self.resources.broker.forget(str(answer_id))
 
     async def interrupt_all(self, code: str, seconds: float | None = None) -> None:
-        """Cut off every live answer and wait until each of them is written, for so many seconds at most."""
+        """Cut off every live answer and wait until each of them is written, for `seconds` at most."""
         cut = list(self._live.values())
         for live in cut:
             live.cut_off(make_interruption(code))
@@ -391,7 +391,7 @@ class Runner:
         """Let live answers finish for so long, leave the rest to other processes, and return when all is written.
 
         `seconds` are what they have. Return how many finished, and how many did not. Those that no
-        other process may go on with are interrupted.
+        other process may continue are interrupted.
 
         After those seconds it takes `settle_for` and `CLOSE_FOR` more at most. An answer or a call whose end is not
         written by then keeps its lease until that runs out, and another process ends it.

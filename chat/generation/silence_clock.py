@@ -1,4 +1,4 @@
-"""The silence of an upstream call: how long it lasts, what readers are told of it, when it has lasted for too long."""
+"""The silence of an upstream call: how long it lasts, the notice to readers, and when it is too long."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SilenceClock:
       `CHAT_IDLE_TIMEOUT`. A server that may send nothing while its model thinks has `CHAT_THINKING_TIMEOUT` for that.
     - The connection lives and the model thinks, or writes a tool's arguments, which some servers send whole:
       `CHAT_THINKING_TIMEOUT` since its last content.
-    - The connection lives and the model was writing text, but the text does not go on: `CHAT_IDLE_TIMEOUT`.
+    - The connection lives and the model was writing text, but the text does not continue: `CHAT_IDLE_TIMEOUT`.
     """
 
     __slots__ = (
@@ -79,7 +79,7 @@ class SilenceClock:
         """The clock that has run out, in words for the log."""
         if self._last_sign + self._longest_silence <= self._last_content + self._longest_pause:
             return f"nothing came for {self._longest_silence:g} s"
-        return f"the {'text' if self._is_writing else 'model'} did not go on for {self._longest_pause:g} s"
+        return f"the {'text' if self._is_writing else 'model'} did not continue for {self._longest_pause:g} s"
 
     @property
     def _longest_silence(self) -> float:
@@ -95,9 +95,9 @@ class SilenceClock:
         return limit
 
     def take_notice(self) -> Notice | None:
-        """Return what readers are to be told of the silence now, if anything.
+        """Return the notice to readers about the silence, if one is due.
 
-        That the model thinks is told again and again, with the seconds; that it is silent, once.
+        That the model thinks is repeated, with the seconds; that it is silent is said once.
         """
         now = time.monotonic()
         if now < self._tell_at:

@@ -1,8 +1,8 @@
 """Live answers in the database: their checkpoints, their ends, and those whose owner is gone.
 
 Every write names the fence that its owner began with, and its row count is the verdict: an owner that was paused and
-then lost its answer finds no row to write to. Leases run by the database's clock, because those of several machines
-never agree. Call all of this in a thread, see `chat.tasks.run_in_thread`.
+then lost its answer finds no row to write to. Leases run by the database's clock, because the clocks of several
+machines never agree. Call all of this in a thread, see `chat.tasks.run_in_thread`.
 """
 
 from __future__ import annotations
@@ -185,9 +185,9 @@ def _find_status(snapshot: AnswerSnapshot) -> Status:
 
 
 def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequence[ToolCall]) -> bool:
-    """Write a checkpoint, settle the call that called these tools, and write their rows: now they may be run.
+    """Write a checkpoint, settle the call that called these tools, and write their rows: after that they may be run.
 
-    Return whether the answer was still ours. A tool that has its row is never run again: whoever goes on with the
+    Return whether the answer was still ours. A tool that has its row is never run again: the process that continues the
     answer uses its result, or says that there is none.
     """
     with transaction.atomic():
@@ -200,7 +200,7 @@ def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequ
 
 
 def keep_tool_result(tool: ToolCall, fence: int) -> bool:
-    """Write what a tool came to, before anybody is told; return whether the answer was still ours."""
+    """Write the result of a tool, before it is published; return whether the answer was still ours."""
     fields = {name: getattr(tool, name) for name in ("result", "summary", "ok", "milliseconds")}
     owned = Message.objects.live().filter(pk=tool.answer_id, fence=fence)
     rows = ToolCall.objects.filter(pk=tool.pk, finished_at=None, answer__in=owned)
@@ -258,9 +258,9 @@ def settle(
 
 
 def _leave_followed(answer_id: UUID, results: Iterable[CallResult]) -> list[CallResult]:
-    """Return the results of an answer's late owner without the call whose response its new owner follows.
+    """Return the results of an answer's former owner without the call whose response its new owner follows.
 
-    That call goes on, on the same row.
+    That call continues on the same row.
     """
     kept = Message.objects.live().filter(pk=answer_id).values_list("bookmark", flat=True).first()
     followed = StoredBookmark.from_members(kept)
@@ -270,7 +270,7 @@ def _leave_followed(answer_id: UUID, results: Iterable[CallResult]) -> list[Call
 def open_call(answer_id: UUID, prompt_size: int, start: int, omitted: int = 0) -> ProviderCall:
     """Write a row on the ledger for a further upstream call of an answer, and return it.
 
-    The call begins at position `start` and leaves so many more messages out. Raises `quotas.QuotaError`.
+    The call begins at position `start` and leaves `omitted` more messages out. Raises `quotas.QuotaError`.
     """
     if omitted:
         Message.objects.filter(pk=answer_id).update(omitted=F("omitted") + omitted)
@@ -332,15 +332,15 @@ class LostAnswer(NamedTuple):
     """A live answer whose owner is gone, and that is ours now, as its last owner left it.
 
     `cause` is the code of its interruption: `server_lost`, or `server_restart` where its owner left it on purpose.
-    `is_whole` says whether the snapshot has all that any reader has had: it does where its owner left it, and where its
-    provider keeps the response, which says the same again; else the broker has to know the rest.
+    `is_whole` says whether the snapshot has all the text that any reader has seen. It has where its owner released it,
+    and where its provider keeps the response, which can be read again; otherwise the broker has to have the rest.
     """
 
     snapshot: AnswerSnapshot
     user_id: int
     cause: str
     seconds_ago: float
-    is_stopped: bool  # its user had asked for that
+    is_stopped: bool  # its user had asked for that before
     losses: int
     has_schema: bool
     is_whole: bool
@@ -353,10 +353,11 @@ class LostAnswer(NamedTuple):
 
 
 def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ago: float = 0.0) -> list[LostAnswer]:
-    """Become the owner of live answers whose lease ran out, at most so many, those that ended `ago` seconds or earlier.
+    """Become the owner of at most `most` live answers whose lease ran out `ago` seconds ago or earlier.
 
-    The oldest of those come first that have readers: they are in `watched`, or a process has said so. The fence rises
-    with the owner, so that of two who seize the same answer one finds no row, as does the owner before them.
+    Answers with readers come first: those in `watched`, and those that a process has marked as watched; among them the
+    oldest. The fence rises with the owner, so that of two processes that seize the same answer one finds no row, and so
+    does the previous owner.
     """
     if not can_trust_leases():
         return []
@@ -366,14 +367,14 @@ def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ag
     recently = now - timedelta(seconds=settings.CHAT_LEASE)
     rows.sort(key=lambda row: not (row.pk in watched or (row.watched_at is not None and row.watched_at > recently)))
     seized = [row for row in rows[:most] if _seize(row.pk, row.fence)]
-    # Read once more: its owner may have written until then.
+    # Read once more: the previous owner may have written until it was seized.
     found = Message.objects.in_bulk([row.pk for row in seized])
     _drop_ended_bookmarks(found.values())
     return [_make_lost(found[row.pk], row, now) for row in seized if row.pk in found]
 
 
 def _drop_ended_bookmarks(answers: Iterable[Message]) -> None:
-    """Take the bookmark from each answer whose call has been settled: the response of a later call may have been read.
+    """Clear the bookmark of each answer whose call has been settled: a later call may have begun since.
 
     A call may end between two checkpoints.
     """
@@ -444,10 +445,9 @@ def settle_running_calls(snapshot: AnswerSnapshot, verdict: Verdict) -> None:
 
 
 def _make_lost_results(snapshot: AnswerSnapshot, calls: Iterable[ProviderCall]) -> Iterator[CallResult]:
-    """Yield the results of calls, the last one first, by what the answer says since each began.
+    """Yield the results of calls, the last one first, estimated from the text that the answer got since each began.
 
-    What the provider had reported of its input is on the call's row, and so is that it was never asked: then the row
-    has no input.
+    The input that the provider had reported is on the call's row. A row without input is a call that was never sent.
     """
     now = timezone.now()
     transcript = Transcript.restore(snapshot.text, snapshot.reasoning, snapshot.outline)
@@ -475,7 +475,7 @@ def _estimate_tokens(events: Iterable[Lasting]) -> tuple[int, int]:
 def count_milliseconds(start: datetime, end: datetime) -> int:
     """Return the milliseconds between two moments, at least 0 and at most what a row of the ledger takes.
 
-    A site may be started anew months after it died: PostgreSQL refused such a row, with all others of the sweep.
+    A site may be started again months after it died: PostgreSQL refused such a row, with all others of the sweep.
     """
     return min(MOST_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))
 
@@ -502,7 +502,7 @@ class StoredAnswer(NamedTuple):
         events: list[Event] = [*self.transcript.read_since(position, until)]
         if self.ending is None or until < self.transcript.position:
             return Batch(position, events)
-        if position > self.transcript.position:  # the reader has been told the usage: the last event alone follows it
+        if position > self.transcript.position:  # the reader has the usage already: only the last event follows it
             return Batch(self.transcript.position + 1, self.ending[1:])
         return Batch(position, [*events, *self.ending])
 

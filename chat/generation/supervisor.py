@@ -44,13 +44,14 @@ log = logging.getLogger(__name__)
 # after its last checkpoint.
 SWEEP_EVERY = 2.0
 
-# Seconds between two looks at what limits hold for calls that are gone; there is one too when an answer was lost.
+# Seconds between two corrections of what limits hold for calls that are gone; there is one also when an answer was
+# lost.
 RECOUNT_EVERY = 10.0
 
-# Seconds between two looks for logs of answers that have ended without their owner, such as those that were deleted.
+# Seconds between two searches for logs of answers that have ended without their owner, such as those that were deleted.
 FORGET_EVERY = 10.0
 
-# Seconds between two looks whether the report of a month is due.
+# Seconds between two checks whether the report of a month is due.
 PLAN_REPORT_EVERY = 600.0
 
 # Lost answers that a sweep seizes: each costs some ten milliseconds, in which no checkpoint is written.
@@ -67,10 +68,10 @@ COUNTED_AT_ONCE = 300
 TELL_QUEUE_EVERY = 1.0
 TELL_EACH_QUEUED = 0.01
 
-# An answer outlives its user's login by at most so many seconds, and one checkpoint; the promise is 30.
-LOOK_AT_LOGINS_EVERY = 10.0
+# An answer outlives its user's login by at most this many seconds and one checkpoint; the promise is 30.
+CHECK_LOGINS_EVERY = 10.0
 
-# Seconds until a login that seems to have ended is looked at again, which decides. While users change their own
+# Seconds until a login that seems to have ended is checked again, which decides. While users change their own
 # password it seems so for a moment: the password is written before the session that goes with it.
 CONFIRM_LOGIN_AFTER = 1.0
 
@@ -103,7 +104,7 @@ class Supervisor:
         self.polled: set[UUID] = set()
         """Answers of other processes that programs have asked for here since the last checkpoint."""
         self.take_up: TakeUp | None = None
-        """The runner's: goes on with a lost answer, and returns whether it does. Without it they all end."""
+        """The runner's: continues a lost answer, and returns whether it does. Without it they all end."""
         self.sweeps: list[Callable[[], Awaitable[None]]] = []
         """Searches of rooms above, made with each sweep: for work of theirs whose process is gone."""
         self.is_leaving = False
@@ -169,7 +170,7 @@ class Supervisor:
         """End the answers whose users may not ask any more; see `visitors.find_ended_logins`."""
         if time.monotonic() < self._look_at_logins_at:
             return
-        self._look_at_logins_at = time.monotonic() + LOOK_AT_LOGINS_EVERY
+        self._look_at_logins_at = time.monotonic() + CHECK_LOGINS_EVERY
         asked = {live.id: (live.context.user_id, live.visitor) for live in self._lives.values() if live.is_producing}
         ended: set[UUID] = await run_in_thread(find_ended_logins, asked) if asked else set()
         for answer in ended & self._doubtful_logins & self._lives.keys():
@@ -177,7 +178,7 @@ class Supervisor:
             self._lives[answer].cut_off(make_interruption("login_ended"))
         self._doubtful_logins, before = ended, self._doubtful_logins
         if ended - before:
-            self._look_at_logins_at = time.monotonic() + min(CONFIRM_LOGIN_AFTER, LOOK_AT_LOGINS_EVERY)
+            self._look_at_logins_at = time.monotonic() + min(CONFIRM_LOGIN_AFTER, CHECK_LOGINS_EVERY)
 
     async def _tell_unsaved(self, error: Exception) -> None:
         """Tell readers that nothing is written now: at once, and again for new readers."""
@@ -236,7 +237,7 @@ class Supervisor:
     async def sweep(self, *, is_finishing: bool = True) -> int:
         """Take over the answers whose owner is gone, and return how many were ended.
 
-        Each is gone on with, where it can be and `is_finishing`; the others end with all the text that the broker has
+        Each is continued, where it can be and `is_finishing`; the others end with all the text that the broker has
         of them. A process that is about to end takes none.
         """
         if self.is_leaving:

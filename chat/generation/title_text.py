@@ -6,13 +6,13 @@ import json
 import re
 from typing import Any
 
-# Longer than this it is no title but an answer, or what the model thinks of the task.
+# Characters. A longer text is no title but an answer, or the model's thoughts about the task.
 LONGEST = 150
 
-# A title stands at the beginning; what some server adds without end is not looked at.
+# Characters of a reply that are searched: a title is at the beginning, and some servers add text without end.
 READ_CHARS = 2_000
 
-# For comparing: the apostrophe of printers, and the colon of Chinese and Japanese.
+# For comparisons: the typographic apostrophe, and the full-width colon of Chinese and Japanese.
 _PLAIN = str.maketrans({"\u2019": "'", "\uff1a": ":"})
 
 _THOUGHTS = re.compile(
@@ -25,7 +25,7 @@ _UNOPENED = re.compile(r"\A.*</(?:think|thinking|thought|thoughts)>", re.DOTALL 
 _FENCE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
 _JSON_TITLE = re.compile(r'["\'](?:title|name|topic)["\']\s*:\s*(?:"((?:[^"\\]|\\.)*)|\'([^\']*))', re.IGNORECASE)
 
-# What a model says instead of a title, or about it.
+# Text that models write instead of a title, or about it.
 _MUSING = re.compile(
     r"(?:okay|ok|alright|hmm+|well|so|first|let me|let's|i need|i should|i have to|we need|we have to|we are "
     r"asked|the user"
@@ -54,7 +54,7 @@ _NOTHING = re.compile(r"(?:n/?a|none|null|untitled|no title|new (?:chat|conversa
 _COUNT = re.compile(r"\s*\(\d+ (?:words?|characters?|chars?)\)$", re.IGNORECASE)
 _COMMAND = re.compile(r"\$?\\(?:boxed|text|textbf|title)\{([^{}]*)\}\$?")
 
-# Characters that show nothing, or turn the direction of what follows them; not the joiners of emoji and of Persian.
+# Characters that are invisible or reverse the direction of text; not the joiners of emoji and of Persian.
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _PREAMBLE = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|gladly|okay|ok)[^:]{0,40}:|here(?:'s| is| are)\b[^:]{0,60}:"
@@ -106,7 +106,7 @@ def extract_title(reply: str) -> str:
 
 
 def _read_json(text: str) -> str | None:
-    """Return the title in JSON, whole or cut off; None when it is no JSON."""
+    """Return the title in JSON that is whole or cut off; None when the text is no JSON."""
     try:
         return _find_first_text(json.loads(text))
     except (ValueError, RecursionError):
@@ -140,8 +140,8 @@ def _strip_decoration(line: str) -> str:
     line = " ".join(_LINK.sub(r"\1", line).split())
     while True:
         before = line
-        for dress in (_POLITE, _PREAMBLE, _FOREIGN_PREAMBLE, _LABEL, _MARKER):
-            if found := dress.match(line.translate(_PLAIN)):
+        for pattern in (_POLITE, _PREAMBLE, _FOREIGN_PREAMBLE, _LABEL, _MARKER):
+            if found := pattern.match(line.translate(_PLAIN)):
                 line = line[found.end() :]
         if found := _ELEMENT.fullmatch(line):
             line = found[2]

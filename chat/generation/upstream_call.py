@@ -338,13 +338,13 @@ _CAUSES = {"rate_limited": "High demand", "unreachable": "The provider could not
 
 
 def make_retry_notice(error: ChatError, seconds: float) -> Notice:
-    """Return what readers are told while a call waits for its next try."""
+    """Return the notice to readers while a call waits for its next try."""
     cause = _CAUSES.get(error.code, "The provider did not answer")
     return Notice("retrying", f"{cause}, trying again in {max(1, round(seconds))} s.", round(seconds, 1))
 
 
 def make_taking_up_notice(seconds: float) -> Notice:
-    """Return what readers are told while a broken connection to a response that goes on waits for its next try."""
+    """Return the notice to readers while a broken connection to a response that goes on waits for its next try."""
     sentence = f"The connection to the provider broke, following the answer again in {max(1, round(seconds))} s."
     return Notice("retrying", sentence, round(seconds, 1))
 
@@ -358,7 +358,7 @@ def _is_about_a_retired_model(error: ChatError, prompt: Prompt) -> bool:
 async def reach_verdict(reading: Awaitable[Finish], report: Callable[[ChatError], None]) -> Verdict:
     """Wait for the end of what is read and return the verdict on it, whatever happens but a cancellation.
 
-    `report` is told of each failure that has a code, once.
+    `report` is called with each failure that has a code, once.
     """
     try:
         finish = await reading

@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
 
 STOPPED_BY_USER = Verdict(Status.STOPPED)
 
-# How an upstream call ends that the answer goes on after.
+# How an upstream call ends that the answer continues after.
 STEP = Verdict(Status.COMPLETE, "tool_calls")
 
 

@@ -22,7 +22,7 @@ def render_tagged(request: HttpRequest, body: dict[str, Any], lasting: dict[str,
     compressed or not.
     """
     response = JsonResponse(body)
-    told = response.content if lasting is None else msgspec.json.encode(lasting)
-    etag = f'W/"{blake2b(told, digest_size=12).hexdigest()}"'
+    tagged = response.content if lasting is None else msgspec.json.encode(lasting)
+    etag = f'W/"{blake2b(tagged, digest_size=12).hexdigest()}"'
     response.headers["ETag"] = etag
     return cast("HttpResponse", get_conditional_response(request, etag=etag, response=response))

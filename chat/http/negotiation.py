@@ -17,7 +17,7 @@ _QVALUE = re.compile(r"0?\.\d+|0\.?|1(?:\.0*)?", re.ASCII)  # ".2" too, which Ja
 JSON = "application/json"
 
 
-class Weighed(NamedTuple):
+class WeightedElement(NamedTuple):
     """One element of an `Accept…` header, in lower case, and its weight from 0 to 1."""
 
     name: str
@@ -35,7 +35,7 @@ def split_list(header: str) -> list[str]:
     return [element for element in elements if element]
 
 
-def read_weights(header: str) -> list[Weighed]:
+def read_weights(header: str) -> list[WeightedElement]:
     """Return the elements of an `Accept…` header that keep to the grammar; others are passed over.
 
     Parameters besides `q` narrow nothing down: the site has one form of each media type. A weight that is none counts
@@ -46,7 +46,7 @@ def read_weights(header: str) -> list[Weighed]:
         if match := _RANGE.fullmatch(element):
             given = [value for name, value in _PARAMETER.findall(match[2]) if name.lower() == "q"]
             weight = given[0] if given else "1"
-            found.append(Weighed(match[1].lower(), float(weight) if _QVALUE.fullmatch(weight) else 0.0))
+            found.append(WeightedElement(match[1].lower(), float(weight) if _QVALUE.fullmatch(weight) else 0.0))
     return found
 
 
@@ -63,13 +63,13 @@ def choose_media_type(accept: str | None, offers: Sequence[str]) -> str | None:
     can read one. Then the site's order decides. No header, and an empty one, take anything; a bare `*`,
     which Java's URLConnection sends, is `*/*`.
     """
-    weights = read_weights(accept) if accept and split_list(accept) else [Weighed("*/*", 1.0)]
+    weights = read_weights(accept) if accept and split_list(accept) else [WeightedElement("*/*", 1.0)]
     ranks = {offer: _weigh(offer, weights) for offer in offers}
     fitting = [offer for offer in offers if ranks[offer][0] > 0]
     return max(fitting, key=lambda offer: (ranks[offer], ranks[offer][1] == 2 and offer != JSON), default=None)
 
 
-def _weigh(offer: str, weights: Sequence[Weighed]) -> tuple[float, int]:
+def _weigh(offer: str, weights: Sequence[WeightedElement]) -> tuple[float, int]:
     """Return the weight of a media type, and how exactly it was named: 2 for its name, 0 for any type."""
     for exactness, names in ((2, {offer}), (1, {f"{offer.partition('/')[0]}/*"}), (0, {"*/*", "*"})):
         fitting = [quality for given, quality in weights if given in names]

@@ -1,4 +1,4 @@
-"""Budgets of the site, of groups and of users, and what is told of them."""
+"""Budgets of the site, of groups and of users, and the alerts about them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Budget(models.Model):
 
 
 class Alert(models.Model):
-    """A threshold of a budget that was reached in one of its windows: each is told of once."""
+    """A threshold of a budget that was reached in one of its windows: each makes one alert."""
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="alerts")
     meter = models.CharField(max_length=120, help_text="The key of the meter that reached it.")

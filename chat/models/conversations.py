@@ -39,7 +39,7 @@ UNDO_FOR = 10.0
 
 
 class TitledBy(models.TextChoices):
-    """The author of a title. A title of before this was kept has none, and is nobody's to change but its user's."""
+    """The author of a title. A title from before this was kept has none, and only its user may change it."""
 
     RULE = "rule"
     MODEL = "model"
@@ -223,7 +223,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(conversation__user=user, conversation__deleted_at=None)
 
     def load_branch(self, end: uuid.UUID | None, most: int) -> list[Message]:
-        """Return the last messages, at most so many, of the branch that ends with the message `end`; in their order."""
+        """Return the last messages, at most `most`, of the branch that ends with the message `end`, in their order."""
         return sort_branch(self.select_branch(end, most), end)
 
     def count_branch(self, end: uuid.UUID | None) -> int:
@@ -302,7 +302,7 @@ class Message(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     watched_at = models.DateTimeField(null=True, blank=True, help_text="When a reader elsewhere last looked.")
 
-    # How this answer was gone on with by itself, see chat.generation.recovery. They have defaults in the database, for
+    # How this answer was continued automatically, see chat.generation.recovery. They have defaults in the database, for
     # rows that a process of an older version writes during an upgrade.
     losses = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How often its server went away and another one went on with it."
@@ -518,8 +518,8 @@ _first_ones = Select(
 class ToolCall(models.Model):
     """A tool that an answer called, as the model read it. The answer's outline has what readers see of it.
 
-    The row is written before the tool is run, and its result before anybody is told of it: a tool whose row is there
-    is never run again, whichever process goes on with the answer.
+    The row is written before the tool is run, and its result before it is published: a tool whose row is there
+    is never run again, whichever process continues the answer.
     """
 
     answer = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")

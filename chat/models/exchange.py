@@ -1,4 +1,4 @@
-"""Conversations that are taken away or brought: the jobs, and where conversations came from."""
+"""Export and import jobs, and the sources of imported conversations."""
 
 from __future__ import annotations
 

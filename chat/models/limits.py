@@ -1,4 +1,4 @@
-"""Limits of users and groups, and the meters of how far they are used and what calls under way hold of them."""
+"""Limits of users and groups, and the meters that count what is used and held of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class MeterKey(NamedTuple):
 
 
 class Meter(models.Model):
-    """The amount of one limit that is used in one window, and that calls under way hold; `chat.accounting.meters`.
+    """The used and held amounts of one limit in one window; `chat.accounting.meters` writes them.
 
     Its key is a `MeterKey`. Amounts are tokens, requests, answers, or money in units of 0.00000001 US dollars.
     """
@@ -95,7 +95,7 @@ class Meter(models.Model):
     is_seeded = models.BooleanField(default=False, help_text="What the ledger had from before is in it.")
 
     class Meta:
-        # None of what changes with every call: PostgreSQL then writes no index for it.
+        # No column that changes with every call: so PostgreSQL writes no index at an update.
         indexes = (models.Index(fields=("until",), name="meters_by_end"),)
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class Meter(models.Model):
 
 
 class Allowance(models.Model):
-    """A user's use as the version before counted it. Its processes go on with it during an upgrade; nothing else does.
+    """A user's use as the previous version counted it. Its processes still write it during an upgrade.
 
     The next version drops it, and with it `Reservation`; a meter begins with what the ledger has.
     """
@@ -129,7 +129,7 @@ class Allowance(models.Model):
 
 
 class Reservation(models.Model):
-    """The amounts that a call of the version before holds, see `Allowance`."""
+    """The amounts that a call of the previous version holds, see `Allowance`."""
 
     call = models.OneToOneField(ProviderCall, primary_key=True, on_delete=models.CASCADE, related_name="reservation")
     allowance = models.ForeignKey(Allowance, on_delete=models.CASCADE, related_name="reservations")

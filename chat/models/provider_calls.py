@@ -52,7 +52,7 @@ SOUND = (
 
 
 def is_plausible(usage: Usage) -> bool:
-    """Return whether one call can have taken so many tokens and searches."""
+    """Return whether one call can have taken as many tokens and searches as `usage` says."""
     return 0 <= usage.searches <= MOST_SEARCHES and all(
         0 <= getattr(usage, name) <= MOST_TOKENS for name in TOKEN_FIELDS
     )

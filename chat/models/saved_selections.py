@@ -7,7 +7,7 @@ from django.db import models
 
 
 class SavedSelection(models.Model):
-    """The filters of a review, as the query of its address; a named period goes on with the days."""
+    """The filters of a review, as the query of its address; a named period moves with the days."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_selections")
     name = models.CharField(max_length=60)

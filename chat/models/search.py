@@ -2,8 +2,8 @@
 
 The words themselves stand where the database looks them up: in SQLite's FTS5 table `chat_searchwords`, whose rows have
 the ids of these, and on PostgreSQL in a further column, `words`. `chat.search.index` writes both.
-A trigger of SQLite removes the words with their entry. A migration that alters this table there makes it anew, without
-the trigger: it has to make that anew too, as 0029 did.
+A trigger of SQLite removes the words with their entry. A migration that alters this table there makes it again without
+the trigger, and has to create the trigger again, as 0029 did.
 """
 
 from __future__ import annotations

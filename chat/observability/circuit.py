@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from chat.observability.outages import UnreachableError, is_without_connection
 
-# After a failure to connect, requests are refused at once for so many seconds. Then one tries, and the others are
+# After a failure to connect, requests are refused at once for `MOMENT` seconds. Then one tries, and the others are
 # refused until it has its result, which takes the pool's 5 s at most.
 MOMENT = 2.0
 LONGEST_TRIAL = 6.0

@@ -9,8 +9,8 @@ from collections import deque
 from chat.observability.metrics import LOOP_LAG
 from chat.tasks import start_detached
 
-# The loop is asked so often whether it is late, and its lag is the mean of the samples of so many seconds: one import
-# that holds it for a second does not count as being late, a loop that is saturated does.
+# Seconds between two samples of the loop's lateness, and those over which its lag is the mean of them: one import that
+# holds the loop for a second does not count as being late, a saturated loop does.
 SAMPLE_EVERY = 0.25
 LAG_WINDOW = 10.0
 

@@ -136,7 +136,7 @@ def count_fallback(model: str, instead: str, code: str) -> None:
 
 
 def count_recovery(model: str, code: str, outcome: RecoveryOutcome) -> None:
-    """Count an interruption with `code` after which the answer was gone on with by itself, or left as it was."""
+    """Count an interruption with `code` after which the answer was continued automatically, or left as it was."""
     RECOVERIES.labels(_make_label(model), code, outcome).inc()
 
 

@@ -23,7 +23,7 @@ def _is_lowered(prompt: Prompt, most: float | None) -> bool:
     return prompt.max_output_tokens is not None and most is not None and prompt.max_output_tokens > most
 
 
-_TOLD: dict[AdaptationKind, _Wording] = {
+_WORDINGS: dict[AdaptationKind, _Wording] = {
     "no_tools": _Wording(
         "asked without tools",
         "This model does not take tools. It answers without them.",
@@ -64,18 +64,18 @@ _TOLD: dict[AdaptationKind, _Wording] = {
         lambda prompt, _: prompt.tools,
     ),
     "system_in_question": _Wording(
-        "the system prompt is told with the first question",
-        "This model takes no system prompt. Yours was told with the first question.",
+        "the system prompt is sent with the first question",
+        "This model takes no system prompt. Yours was sent with the first question.",
         lambda prompt, _: prompt.has_own_system and any(turn.role == "system" for turn in prompt.turns),
     ),
     "json_object": _Wording(
         "JSON by a schema is asked for in words, with response_format json_object",
-        "This model takes no JSON schema. It was told in words, and the answer is checked.",
+        "This model takes no JSON schema. The schema was written into the prompt, and the answer is checked.",
         lambda prompt, _: prompt.response_schema is not None,
     ),
     "schema_in_prompt": _Wording(
         "JSON by a schema is asked for in words",
-        "This model takes no JSON schema. It was told in words, and the answer is checked.",
+        "This model takes no JSON schema. The schema was written into the prompt, and the answer is checked.",
         lambda prompt, _: prompt.response_schema is not None,
     ),
     "loose_schema": _Wording(
@@ -85,10 +85,10 @@ _TOLD: dict[AdaptationKind, _Wording] = {
     ),
     "output_format": _Wording("JSON by a schema is asked for by output_config.format"),
     "no_reasoning_back": _Wording("its reasoning is not sent back to it"),
-    "no_prefill": _Wording("it is told to go on, instead of being given the beginning of its answer"),
+    "no_prefill": _Wording("it is asked to continue, instead of being given the beginning of its answer"),
     "no_effort": _Wording(
         "asked without an effort",
-        "This model cannot be told how hard to try. It answers as it always does.",
+        "This model has no setting for its effort. It answers as it always does.",
         lambda prompt, _: prompt.effort,
     ),
     "other_effort": _Wording(
@@ -104,7 +104,7 @@ _TOLD: dict[AdaptationKind, _Wording] = {
     "no_background": _Wording("asked without background mode: its answers are not taken up at the provider"),
     "model_retired": _Wording(
         "asked in the place of a retired model",
-        "{name} has been retired by its provider. This conversation goes on with another model.",
+        "{name} has been retired by its provider. This conversation continues with another model.",
         lambda _, __: True,
     ),
 }
@@ -113,16 +113,16 @@ _TOLD: dict[AdaptationKind, _Wording] = {
 def list_remarks(prompt: Prompt) -> list[str]:
     """Return a sentence for readers for each wish of the prompt that its adaptations leave out or change."""
     sentences = [
-        told.reader.format(value=adaptation.value, name=adaptation.name)
+        wording.reader.format(value=adaptation.value, name=adaptation.name)
         for adaptation in prompt.adaptations
-        if (told := _TOLD[adaptation.kind]).reader and told.wished(prompt, adaptation.value)
+        if (wording := _WORDINGS[adaptation.kind]).reader and wording.wished(prompt, adaptation.value)
     ]
     return list(dict.fromkeys(sentences))
 
 
 def describe_adaptation(adaptation: Adaptation) -> str:
     """Return the adaptation in a few words, for an administrator."""
-    return _TOLD[adaptation.kind].admin.format(value=adaptation.value, name=adaptation.name)
+    return _WORDINGS[adaptation.kind].admin.format(value=adaptation.value, name=adaptation.name)
 
 
-KINDS = frozenset(_TOLD)
+KINDS = frozenset(_WORDINGS)

@@ -1,7 +1,7 @@
-"""Requests that are asked otherwise: without what a prompt's adaptations leave out, or in another way.
+"""Adaptations of prompts: what a model refuses is left out of its request, or sent in another form.
 
 `chat.providers.refused_parameters` says which refusal leads to which adaptation, `chat.providers.adaptation_remarks`
-what is told of it. Nothing here knows Django or an HTTP client.
+has the sentences for readers and administrators. Nothing here knows Django or an HTTP client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONTINUE_INSTRUCTION = (
     "Your last message was cut off. Go on with it exactly where it ends, in the same language and format. "
     "Repeat nothing, and say nothing about this."
 )
-"""The instruction for a model that cannot be made to go on with its own words."""
+"""The instruction for a model that cannot be made to continue its own words."""
 
 
 def apply_adaptations(prompt: Prompt) -> Prompt:
@@ -87,13 +87,13 @@ def _tell_schema(prompt: Prompt, _: float | None) -> Prompt:
     if prompt.response_schema is None:
         return prompt
     schema = json.dumps(prompt.response_schema, ensure_ascii=False)
-    told = (
+    instruction = (
         f"Answer with one JSON object alone, without any other text and without a code fence, by this schema: {schema}"
     )
     *before, last = prompt.turns
     if last.role == "user":
-        return replace(prompt, turns=(*before, replace(last, content=f"{last.content}\n\n{told}")))
-    return replace(prompt, turns=(*prompt.turns, Turn("user", told)))
+        return replace(prompt, turns=(*before, replace(last, content=f"{last.content}\n\n{instruction}")))
+    return replace(prompt, turns=(*prompt.turns, Turn("user", instruction)))
 
 
 _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {

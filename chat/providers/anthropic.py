@@ -61,7 +61,7 @@ class AnthropicProvider(HttpAdapter):
     def _adapt(self, prompt: Prompt) -> Prompt:
         """Return the prompt as it is asked.
 
-        A model that takes no beginning of its answer is told to go on with it, and so is one that thinks: its own turn
+        A model that takes no beginning of its answer is told to continue it, and so is one that thinks: its own turn
         would have to begin with its thoughts.
         """
         prompt = apply_adaptations(prompt)

@@ -57,8 +57,8 @@ def _get_role(turn: Turn) -> str:
 
 def _list_blocks(turn: Turn, model: str) -> Iterator[Block]:
     if (kept := _read_kept_content(turn)) is not None:
-        whose, blocks = kept
-        if whose == model:
+        kept_model, blocks = kept
+        if kept_model == model:
             yield from blocks
             return
     elif turn.native_form and (kept_blocks := read_members(turn.native_form, model).get("blocks")):
@@ -104,7 +104,7 @@ def write_content_signature(model: str, blocks: list[Block]) -> str:
 def is_paused(prompt: Prompt) -> bool:
     """Return whether the prompt ends with what its model had sent when the provider interrupted it.
 
-    The API goes on with that by itself.
+    The API continues that by itself.
     """
     last = prompt.turns[-1] if prompt.turns else None
     kept = _read_kept_content(last) if last is not None and last.role == "assistant" and not last.calls else None
@@ -134,7 +134,7 @@ def _drop_unpaired(contents: list[list[Block]], *, is_open: bool) -> list[list[B
     """Return the turns' blocks without uses of the provider's tools that have no result, and results without a use.
 
     An answer that was cut in between has them, and the API refuses them. The last turn's uses are `is_open` where the
-    provider is to go on with them itself.
+    provider is to continue itself.
     """
     uses: set[str] = set()
     results: set[str] = set()

@@ -21,7 +21,7 @@ THINKING = Reasoning("")
 
 @dataclass(frozen=True, slots=True)
 class ToolSchema:
-    """A tool as the model is told of it; `parameters` is the JSON schema of its arguments, an object."""
+    """A tool as it is described to the model; `parameters` is the JSON schema of its arguments, an object."""
 
     name: str
     description: str
@@ -190,7 +190,7 @@ def is_sign_of_life(batch: Sequence[ProviderEvent]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Everything that is needed to go on with a response that the provider keeps.
+    """Everything that is needed to continue a response that the provider keeps.
 
     `received` is all that came of it, `received_since` what came after the bookmark was made: neither comes again.
     """
@@ -201,7 +201,7 @@ class Resumption:
 
 
 class ResponseGoneError(ChatError):
-    """The provider does not have the response any more, or never had it in a form that can be gone on with."""
+    """The provider does not have the response any more, or never had it in a form that can be continued."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("upstream_error", detail, may_pass=False, is_accepted=True)
@@ -214,8 +214,9 @@ class ResumableProvider(Protocol):
     def resume(self, prompt: Prompt, resumption: Resumption) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Follow a response that an earlier `stream` of this prompt began, from where its reader got to.
 
-        Yields and raises as `stream` does, and `ResponseGoneError` when there is nothing to follow. Nothing is asked
-        anew. What comes now has to begin with what was received: else it raises `ChatError("upstream_error")`.
+        Yields and raises as `stream` does, and `ResponseGoneError` when there is nothing to follow. The model is not
+        asked again. The response has to begin with what was received: otherwise this raises
+        `ChatError("upstream_error")`.
         """
         ...
 

@@ -131,7 +131,7 @@ class Decoder(ABC):
         self._splitter = SSESplitter(max_line_bytes)
         self._batch = Batch(keeps_text=self.keeps_text)
         self._thoughts, self._echo = InlineThoughts(), EchoFilter(prompt.answer_so_far)
-        # A model that goes on with its own words is in the middle of a text.
+        # A model that continues its own words is in the middle of a text.
         self._thoughts.is_over = bool(prompt.answer_so_far) and prompt.turns[-1].role == "assistant"
         self._counts = counts
         self._sources = Sources()

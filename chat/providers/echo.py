@@ -1,4 +1,4 @@
-"""A filter for the text that a server sends back before it goes on with an answer."""
+"""A filter for the text that a server sends back before it continues an answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ class EchoFilter:
     """Drops from the beginning of a continuation what the answer has already, in pieces cut anywhere.
 
     Some servers send the beginning that they were given back before they go on (llama.cpp's Messages API), and small
-    models write it anew. It is compared with what was sent, character by character: what differs from it anywhere is
+    models write it again. It is compared with what was sent, character by character: what differs from it anywhere is
     the model's own text, all of it. The white space at the end of the beginning was cut before it was sent, as
     Anthropic refuses it, so the model may write it once more: that much of it is dropped too.
     """
 
-    def __init__(self, begun: str) -> None:
-        self._sent = begun.rstrip()
+    def __init__(self, beginning: str) -> None:
+        self._sent = beginning.rstrip()
         self._echoed = 0  # characters of it that came back so far
-        self._blank = begun[len(self._sent) :]
-        self.is_over = not begun
+        self._blank = beginning[len(self._sent) :]
+        self.is_over = not beginning
         """The continuation has begun: what comes from now on is its text."""
 
     def feed(self, piece: str) -> str:

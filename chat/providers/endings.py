@@ -41,7 +41,7 @@ _KNOWN: dict[FinishReason, frozenset[str]] = {
     ),
     "length": _split_words(
         # also Mistral, Zhipu, Cohere, xAI, watsonx, vLLM behind LiteLLM, OpenAI's Responses; Anthropic's pause_turn is
-        # an answer that can be gone on with
+        # an answer that can be continued
         "length max_tokens max_length max_len max_context model_length model_context_window_exceeded "
         "context_window_exceeded context_length_exceeded context_length max_output_tokens max_completion_tokens "
         "max_new_tokens max_tokens_reached max_tokens_exceeded length_limit token_limit token_limit_reached "
@@ -58,7 +58,7 @@ _KNOWN: dict[FinishReason, frozenset[str]] = {
 }
 _REASONS: dict[str, FinishReason] = {word: reason for reason, words in _KNOWN.items() for word in words}
 
-# Not an end: what some servers send while the answer goes on, as if it were a word.
+# Not an end: what some servers send while the answer continues, as if it were a word.
 _NO_WORDS = frozenset({"", "null", "none", "undefined", "unspecified", "finish_reason_unspecified"})
 
 # The answer broke off: OpenRouter, DeepSeek, vLLM, SGLang, Zhipu, Mistral, Cohere, Gemini, watsonx.
@@ -71,7 +71,7 @@ _PASSING = _split_words(
 
 
 def read_ending(original: object) -> Ending | None:
-    """Return what a `finish_reason` or `stop_reason` means; None when it says that the answer goes on."""
+    """Return what a `finish_reason` or `stop_reason` means; None when it says that the answer continues."""
     if type(original) is not str:
         return Ending(repr(original)[:80], None) if original else None
     known = _ENDINGS.get(original)

@@ -27,17 +27,17 @@ FOREIGN_BODY_WAIT = 2.0
 async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
     """Yield a batch for each read, see `chat.providers.base.Provider.stream`. The caller closes the body."""
     body.refuse_page()
-    read = begun = b""
-    while not begun and len(read) <= FOREIGN_BODY_BYTES:
+    read = head = b""
+    while not head and len(read) <= FOREIGN_BODY_BYTES:
         if read:
             yield []
         if not (piece := await body.read()):
             raise ChatError("upstream_error", "answered with an empty body", cause=Cause.BAD_ANSWER)
         read += piece
-        begun = read.removeprefix(BOM).lstrip()
-    if begun.startswith(b"<"):
+        head = read.removeprefix(BOM).lstrip()
+    if head.startswith(b"<"):
         raise await _refuse_missing_stream(read, body)
-    if begun.startswith((b"{", b"[")):  # the server ignores that a stream was asked for
+    if head.startswith((b"{", b"[")):  # the server ignores that a stream was asked for
         yield decoder.read_whole(await body.read_whole(decoder.max_bytes, read))
         return
     async with aclosing(_read_events(body, decoder, read)) as batches:

@@ -13,7 +13,7 @@ from chat.providers.model_options import MOST_TOKENS
 # More than any provider serves; a list that is longer is cut.
 MOST_MODELS = 1_000
 
-# Longer names are nobody's, and no column has room for them.
+# No model has a longer name, and no column has room for one.
 LONGEST_NAME = 150
 
 # Tokens that a window or an answer may have. One of 1, or of more than anybody can count, is a slip of the server's: by

@@ -10,16 +10,16 @@ from typing import Any, get_args
 from chat.providers.capabilities import EFFORTS, Api, CachingKind, Capabilities, SchemaKind, ThinkingKind
 from chat.providers.model_table import FAMILY
 
-# No model reads or writes more, and beyond the range of a float no window could be reckoned with.
+# No model reads or writes more, and windows are computed with floats, which end somewhere.
 MOST_TOKENS = 100_000_000
 
 
 class ModelOptionError(ValueError):
-    """An option of CHAT_MODEL_OPTIONS that means nothing. The text says which, and what it may be."""
+    """An option of CHAT_MODEL_OPTIONS that is unknown or has a wrong value. The text says which, and what it may be."""
 
 
 def read_options(provider: str, options: object) -> dict[str, Any]:
-    """Return checked values for fields of `Capabilities`, from what JSON brought; raises `ModelOptionError`."""
+    """Return checked values for fields of `Capabilities` from parsed JSON. Raises `ModelOptionError`."""
     if not isinstance(options, dict):
         raise ModelOptionError("must be an object of options")
     known = {name: _read_option(name, value) for name, value in options.items()}

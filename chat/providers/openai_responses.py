@@ -27,7 +27,7 @@ from chat.providers.repetition import Repetition
 from chat.providers.response_body import get_response
 from chat.providers.token_counts import TokenCounts, report_openai_usage
 
-# Seconds between two looks at a response that is too old to be streamed: as OpenAI's guide has it.
+# Seconds between two polls of a response that is too old to be streamed, as in OpenAI's guide.
 POLL_EVERY = 2.0
 
 # Seconds for a cancellation, which the end of an answer waits for.

@@ -1,7 +1,7 @@
 """`reasoning_details`: reasoning in blocks, with signatures or encrypted, as OpenRouter and MiniMax send it.
 
-They want the blocks back with the tool calls that followed from them, as they came. In a stream each comes in pieces:
-those that follow one another with the same type and index are one.
+They require the blocks to be sent back unchanged with the tool calls that followed them. A stream sends each block in
+pieces: neighbouring pieces with the same type and index are one block.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ReasoningDetails:
         self._blocks: list[dict[str, Any]] = []
 
     def add(self, sent: list[Any]) -> None:
-        """Add what one delta brings."""
+        """Add the pieces in one delta."""
         for piece in sent:
             if not isinstance(piece, dict):
                 continue
@@ -38,7 +38,7 @@ class ReasoningDetails:
                 self._blocks.append(dict(piece))
 
     def take_signature(self) -> str:
-        """Return the blocks as the signature of what was thought; empty when there are none, or too many."""
+        """Clear the blocks and return them as the signature of the reasoning; empty when there are none or too many."""
         blocks, self._blocks = self._blocks, []
         if not blocks:
             return ""
@@ -60,7 +60,7 @@ def _join(block: dict[str, Any], piece: dict[str, Any]) -> None:
 
 
 def get_details_text(sent: list[Any]) -> str:
-    """Return what a delta's blocks have to read."""
+    """Return the readable text in a delta's blocks."""
     texts = (piece.get(name) for piece in sent if isinstance(piece, dict) for name in ("text", "summary"))
     return "".join(text for text in texts if isinstance(text, str))
 

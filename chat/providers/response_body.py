@@ -120,13 +120,13 @@ class Body:
             self._unpacked = unpacker.feed(packed)
         return piece
 
-    async def read_whole(self, max_bytes: int, begun: bytes = b"") -> bytes:
+    async def read_whole(self, max_bytes: int, head: bytes = b"") -> bytes:
         """Return all of it, after what was read already.
 
         Raises `ChatError` when it is a web page or longer than `max_bytes`.
         """
         self.refuse_page()
-        whole = bytearray(begun)
+        whole = bytearray(head)
         while piece := await self.read():
             whole += piece
             if len(whole) > max_bytes:

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that may be cut anywhere."""
+"""A splitter of byte streams into server-sent events."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ BOM = b"\xef\xbb\xbf"
 class SSESplitter:
     """Splits a byte stream, cut anywhere, into server-sent events.
 
-    An event is given out when its blank line has arrived. No line, and no event, may be longer than `max_line_bytes`.
-    Beyond the specification, a JSON object is an event of its own where it stands on a line without a field's name, as
-    Ollama writes an error into a stream, and where the next line of data begins another one, of a server that leaves
-    out the blank lines.
+    An event is yielded when its blank line has arrived. No line, and no event, may be longer than `max_line_bytes`.
+    Beyond the specification, a JSON object is an event of its own in two cases: on a line without a field's name, as
+    Ollama writes an error into a stream; and when the next line of data begins another object, as from servers that
+    leave out the blank lines.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._limit = max_line_bytes
-        # Bytes in a list of pieces would take forty more for each piece, and a hostile server sends pieces of one byte.
+        # Not a list of pieces: each piece would take 40 more bytes, and a hostile server sends pieces of one byte.
         self._open_line = bytearray()
         self._name = b""
         self._data = b""
@@ -36,7 +36,7 @@ class SSESplitter:
         self._after_cr = False
 
     def feed(self, read: bytes) -> Iterator[SSE]:
-        """Yield the events that this read completes; consume them all. A line too long raises `ChatError`."""
+        """Yield the events that this read completes, for the caller to consume all. A long line raises `ChatError`."""
         for line in self._split_lines(read):
             if not line:
                 if self._has_data:
@@ -57,7 +57,7 @@ class SSESplitter:
                 yield self._name, line
 
     def finish(self) -> Iterator[SSE]:
-        """Yield what the stream's end left without its blank line. It may be half an event."""
+        """Yield the event, whole or half, that the end of the stream left without its blank line."""
         yield from self.feed(b"\n\n")
 
     def _split_lines(self, read: bytes) -> Iterator[bytes]:
@@ -93,7 +93,7 @@ class SSESplitter:
         if not piece:
             return
         self._open_line += piece
-        # The first line may still lose a BOM, and how the bytes were cut must not decide.
+        # The first line may still lose a BOM; the limit must not depend on how the bytes were cut.
         if len(self._open_line) > self._limit + (len(BOM) if self._at_start else 0):
             self._open_line = bytearray()
             raise self._refuse_long_line()
@@ -117,5 +117,5 @@ class SSESplitter:
 
 
 def _are_two(before: bytes, after: bytes) -> bool:
-    """Return whether two lines of data are two JSON objects, or one and OpenAI's end marker: no one value has both."""
+    """Return whether two lines of data are two JSON objects, or one and OpenAI's end marker, and so two events."""
     return before.startswith(b"{") and before.endswith(b"}") and after.startswith((b"{", b"[DONE"))

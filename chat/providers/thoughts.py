@@ -1,11 +1,10 @@
 """Reasoning that a model writes into its text, between tags, as local servers without a reasoning parser send it.
 
-Only what stands at the very beginning counts, white space aside: `<think>…</think>`, `<thinking>`, `<thought>`,
+Only blocks at the very beginning count, white space aside: `<think>…</think>`, `<thinking>`, `<thought>`,
 `<reasoning>`, `<seed:think>`, Mistral's `[THINK]…[/THINK]`, Kimi's `◁think▷`, and the channels of gpt-oss and Gemma 4,
-in any case of letters, one block after another. A text that mentions a
-tag later, or in code, is left alone. A lone `</think>`, which DeepSeek's chat template leads to because it opens the
-block in the prompt, is text: what stands before it has been shown by then. Such a server needs its reasoning parser
-(vLLM's `--reasoning-parser`, llama.cpp's `--reasoning-format`).
+in upper or lower case. A text that mentions a tag later, or in code, is left alone. A lone `</think>` is text:
+DeepSeek's chat template opens the block in the prompt, and what stands before the end tag has been shown by then. Such
+a server needs its reasoning parser (vLLM's `--reasoning-parser`, llama.cpp's `--reasoning-format`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from chat.core.events import Reasoning, Token
 
 Piece = tuple[type[Token] | type[Reasoning], str]
-"""A piece of text, and whose it is."""
+"""A piece of text, and whether it is the answer's or reasoning."""
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")
 _CLOSING = {f"<{name}>": f"</{name}>" for name in _NAMES} | {
@@ -27,12 +26,12 @@ _CLOSING = {f"<{name}>": f"</{name}>" for name in _NAMES} | {
     "<|channel>thought": "<channel|>",
 }
 
-# More white space at the beginning than any model writes before a tag; it is held back until it is clear what follows.
+# Characters of white space that are held back until it is clear what follows: more than any model writes before a tag.
 MOST_BLANKS = 100
 
 
 class InlineThoughts:
-    """Tells reasoning and text apart, in pieces cut anywhere: what is given out does not depend on the cuts."""
+    """A separator of reasoning and text. It takes pieces cut anywhere, and its result does not depend on the cuts."""
 
     def __init__(self) -> None:
         self._held = ""  # may be white space before a tag, or the beginning of one
@@ -43,7 +42,7 @@ class InlineThoughts:
         """The text has begun: nothing more is looked for."""
 
     def feed(self, piece: str) -> Iterator[Piece]:
-        """Yield what is certain now. Consume it all before the next piece."""
+        """Yield the pieces that are certain now; the caller has to consume them all before the next call."""
         self._held += piece
         while self._held and not self.is_over:
             if self._closing:
@@ -60,7 +59,7 @@ class InlineThoughts:
             self._held = ""
 
     def finish(self) -> Iterator[Piece]:
-        """Yield what was held back, as nothing more comes. A block that is still open is reasoning."""
+        """Yield what was held back, at the end of the text. A block that is still open is reasoning."""
         if self._closing:
             yield from self._take_thought(len(self._held))
         elif self._held:
@@ -68,7 +67,7 @@ class InlineThoughts:
         self._held, self._closing, self.is_over = "", "", True
 
     def _find_opening(self) -> bool:
-        """Begin a block or the text, if the held text tells which; return whether it does."""
+        """Begin a block or the text, if the held text decides which; return whether it does."""
         if self._is_after_block:
             self._held = self._held.lstrip()
         start = self._held.lstrip()

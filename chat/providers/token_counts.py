@@ -54,7 +54,7 @@ class TokenCounts:
             self.has_news = True
 
     def make_usage(self, output_chars: int, reasoning_chars: int) -> Usage | None:
-        """Return the figures for a call that said so many characters, so many of them as reasoning.
+        """Return the figures for a call with `output_chars` characters of output, `reasoning_chars` of them reasoning.
 
         None when no report had a plausible one.
         """

@@ -196,7 +196,7 @@ class Gatherer:
         latest = self._calls[-1] if self._calls else None
         if piece.index is not None:
             known = self._by_index.get(piece.index)
-            # Nothing but a place that nobody knows: it goes on with what is there.
+            # A piece with nothing but an unknown index belongs to the latest call.
             return latest if known is None and not piece.id and not piece.name else known
         if piece.id and (piece.name or latest is None or latest.sent_id):
             return next((call for call in self._calls if call.sent_id == piece.id), None)

@@ -68,7 +68,7 @@ def parse_dollars(text: str, start: int) -> Dollars:
 
 
 def _find_closing(text: str, position: int, size: int) -> int:
-    """Return where the next run of so many dollar signs is, -1 where there is none."""
+    """Return where the next run of this many dollar signs is, -1 where there is none."""
     while found := _RUN.search(text, position):
         if found[1] is not None and found.end() - found.start() == size:
             return found.start()

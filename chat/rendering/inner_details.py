@@ -50,7 +50,7 @@ def count_open_details(source: str) -> int:
 
 
 def remove_closing(line: str, most: int) -> tuple[str, int]:
-    """Return the rest of an item or quote without closing tags of details, at most so many; and how many they were.
+    """Return the rest of an item or quote without its first closing tags of details, at most `most`, and their number.
 
     The details were opened in what was cut off before it, and are closed there.
     """
@@ -69,7 +69,7 @@ def is_beginning_of_closing(text: str) -> bool:
 
 def restore_details(html: str, *, is_growing: bool) -> str:
     """Return the HTML of a marked source with the tags of details, each of them closed where it was opened."""
-    page, done = _Restored(is_growing=is_growing), 0
+    page, done = _RestoredPage(is_growing=is_growing), 0
     for found in _PIECE.finditer(html):
         page.parts.append(html[done : found.start()])
         done = found.end()
@@ -87,7 +87,7 @@ def restore_details(html: str, *, is_growing: bool) -> str:
     return "".join(page.parts)
 
 
-class _Restored:
+class _RestoredPage:
     """The pieces of the HTML, and which elements are open after them."""
 
     def __init__(self, *, is_growing: bool) -> None:

@@ -1,4 +1,4 @@
-"""The changes to a page that a browser shows."""
+"""The changes that bring a browser's page up to date, as the fewest htmx swaps."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Swap:
     depth: int = 0
 
 
-# Characters around the HTML of a swap, about: one more swap has to save so many.
+# The characters that a message spends around the HTML of one swap, about: one more swap has to save as many.
 SWAP_CHARS = 120
 
 
 class PageChanges:
     """A page in a browser, as swaps that do not depend on each other: htmx finds all targets before it makes the first.
 
-    So everything since the last call of `take_swaps` becomes a few: one of the tail that the browser has, or of the
-    container around it, or what the tail and the elements in it grow by; one that appends to its stretch; one that
-    appends stretches to the text.
+    So everything since the last call of `take_swaps` becomes at most three kinds of swap: one that replaces the tail
+    that the browser has, or the container around it, or appends to the tail and the elements in it; one that appends to
+    the last stretch; one that appends stretches to the text.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class PageChanges:
         self._inside = ""  # HTML before the browser's tail, or in its place
         self._replacement: str | None = None  # HTML in the place of the browser's container
         self._after: WholePage | None = None  # the page after the browser's container, which is closed
-        self._is_anew = False  # the whole text is written again
+        self._is_rewritten = False  # the whole text is sent again
         self._tail = tail
 
     def seal(self, html: str) -> None:
@@ -83,7 +83,7 @@ class PageChanges:
 
     def begin_anew(self) -> None:
         self._start_over(TOP.render_empty_tail())
-        self._after, self._is_anew = WholePage(), True
+        self._after, self._is_rewritten = WholePage(), True
 
     def _get_following(self) -> WholePage:
         """Return the page after the browser's tail, and begin it if there is none."""
@@ -93,7 +93,7 @@ class PageChanges:
 
     def take_swaps(self) -> list[Swap]:
         """Return the changes since the last call."""
-        if self._after is not None and self._is_anew:
+        if self._after is not None and self._is_rewritten:
             swaps = [Swap("text", "innerHTML", self._after.render())]
         else:
             after, stretches = self._after.split_stretches() if self._after is not None else ("", "")
@@ -107,7 +107,7 @@ class PageChanges:
         return swaps
 
     def _grow_tail(self) -> list[Swap]:
-        """Return how the browser's tail grows; nothing if it has to be replaced, or if that is shorter."""
+        """Return the swaps that append to the browser's tail; none if replacing it is needed or shorter."""
         growth = find_growth(self._shown, self._tail) if not self._inside else None
         if not growth or sum(len(each.html) + SWAP_CHARS for each in growth) > len(self._tail) + SWAP_CHARS:
             return []

@@ -13,14 +13,15 @@ from bisect import bisect_left
 from chat.rendering.joint import insert_joints, take_joints
 
 # The longest text that is rendered again because of a definition, in characters: that takes up to 50 ms of the event
-# loop, and a page of a longer text would get all of it again. Definitions are kept up to so many characters.
+# loop, and a page of a longer text would get all of it again.
 ANEW_CHARS = 30_000
+# The characters of the definitions that are kept.
 DEFINITIONS_CHARS = 20_000
 
 # The labels without a definition that are kept.
 LABELS = 1_000
 
-# The text is rendered again at its end, and before that only when it is so many times as long as the last time: each
+# The text is rendered again at its end, and before that only when it is this many times as long as the last time: each
 # character is sent about twice more at most.
 TIMES_LONGER = 4
 
@@ -46,7 +47,7 @@ class References:
         self._wanted: set[str] = set()
         self._used: set[str] = set()
         self._is_due = False
-        self._anew = 0  # characters of the text when it was last rendered again
+        self._rendered_chars = 0  # characters of the text when it was last rendered again
 
     def copy(self) -> References:
         """Return a copy, for a part that still grows: what it refers to is not final."""
@@ -114,16 +115,16 @@ class References:
         return f"{insert_joints(plain, joints)}\n\n{''.join(used.values())}"
 
     def is_due(self, chars: int) -> bool:
-        """Return whether a text of so many characters has to be rendered again at its end."""
+        """Return whether a text of `chars` characters has to be rendered again at its end."""
         return self._is_due and chars <= ANEW_CHARS
 
     def is_worth(self, chars: int) -> bool:
         """Return whether it has to be rendered again before its end."""
-        return self.is_due(chars) and chars >= TIMES_LONGER * self._anew
+        return self.is_due(chars) and chars >= TIMES_LONGER * self._rendered_chars
 
     def begin_anew(self, chars: int) -> None:
-        """Keep the definitions of a text of so many characters, which is rendered again, and forget its labels."""
-        self._anew, self._is_due = chars, False
+        """Keep the definitions of a text of `chars` characters, which is rendered again, and forget its labels."""
+        self._rendered_chars, self._is_due = chars, False
         self._wanted.clear()
         self._used.clear()
 

@@ -143,7 +143,7 @@ def _find_runs(source: str) -> dict[int, list[int]]:
 
 
 def _find_end_of_code(ticks: dict[int, list[int]], size: int, position: int) -> int:
-    """Return the end of the code that a run of so many backticks opens, 0 if nothing closes it."""
+    """Return the end of the code that a run of this many backticks opens, 0 if nothing closes it."""
     ends = ticks.get(size, [])
     while ends and ends[-1] <= position:
         ends.pop()

@@ -31,7 +31,7 @@ _LINK_REST = re.compile(r"\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\"?
 # Letters after a dollar sign that may still become `th`, or a word after which the sign closes nothing.
 _FOLLOWING = re.compile("[A-Za-z]{0,4}")
 
-# A longer label is taken for text, and so is a tag that is not closed after so many characters.
+# A longer label is taken for text, and so is a tag that is not closed after as many characters.
 LABEL_CHARS = 60
 TAGGED_CHARS = 200
 

@@ -1,8 +1,8 @@
-"""Finding and ranking: what of a user's titles and messages has all the words of a query.
+"""The search in a user's titles and messages: those with all the words of a query, ranked.
 
-The index yields the newest entries that match, a hundred at a time, and these are ranked by how often and how closely
-the words stand in them, and by their age. So a search costs the same however much a user has written: ranking all that
-has a common word would read all of it. The pages after these hundred are the next hundred, and so on.
+The index yields the newest entries that match, a window of a hundred at a time, and these are ranked by how often and
+how closely the words stand in them, and by their age. So a search costs the same however much a user has written:
+ranking every match of a common word would read all of them. After a window's pages come those of the next window.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ WINDOW = 100
 
 PAGE = 20
 
-_HEAD = 3000  # characters of a text that are looked at for its rank
-_WINDOWS = 5  # that are looked through for one page, where nothing in them is found at the second look
-_UNINDEXED = 1000  # rows of the site that are looked through because the index does not have them yet
+_HEAD = 3000  # characters of a text that count for its rank
+_WINDOWS = 5  # read for one page at most, where the texts of a window do not match after all
+_UNINDEXED = 1000  # rows of the site that are searched without the index, which does not have them yet
 _LAST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is left out of a search; empty for nothing."""
+    """The filters of a search; an empty one filters nothing."""
 
     model: str = ""
     role: str = ""
     status: str = ""
     since: datetime | None = None
     until: datetime | None = None
-    """The first moment that is too late."""
+    """The end of the period, which is not part of it."""
     except_conversation: UUID | None = None
 
     @property
@@ -87,12 +87,12 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in what was found: the window below the entry `upper`, and how many of it were shown."""
+    """A cursor: the window of entries up to the id `upper`, and how many of its hits were shown."""
 
     upper: int = _LAST
     shown: int = 0
     is_first: bool = True
-    """Whether the window has what is not indexed too."""
+    """Whether the window includes the rows that are not indexed."""
 
     @classmethod
     def read(cls, text: str) -> Cursor:
@@ -133,16 +133,16 @@ class Hit(NamedTuple):
         return None if self.row.role == TITLE else self.row.id
 
 
-class Found(NamedTuple):
-    """A page of hits, the cursor of the next one, and whether the index had all that there is."""
+class HitPage(NamedTuple):
+    """A page of hits, the cursor of the next page, and whether every row that is not indexed yet was searched."""
 
     hits: list[Hit]
-    following: Cursor | None
+    next_cursor: Cursor | None
     is_complete: bool
 
 
-def search(user_id: int, query: Query, filters: Filters, cursor: Cursor | None = None, most: int = PAGE) -> Found:
-    """Return what of the user's own titles and messages has all the terms of the query, the best first."""
+def search(user_id: int, query: Query, filters: Filters, cursor: Cursor | None = None, most: int = PAGE) -> HitPage:
+    """Return a page of the user's own titles and messages with all the terms of the query, the best first."""
     cursor = cursor or Cursor()
     unindexed, is_complete = _find_unindexed(user_id) if cursor.is_first else ([], True)
     fresh = [row for row in unindexed if filters.allow(row) and query.matches(fold(compose(row.text)))]
@@ -151,13 +151,13 @@ def search(user_id: int, query: Query, filters: Filters, cursor: Cursor | None =
         ranked = _rank([*fresh, *window], query)
         shown = ranked[cursor.shown : cursor.shown + most]
         if cursor.shown + most < len(ranked):
-            following: Cursor | None = replace(cursor, shown=cursor.shown + most)
+            next_cursor: Cursor | None = replace(cursor, shown=cursor.shown + most)
         else:
-            following = Cursor(lowest - 1, 0, is_first=False) if lowest else None
-        if shown or following is None:
+            next_cursor = Cursor(lowest - 1, 0, is_first=False) if lowest else None
+        if shown or next_cursor is None:
             break
-        cursor, fresh = following, []
-    return Found(_show(shown, query), following, is_complete)
+        cursor, fresh = next_cursor, []
+    return HitPage(_show(shown, query), next_cursor, is_complete)
 
 
 def _load_window(user_id: int, query: Query, filters: Filters, upper: int) -> tuple[list[Row], int | None]:
@@ -165,7 +165,7 @@ def _load_window(user_id: int, query: Query, filters: Filters, upper: int) -> tu
     database = postgres if connection.vendor == "postgresql" else sqlite
     entries = database.find_entries(user_id, query.lookups, upper, filters.conditions, WINDOW)
     sources = {UUID(str(source)) for _, source in entries}
-    # What has changed since is among the rows that are not indexed.
+    # A row that has changed since it was indexed is among the rows that are not indexed.
     messages = Message.objects.filter(pk__in=sources, is_indexed=True)
     titles = Conversation.objects.filter(pk__in=sources, title=F("indexed_title"))
     rows = [*_load_messages(user_id, messages, _HEAD if query.is_exact else None), *_load_titles(user_id, titles)]
@@ -178,8 +178,8 @@ def _load_messages(user_id: int, rows: QuerySet[Message], head: int | None = Non
     text = F("text") if head is None else Left("text", head, output_field=CharField())
     fields = ("pk", "conversation_id", "role", "status", "model", "created_at")
     found = [Row(*row) for row in rows.order_by().values_list(*fields, text)]
-    # The user is asked for once more: no fault of the index may show another user's words. In one query SQLite begins
-    # with all of the user's conversations, 100 ms for 5,000 of them.
+    # The user is checked again: no fault of the index may show another user's words. In one query with the messages
+    # SQLite would begin with all of the user's conversations, 100 ms for 5,000 of them.
     conversations = Conversation.objects.filter(pk__in={row.conversation_id for row in found})
     own = set(conversations.filter(user=user_id, deleted_at=None).order_by().values_list("pk", flat=True))
     return (row for row in found if row.conversation_id in own)
@@ -209,7 +209,7 @@ def _rank(rows: Iterable[Row], query: Query) -> list[Row]:
 
 
 def _score(row: Row, query: Query, now: datetime) -> float:
-    """Return how good a hit is: often and close together, in a title, in a short text, lately."""
+    """Return the score of a hit: higher for frequent and close words, a title, a short text, a new one."""
     folded = fold(compose(row.text[:_HEAD]))
     score = 0.0
     for term in query.terms:

@@ -47,7 +47,7 @@ class Source(NamedTuple):
 
 
 def index_some(most: int) -> int:
-    """Index at most so many messages, and titles, that are not indexed yet, the newest first; return how many."""
+    """Index the newest messages and titles that are not indexed yet, at most `most` of each; return how many."""
     return _index_messages(Message.objects.order_by("-created_at"), most) + _index_titles(most)
 
 

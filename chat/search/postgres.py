@@ -15,7 +15,7 @@ from django.db import connection
 from chat.search.lookups import Conditions, mark_words
 from chat.search.queries import Lookup
 
-# What a tsvector holds: its size is limited to 1 MB, and each word's places to so many.
+# What a tsvector holds: its size is limited to 1 MB, and the number of each word's positions.
 _BYTES = 900_000
 _PLACES = 250
 _LAST_PLACE = 16_383

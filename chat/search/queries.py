@@ -56,7 +56,7 @@ class Term:
     def find(self, folded: str) -> Iterator[tuple[int, int]]:
         """Yield where the term is in folded text, start and end.
 
-        A regular expression would be made anew for each search, 3 ms a word: its class of letters is a long one.
+        A regular expression would be compiled for each search, 3 ms a word: its class of letters is long.
         """
         first = self.runs[0][0]
         start = folded.find(first[:LONGEST_WORD])

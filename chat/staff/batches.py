@@ -73,7 +73,7 @@ def _make_item(batch: RetryBatch, answer: UUID, code: str, wish: Wish) -> RetryI
 def resume_batch(by: User, batch: UUID) -> bool:
     """Go on with a paused batch; return False when it is not paused.
 
-    One whose first answer is complete goes on with the rest; one whose first answer failed tries another one first.
+    One whose first answer is complete continues with the rest; one whose first answer failed tries another one first.
     """
     with transaction.atomic():
         paused = RetryBatch.objects.select_for_update().filter(pk=batch, paused_at__isnull=False, finished_at=None)
@@ -178,7 +178,7 @@ class BatchPage:
     """A page of all batches, the latest first, and the cursor of the next page; None on the last."""
 
     batches: list[Progress]
-    following: RowCursor[UUID] | None
+    next_cursor: RowCursor[UUID] | None
 
 
 def load_batch_page(after: RowCursor[UUID] | None = None) -> BatchPage:
@@ -188,8 +188,8 @@ def load_batch_page(after: RowCursor[UUID] | None = None) -> BatchPage:
         rows = after.exclude_shown(rows.filter(created_at__lte=after.at), "created_at")
     found = list(rows[: BATCHES_SHOWN + 1])
     shown = found[:BATCHES_SHOWN]
-    following = RowCursor(shown[-1].created_at, shown[-1].pk) if len(found) > BATCHES_SHOWN else None
-    return BatchPage(count_items(shown), following)
+    next_cursor = RowCursor(shown[-1].created_at, shown[-1].pk) if len(found) > BATCHES_SHOWN else None
+    return BatchPage(count_items(shown), next_cursor)
 
 
 def load_progress(batch: UUID) -> Progress | None:
@@ -226,7 +226,7 @@ def count_outcomes(batch: UUID) -> list[tuple[str, str, int]]:
     return list(rows.values_list("status", "code").annotate(n=Count("pk")))
 
 
-class Refused(NamedTuple):
+class RefusalCount(NamedTuple):
     """Answers that a batch left alone, because a failure of their code is not retryable."""
 
     code: str
@@ -234,10 +234,10 @@ class Refused(NamedTuple):
     number: int
 
 
-def count_refused(batch: UUID) -> Sequence[Refused]:
+def count_refused(batch: UUID) -> Sequence[RefusalCount]:
     """Return, by code, the answers that a batch left alone because a retry is unlikely to help, and why."""
     rows = RetryItem.objects.filter(batch=batch, code=NOT_RETRYABLE, answer__isnull=False).order_by(
         "answer__error_code"
     )
     counted = rows.values_list("answer__error_code").annotate(n=Count("pk"))
-    return [Refused(code, CODES[code].message, number) for code, number in counted if code in CODES]
+    return [RefusalCount(code, CODES[code].message, number) for code, number in counted if code in CODES]

@@ -42,11 +42,11 @@ log = logging.getLogger(__name__)
 BUSY_PAUSE = 3.0
 BUSY_TIMES = 20
 
-# After so many failures in a row a batch pauses by itself: whatever broke the answers still does, and each further one
+# After this many failures in a row a batch pauses: whatever broke the answers still does, and each further one
 # costs a call. One or two in a row are a bad minute, and with four under way at once they come together.
 PAUSE_AFTER = 5
 
-# Failures that say nothing of the model: the process went away, and the next one goes on with the batch.
+# Failures that say nothing of the model: the process went away, and the next one continues the batch.
 SERVER_WENT_AWAY = frozenset({"server_lost", "server_restart"})
 
 
@@ -80,10 +80,10 @@ class Retrier:
     async def _work(self, batch: UUID) -> None:
         renewal = asyncio.create_task(self._renew_lease(batch, asyncio.current_task()))
         try:
-            begun = deque(await run_in_thread(_find_begun, batch))
+            left = deque(await run_in_thread(_find_begun, batch))
             async with asyncio.TaskGroup() as group:
                 for _ in range(settings.CHAT_STAFF_RETRIES):
-                    group.create_task(self._take_items(batch, begun))
+                    group.create_task(self._take_items(batch, left))
             if (ended := await run_in_thread(_finish, batch)) is not None:
                 self._tell_starter(ended)
         except* DrainingError:
@@ -108,14 +108,14 @@ class Retrier:
                 work.cancel()
             return
 
-    async def _take_items(self, batch: UUID, begun: deque[RetryItem]) -> None:
-        """Retry items, one after the other: first those that a lost process had begun, then those that are due.
+    async def _take_items(self, batch: UUID, left: deque[RetryItem]) -> None:
+        """Retry items, one after the other: first those `left` by a lost process, then those that are due.
 
         Return when there is nothing to do before somebody resumes the batch, or at all.
         """
         while True:
             async with self._slots:  # held for one item at a time, so that batches share the slots
-                item = begun.popleft() if begun else await run_in_thread(_take_next, batch)
+                item = left.popleft() if left else await run_in_thread(_take_next, batch)
                 if item is not None:
                     await self._retry(item)
                     continue
@@ -165,8 +165,8 @@ class Retrier:
             by = await run_in_thread(_find_starter, item)
             if by is None:
                 return None
-            begun = await actions.retry_on_behalf(self._runner, by, answer, turn, model=item.batch.model)
-            if begun.pk != attempt:  # the user was quicker
+            new = await actions.retry_on_behalf(self._runner, by, answer, turn, model=item.batch.model)
+            if new.pk != attempt:  # the user was quicker
                 await run_in_thread(_skip, item, "answered")
                 return None
         await run_in_thread(_select_item(item).update, attempt=attempt)
@@ -315,7 +315,7 @@ def _put_off(item: RetryItem) -> None:
 
 
 def _put_back(item: RetryItem, seconds: float, *, delays: int = 0) -> None:
-    """Make an item due again in so many seconds."""
+    """Make an item due again in `seconds`."""
     due_at = timezone.now() + timedelta(seconds=seconds)
     _select_item(item).update(status=RetryItem.Status.WAITING, delays=F("delays") + delays, due_at=due_at)
 

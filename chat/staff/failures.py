@@ -1,6 +1,6 @@
 """Failed answers as the staff see them: those that are open, in groups, those that were dismissed or recovered.
 
-An answer that was interrupted and then continued by itself (see `chat.generation.recovery`) is no failure; it has a
+An answer that was interrupted and then continued (see `chat.generation.recovery`) is no failure; it has a
 list of its own.
 """
 
@@ -146,7 +146,7 @@ def select_dismissed_failures() -> MessageQuerySet:
 
 
 def select_recovered_answers() -> MessageQuerySet:
-    """Return the answers that were interrupted and then continued by themselves, however they ended after that."""
+    """Return the answers that were interrupted and then continued automatically, however they ended after that."""
     return Message.objects.answers().exclude(interrupted_by="")
 
 
@@ -206,7 +206,7 @@ class Page:
     """A page of answers, the latest first, and the cursor of the next page; None on the last."""
 
     answers: list[Message]
-    following: RowCursor[UUID] | None
+    next_cursor: RowCursor[UUID] | None
 
 
 def load_page(answers: MessageQuerySet, after: RowCursor[UUID] | None = None) -> Page:

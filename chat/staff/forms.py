@@ -41,7 +41,7 @@ class ListForm(FilterForm):
     """The address of the list: a filter, and whether to show the open, the recovered or the dismissed answers."""
 
     state = forms.ChoiceField(
-        required=False, choices=[("", "Open"), ("recovered", "Continued by themselves"), ("dismissed", "Dismissed")]
+        required=False, choices=[("", "Open"), ("recovered", "Continued automatically"), ("dismissed", "Dismissed")]
     )
 
     def to_filter(self) -> failures.Filter:

@@ -58,7 +58,7 @@ def list_ratings(request: HtmxRequest, user: User) -> HttpResponse:
             "prompts": ratings.sum_by_prompt(selected),
             "page": page,
             "query": urlencode(query),
-            "next": urlencode({**query, "after": page.following}) if page.following else "",
+            "next": urlencode({**query, "after": page.next_cursor}) if page.next_cursor else "",
         }
     return render(request, "staff/ratings.html", context, status=200 if form.is_valid() else 400)
 

@@ -88,7 +88,7 @@ class Page:
     """A page of ratings, the latest first, and the cursor of the next page; None on the last."""
 
     ratings: list[Rating]
-    following: RowCursor[int] | None
+    next_cursor: RowCursor[int] | None
 
 
 def load_page(ratings: QuerySet[Rating], after: RowCursor[int] | None = None) -> Page:

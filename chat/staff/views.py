@@ -42,14 +42,14 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HtmxRequest, User, P], HttpResponseBase]
 AsyncView = Callable[Concatenate[HtmxRequest, User, P], Awaitable[HttpResponseBase]]
 
-# Seconds between two looks at the progress of a batch, for a page that shows it.
-LOOK_EVERY = 0.4
+# Seconds between two queries for the progress of a batch that a page shows.
+POLL_EVERY = 0.4
 
 
 def require_permissions(
     *permissions: str,
 ) -> Callable[[AsyncView[P]], Callable[..., Coroutine[Any, Any, HttpResponseBase]]]:
-    """Make a view for users who have all of these permissions; everyone else gets 404."""
+    """Return a decorator of views for users who have all of these permissions; everyone else gets 404."""
 
     def decorate(view: AsyncView[P]) -> Callable[..., Coroutine[Any, Any, HttpResponseBase]]:
         @wraps(view)
@@ -65,7 +65,7 @@ def require_permissions(
 
 
 def run_view_in_thread(view: View[P]) -> AsyncView[P]:
-    """Make an async view of one that is database work from beginning to end."""
+    """Return an async view that runs a synchronous one, which is all database work, in a thread."""
 
     async def wrapped(request: HtmxRequest, user: User, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         return await run_in_thread(view, request, user, *args, **kwargs)
@@ -76,7 +76,7 @@ def run_view_in_thread(view: View[P]) -> AsyncView[P]:
 @require_safe
 @require_permissions(failures.RETRY)
 async def list_failures(request: HtmxRequest, user: User) -> HttpResponseBase:
-    """Show the groups of open failures, the answers that were continued by themselves, or those that were dismissed."""
+    """Show the groups of open failures, the answers that were continued automatically, or those that were dismissed."""
     response, unfinished = await run_in_thread(_render_failures, request, user)
     for batch in unfinished:
         await get_retrier().continue_batch(batch)
@@ -99,7 +99,7 @@ def _render_failures(request: HtmxRequest, user: User) -> tuple[HttpResponse, li
 
 
 def _make_action_context(user: User) -> dict[str, Any]:
-    """Return what every form of an action on failed answers needs."""
+    """Return the context that every form of an action on failed answers needs."""
     return {
         "retry_form": RetryForm(),
         "until": timezone.now().isoformat(),
@@ -174,7 +174,7 @@ def _read_cursor(request: HtmxRequest) -> RowCursor[UUID] | None:
 def _make_next_query(request: HtmxRequest, page: failures.Page) -> str:
     """Return the query of the next page, or nothing on the last."""
     query = {name: value for name, value in request.GET.items() if name != "after" and value}
-    return urlencode({**query, "after": page.following}) if page.following else ""
+    return urlencode({**query, "after": page.next_cursor}) if page.next_cursor else ""
 
 
 @require_POST
@@ -292,17 +292,17 @@ def list_batches(request: HtmxRequest, user: User) -> HttpResponse:
 @require_POST
 @require_permissions(failures.RETRY)
 async def stop(request: HtmxRequest, user: User, batch_id: UUID) -> HttpResponseBase:
-    """Begin no more retries of a batch."""
+    """Stop a batch: begin no more of its retries."""
     found = await run_in_thread(get_object_or_404, RetryBatch, pk=batch_id)
     await run_in_thread(batches.stop_batch, user, batch_id)
-    await get_retrier().continue_batch(batch_id)  # one that was paused has nobody who ends it
+    await get_retrier().continue_batch(batch_id)  # a paused batch has no process that would end it
     return redirect(found)
 
 
 @require_POST
 @require_permissions(failures.RETRY)
 async def resume(request: HtmxRequest, user: User, batch_id: UUID) -> HttpResponseBase:
-    """Go on with a batch that is paused."""
+    """Resume a batch that is paused."""
     found = await run_in_thread(get_object_or_404, RetryBatch, pk=batch_id)
     if not await run_in_thread(batches.resume_batch, user, batch_id):
         messages.info(request, "This retry is not paused any more.")
@@ -324,7 +324,7 @@ async def stream_batch(request: HtmxRequest, user: User, batch_id: UUID) -> Http
 async def _stream_progress(user: int, batch_id: UUID) -> AsyncGenerator[bytes, None]:
     """Yield each change, until the batch ends or the reader loses the permission.
 
-    What is announced has a place of its own, which is changed only when there is something new to say.
+    The sentence for screen readers has an element of its own, which changes only with the sentence.
     """
     shown, announced, checked_at, sent_at = "", "", time.monotonic(), time.monotonic()
     while (found := await run_in_thread(batches.load_progress, batch_id)) is not None:
@@ -349,7 +349,7 @@ async def _stream_progress(user: int, batch_id: UUID) -> AsyncGenerator[bytes, N
             checked_at = time.monotonic()
             if not await run_in_thread(_may_watch, user):
                 break
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(POLL_EVERY)
     yield encoders.encode_sse("done", event="done")
 
 

@@ -27,7 +27,7 @@ async def follow(process: Process, answer_id: UUID, after: int, fence: int = 0) 
     from the checkpoints in the database.
 
     `fence` is what the reader knows of the answer's owner. A process that has just written an end may still be about to
-    tell its readers of it, while another goes on with the answer: whoever comes for that is told nothing of this end.
+    tell its readers of it, while another continues the answer: whoever comes for that is told nothing of this end.
     """
     runner = process.runner
     position, yielded_at = after, time.monotonic()

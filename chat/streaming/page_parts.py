@@ -244,7 +244,7 @@ class Parts:
         elif isinstance(event, Token):
             part = TextPart(id_, is_plain=self._is_plain)
         elif isinstance(event, Continued):
-            # The answer goes on: what it was thinking, or calling, when it was cut does not.
+            # The answer continues: what it was thinking, or calling, when it was cut does not.
             for cut in self._parts:
                 if not isinstance(cut, TextPart):
                     cut.end()
@@ -259,7 +259,7 @@ class Parts:
 
     @property
     def _last(self) -> TextPart | ReasoningPart | ToolPart:
-        """The last part that is no remark: the answer goes on with it, unless it is over."""
+        """The last part that is no remark: the answer continues in it, unless it is over."""
         return next(part for part in reversed(self._parts) if not isinstance(part, RemarkPart))
 
     def end(self) -> None:

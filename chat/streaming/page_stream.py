@@ -57,9 +57,9 @@ async def stream_page(
             async with aclosing(follow(process, answer_id, 0, fence)) as batches:
                 following, page = page, None
                 async for batch in batches:
-                    begun = time.monotonic()
+                    started_at = time.monotonic()
                     message = await following.render_message(batch)
-                    cost = time.monotonic() - begun
+                    cost = time.monotonic() - started_at
                     yield message
                     if batch.events and isinstance(batch.events[-1], Terminal):
                         reason = "done"
@@ -80,7 +80,7 @@ class _Reader:
     """One reader's page: the answer that it shows, and the notice under it."""
 
     def __init__(self, answer_id: UUID, after: int | None, kind: PageKind, *, is_plain: bool = False) -> None:
-        """Begin at position `after`; None sends the whole answer anew, to a page that may show a notice."""
+        """Begin at position `after`; None sends the whole answer, to a page that may show a notice."""
         self._answer, self._kind = answer_id, kind
         self._shown = ShownAnswer(answer_id, after, is_plain=is_plain, disclosure=kind.disclosure)
         self._has_notice = after is None
@@ -88,7 +88,7 @@ class _Reader:
 
     @property
     def has_failed(self) -> bool:
-        """True when the page has to be sent the whole answer anew, by another reader."""
+        """True when the page has to be sent the whole answer again, by another reader."""
         return self._shown.has_failed
 
     async def render_message(self, batch: Batch) -> bytes:

@@ -1,4 +1,4 @@
-"""An answer on one reader's page, and the changes that keep the page up with it."""
+"""An answer on one reader's page, and the changes that keep the page up to date."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from chat.streaming.text_part import TextPart
 class ShownAnswer:
     """The parts of an answer on one reader's page.
 
-    The page has the answer up to position `seen` already. When `seen` is None it may have anything, and is sent all of
-    it anew, with its text as it was written when `is_plain`.
+    The page has the answer up to position `seen` already. When `seen` is None its state is unknown, and it is sent the
+    whole answer, with its text as plain text when `is_plain`.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class ShownAnswer:
         self._seen = seen or 0
         self._position = 0
         self.is_ahead = False
-        """The page has more than was stored, because the answer's process was killed; it has to be sent all anew."""
+        """The page has more than was stored, as the answer's process was killed; it has to be sent the whole answer."""
         self._parts = Parts(answer_id, is_plain=is_plain, disclosure=disclosure)
         self._shown_parts = 0
-        self._is_anew = seen is None
-        if not self._is_anew:
+        self._replaces_page = seen is None
+        if not self._replaces_page:
             self._catch_up()
 
     @property
     def has_failed(self) -> bool:
-        """True when a text could not be rendered, so that the page has to be sent the whole anew."""
+        """True when a text could not be rendered, so that the page has to be sent the whole answer again."""
         return any(isinstance(part, TextPart) and part.has_failed for part in self._parts)
 
     @property
@@ -54,11 +54,11 @@ class ShownAnswer:
 
     @property
     def differs_from_reload(self) -> bool:
-        """True when a reload may show something else than the page does."""
+        """True when a reload may show something other than the page does."""
         return self.is_ahead or self.has_failed or any(getattr(part, "is_plain", False) for part in self._parts)
 
     def take(self, event: Event, position: int) -> None:
-        """Take in an event that ends at `position`; what the page has already changes nothing."""
+        """Add an event that ends at `position`; text that the page has already makes no change."""
         if not isinstance(event, Lasting):
             return
         self._position = position
@@ -94,8 +94,8 @@ class ShownAnswer:
         changes = [change for part in old for change in part.take_changes()]
         if new:
             html = "".join(render_to_string(part.template, {"part": part}).strip() for part in new)
-            changes.append(Change(f"#parts-{self._answer}", "innerHTML" if self._is_anew else "beforeend", html))
-            self._is_anew = False
+            changes.append(Change(f"#parts-{self._answer}", "innerHTML" if self._replaces_page else "beforeend", html))
+            self._replaces_page = False
             for part in new:
                 part.mark_shown()
         self._shown_parts = len(parts)

@@ -33,7 +33,7 @@ class TextPart:
     def __init__(self, id_: str, *, is_plain: bool = False) -> None:
         self.id = id_
         self.has_failed = False
-        """The page has to be sent this part anew: its state is unknown, or plain text may be rendered now."""
+        """The page has to be sent this part again: its state is unknown, or plain text may be rendered now."""
         self.is_plain = is_plain
         self._is_never_markdown = is_plain
         self._text: list[str] = []  # that the page does not have yet

@@ -157,7 +157,7 @@ class Server:
         connection = self._connection
         if connection is not None and connection.is_usable:
             await connection.settle()
-        # Another call may have connected anew while this one waited for the proof.
+        # Another call may have connected again while this one waited for the proof.
         if self._connection is None or not self._connection.is_usable:
             self._connection = Connection(self.name, self.make_client, self.learn)
             self._connection_tasks.add(self._connection.task)

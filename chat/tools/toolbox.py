@@ -169,7 +169,7 @@ class Toolbox:
         return ToolOutcome.from_error(f"There is no tool called {name[:64]!r}. There are: {names}")
 
     async def aclose(self) -> None:
-        """Close the connections to servers. The toolbox can be used again; it then connects anew."""
+        """Close the connections to servers. The toolbox can be used again; it then connects again."""
         if "_servers" in self.__dict__ and self._servers is not None:
             await self._servers.aclose()
 

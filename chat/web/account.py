@@ -166,12 +166,12 @@ def _make_gauge(title: str, quota: Quota, format_amount: Format, notes: Sequence
 
 def _make_budget_gauge(standing: BudgetStanding, now: datetime) -> Gauge:
     """Return a budget of the user's or of one of their groups."""
-    whose = ["Shared by your group."] if standing.is_shared else []
+    note = ["Shared by your group."] if standing.is_shared else []
     quota = Quota(standing.most, standing.used, standing.held, standing.resets_at)
     write = write_dollars if standing.measure == "cost" else _format_count
     noun = "dollars" if standing.measure == "cost" else "tokens"
     window = "today" if standing.period == "day" else f"this {standing.period}"
-    return _make_gauge(f"{standing.name}: {noun} {window}", quota, write, [*whose, *_note_on_reset(quota, now)])
+    return _make_gauge(f"{standing.name}: {noun} {window}", quota, write, [*note, *_note_on_reset(quota, now)])
 
 
 def _note_on_reset(quota: Quota, now: datetime) -> list[str]:

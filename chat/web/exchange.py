@@ -1,4 +1,4 @@
-"""Pages that take conversations away and bring them here."""
+"""Pages to export and import conversations."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ PIECE = 262_144
 
 
 class ShownJob(NamedTuple):
-    """A job on its user's page, with the word of the link to its file, and its report."""
+    """A job on its user's page, with the token of the link to its file, and its report."""
 
     job: ExchangeJob
-    word: str
+    token: str
     report: Report
 
 
@@ -58,12 +58,12 @@ async def print_conversation(request: HtmxRequest, conversation_id: UUID) -> Str
     return export_page(found)
 
 
-# Everything of a user
+# All conversations of a user
 
 
 @require_safe
 def show_data(request: HtmxRequest) -> HttpResponse:
-    """Show the page where users take their conversations away and bring others; to htmx the jobs alone."""
+    """Show the page where users export and import their conversations; to htmx the jobs alone."""
     if request.htmx:
         return render(request, "account/_jobs.html", _list_jobs(request.user))
     return _render_page(request, request.user)
@@ -71,7 +71,7 @@ def show_data(request: HtmxRequest) -> HttpResponse:
 
 @require_POST
 async def begin_export(request: HtmxRequest) -> HttpResponse:
-    """Begin to write everything of the user into an archive."""
+    """Start the export of everything that the user has into an archive."""
     user = await load_user(request)
     try:
         await run_in_thread(_check_switched_on)
@@ -83,10 +83,10 @@ async def begin_export(request: HtmxRequest) -> HttpResponse:
 
 
 @require_POST
-async def begin_import(request: HtmxRequest, word: str) -> HttpResponse:
-    """Begin to read the archive that the user brings. `word` was signed for them when they were shown the form."""
+async def begin_import(request: HtmxRequest, token: str) -> HttpResponse:
+    """Start the import of an uploaded archive. `token` was signed for the user when they were shown the form."""
     user = await load_user(request)
-    if unsign("import", word) != str(user.pk):
+    if unsign("import", token) != str(user.pk):
         raise Http404
     try:
         await run_in_thread(_check_switched_on)
@@ -99,17 +99,17 @@ async def begin_import(request: HtmxRequest, word: str) -> HttpResponse:
 
 @require_POST
 def delete_exchange(request: HtmxRequest, job_id: UUID) -> HttpResponse:
-    """Stop a job, or delete what has come of it."""
+    """Stop a job, or delete an ended one with its file."""
     if not delete_job(request.user, job_id):
         raise Http404
     return redirect("data")
 
 
 @require_safe
-async def download_archive(request: HtmxRequest, word: str) -> StreamingHttpResponse:
-    """Return an archive of the user's, by a link that holds for a day."""
+async def download_archive(request: HtmxRequest, token: str) -> StreamingHttpResponse:
+    """Return an archive of the user's, by a link that is valid for a day."""
     user = await load_user(request)
-    path, name = await run_in_thread(_find_archive, user, word)
+    path, name = await run_in_thread(_find_archive, user, token)
     return StreamingHttpResponse(
         _read_file(path),
         content_type="application/zip",
@@ -135,7 +135,7 @@ class FileTooLargeError(RefusedError):
 
 
 def _check_switched_on() -> None:
-    """Raise `NoArchivesError` where the operator has no place for archives."""
+    """Raise `NoArchivesError` where the operator has switched archives off."""
     try:
         find_directory()
     except (NoDirectoryError, OSError) as error:
@@ -143,7 +143,7 @@ def _check_switched_on() -> None:
 
 
 async def _take_file(user: User, turn: UUID, file: UploadedFile[Any] | None) -> None:
-    """Keep a file that was brought, and its job. Raises `RefusedError`."""
+    """Store an uploaded file and its job. Raises `RefusedError`."""
     if file is None or not file.size:
         raise NoFileError
     if file.size > settings.CHAT_IMPORT_MB * 1_000_000:
@@ -163,11 +163,11 @@ def _copy_file(file: UploadedFile[Any], path: Path) -> None:
             copy.write(chunk)
 
 
-def _find_archive(user: User, word: str) -> tuple[Path, str]:
-    """Return the place of an archive of the user's and the name that it gets. Raises Http404."""
+def _find_archive(user: User, token: str) -> tuple[Path, str]:
+    """Return the path of an archive of the user's and its name for the download. Raises Http404."""
     try:
         job = get_object_or_404(
-            ExchangeJob, pk=UUID(unsign("file", word)), user=user, kind=ExchangeJob.Kind.EXPORT, error=""
+            ExchangeJob, pk=UUID(unsign("file", token)), user=user, kind=ExchangeJob.Kind.EXPORT, error=""
         )
     except (ValueError, TypeError):
         raise Http404 from None
@@ -177,7 +177,7 @@ def _find_archive(user: User, word: str) -> tuple[Path, str]:
 
 
 async def _read_file(path: Path) -> AsyncIterator[bytes]:
-    """Yield a file piece by piece; none of the threads for requests waits for its reader."""
+    """Yield a file piece by piece; no thread for requests waits for a slow client."""
     file = await asyncio.to_thread(path.open, "rb")
     try:
         while piece := await asyncio.to_thread(file.read, PIECE):
@@ -192,7 +192,7 @@ def _render_page(request: HtmxRequest, user: User, error: RefusedError | None = 
         "error": error.sentence if error else "",
         "export_turn": make_turn_id(),
         "import_turn": make_turn_id(),
-        "import_word": sign("import", str(user.pk)),
+        "import_token": sign("import", str(user.pk)),
         "is_on": bool(settings.CHAT_EXCHANGE_DIRECTORY),
         "most_megabytes": settings.CHAT_IMPORT_MB,
         "conversations": show_open(user, find_zone(request)),

@@ -33,7 +33,7 @@ from chat.web.views import build_page_context
 # Stands in the page where the answer goes. Nobody can write it: what people and models write is escaped.
 MARK = "<!-- live -->"
 
-# Each state is sent whole, at most once in so many seconds, and no more than so many characters a second.
+# Each state is sent whole, at most once in `SHORTEST` seconds, and no more than `CHARS_A_SECOND`.
 SHORTEST = 1.0
 CHARS_A_SECOND = 20_000
 
@@ -42,10 +42,10 @@ CHARS_A_SECOND = 20_000
 async def show_live_page(request: HtmxRequest, conversation_id: UUID) -> HttpResponseBase:
     """Stream the page of a conversation until its answer has ended; lead to the plain page where nothing is live."""
     user = await load_user(request)
-    begun = await run_in_thread(_render_around, request, user, conversation_id)
-    if begun is None:
+    rendered = await run_in_thread(_render_around, request, user, conversation_id)
+    if rendered is None:
         return redirect("conversation", conversation_id)
-    answer, head, _ = begun
+    answer, head, _ = rendered
     content = _stream(request, user, answer, head)
     return responses.make_streaming_response(Visitor.from_request(request, user), content, "text/html; charset=utf-8")
 

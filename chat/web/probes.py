@@ -82,7 +82,7 @@ async def report_health(request: HttpRequest) -> HttpResponse:
 async def report_readiness(request: HttpRequest) -> HttpResponse:
     """Tell whether this process should get requests, and why not.
 
-    Answers go on without Redis, so a broker that is away is reported but does not make the process unready.
+    Answers continue without Redis, so a broker that is away is reported but does not make the process unready.
     """
     runner = get_runner()
     database, broker_is_up = await asyncio.gather(_probe_database(), runner.broker.is_up())

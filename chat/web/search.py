@@ -15,7 +15,7 @@ from chat.conversations.search import (
     run_search,
 )
 from chat.http.requests import HtmxRequest
-from chat.search.hits import Found
+from chat.search.hits import HitPage
 from chat.web.listed_conversations import show_open
 from chat.web.time_zones import find_zone
 
@@ -45,10 +45,10 @@ def show_search(request: HtmxRequest) -> HttpResponse:
     return render(request, "search/page.html", {**context, **choices}, status=400 if complaint else 200)
 
 
-def _write_next_page(request: HtmxRequest, found: Found) -> str:
+def _write_next_page(request: HtmxRequest, found: HitPage) -> str:
     """Return the query of the page after this one; nothing after the last."""
-    if found.following is None:
+    if found.next_cursor is None:
         return ""
     query = request.GET.copy()
-    query["cursor"] = str(found.following)
+    query["cursor"] = str(found.next_cursor)
     return query.urlencode()

@@ -205,7 +205,7 @@ def show_message(request: HtmxRequest, message_id: UUID) -> HttpResponse:
     context = list_turns(message.conversation, {})
     question = message.pk if message.role == Role.USER else message.parent_id
     shown = list(dropwhile(lambda turn: turn.id != question, context["turns"]))
-    if not (shown and request.htmx):  # or so many follow it that the end of the conversation begins after it
+    if not (shown and request.htmx):  # or so much follows it that the end of the conversation begins after it
         return reload_page(request, message.conversation)
     context |= {"turns": shown, "is_longer": False, "line": write_cost_line(request.user, message.conversation)}
     return render(request, "chat/_shown.html", context)

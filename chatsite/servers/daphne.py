@@ -334,7 +334,7 @@ def let_many_connect() -> None:
     """Let as many connections wait until they are taken as uvicorn does.
 
     Twisted lets 50. When another process is restarted all of its readers come at once: behind nginx 200 of them were
-    told 504, because the 51st connection and each after it waited for longer than nginx does, a second.
+    answered 504, because the 51st connection and each after it waited for longer than nginx does, a second.
     """
     for port in _find_ports():
         port.socket.listen(WAITING_CONNECTIONS)

@@ -32,11 +32,11 @@ READER_PATIENCE = 30.0
 HANDLE_CLOSED = "the handler is closed"
 
 # A request that never becomes whole holds a connection, and a file of the process. Its head has `CHAT_HEAD_TIMEOUT`
-# seconds, its body `CHAT_BODY_TIMEOUT` and one more for each so many bytes: one byte now and then does not help.
+# seconds, its body `CHAT_BODY_TIMEOUT` and one more for each `SLOWEST` bytes: one byte now and then does not help.
 SLOWEST = 1000
 
 # daphne has a whole body ready when it calls the site. The loop would take one of 100 MB in at once, half a second in
-# which no stream goes on: after so many bytes the others have a turn.
+# which no stream continues: after this many bytes other tasks have a turn.
 TURN_AFTER = 262_144
 
 # Responses that last as long as an answer.

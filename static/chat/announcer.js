@@ -1,4 +1,4 @@
-// States are announced to those who do not see them; tokens are not.
+// Announces the states of answers to screen readers; not their text as it grows.
 
 import { byId, thread } from "./page.js";
 
@@ -18,7 +18,7 @@ const announceState = (node) => {
   const foot = node.matches?.(".foot") ? node : node.querySelector?.(".foot");
   if (!foot) return;
   announce(describe(foot));
-  // The keyboard has waited with the answer.
+  // The focus has been on the answer while it was written: it moves to the first button that has come.
   if (foot.parentElement === document.activeElement) foot.querySelector("button")?.focus({ preventScroll: true });
 };
 

@@ -40,7 +40,7 @@ const copy = async (button, isCopied) => {
   }, 2000);
 };
 
-// A long block goes on in the stretches that follow.
+// A long block continues in the stretches that follow.
 export const codeOf = (block) => {
   const text = block.querySelector("pre code").textContent;
   const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;

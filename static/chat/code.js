@@ -29,7 +29,7 @@ const name = (head) => {
   copy.before(wrap, download);
 };
 
-// The block itself and those that go on with it in the stretches that follow.
+// The block itself and those that continue it in the stretches that follow.
 export const wholeOf = (block) => {
   const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
   return next?.matches(".on") ? [block, ...wholeOf(next.firstElementChild)] : [block];
@@ -51,7 +51,7 @@ onUse("click", ".code :is(.wrap, .download, .unfold)", () => import("./code_butt
 
 const NAMES = { PRE: "Code", TABLE: "Table", math: "Formula" };
 
-// Only what is near the view is looked at: a long conversation has hundreds of blocks.
+// Only blocks near the view are measured: a long conversation has hundreds.
 const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && mark(entry.target)), {
   root: scroller,
   rootMargin: "300% 0px",
@@ -67,7 +67,7 @@ const mark = (element) => {
 
 const isLive = (element) => Boolean(element.closest(".answer")?.querySelector(".wire"));
 
-// What is new is looked at once it is laid out; a fold waits for the end of its answer.
+// New blocks are measured once they are laid out; a fold waits for the end of its answer.
 const look = () => {
   const root = wire()?.closest(".turn") ?? thread;
   nameLinks(root);
@@ -79,7 +79,7 @@ const look = () => {
   }
 };
 
-// A link without words is named by where it leads.
+// A link without text is named by its target.
 const nameLinks = (root) => {
   for (const link of root.querySelectorAll(".text a:empty:not([aria-label])")) {
     if (!isLive(link)) link.setAttribute("aria-label", link.host || link.href);
@@ -95,7 +95,7 @@ const lookSoon = () => {
 
 new MutationObserver(lookSoon).observe(thread, { childList: true, subtree: true });
 
-// What had room before may scroll in a narrower thread, as it is beside the settings.
+// A block that fitted before may scroll in a narrower thread, as it is beside the settings.
 let width = 0;
 
 new ResizeObserver(() => {

@@ -1,14 +1,14 @@
-// What is written in the composer: kept until it is sent, and as high as its text.
+// The draft in the composer: stored until it is sent, in a box as high as its text.
 
 import { box, byId, stored } from "./page.js";
 
 export const draftKey = () => `draft:${location.pathname}`;
 
-const keep = () =>
+const storeDraft = () =>
   stored((storage) => (box.value ? storage.setItem(draftKey(), box.value) : storage.removeItem(draftKey())));
 
 // For browsers that do not know field-sizing.
-const fit = () => {
+const fitHeight = () => {
   if (CSS.supports("field-sizing", "content")) return;
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
@@ -16,12 +16,12 @@ const fit = () => {
 
 export const write = (text) => {
   box.value = text;
-  fit();
-  keep();
+  fitHeight();
+  storeDraft();
   box.focus();
 };
 
-// What was typed while the question was on its way stays.
+// Text that was typed while the question was being sent stays.
 export const clearDraft = ({ text, draft }) => {
   byId("unavailable")?.remove();
   stored((storage) => storage.removeItem(draft));
@@ -30,8 +30,8 @@ export const clearDraft = ({ text, draft }) => {
 };
 
 box.addEventListener("input", () => {
-  fit();
-  keep();
+  fitHeight();
+  storeDraft();
 });
 
 document.addEventListener("click", ({ target }) => {
@@ -40,4 +40,4 @@ document.addEventListener("click", ({ target }) => {
 });
 
 if (!box.value) box.value = stored((storage) => storage.getItem(draftKey())) ?? "";
-fit();
+fitHeight();

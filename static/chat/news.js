@@ -1,4 +1,4 @@
-// News of other tabs and devices, by a WebSocket.
+// News from other tabs and devices, over a WebSocket.
 
 import { byId, conversation, error, on, thread } from "./page.js";
 import { isLoggedOut } from "./connection.js";
@@ -6,7 +6,7 @@ import { draftKey } from "./draft.js";
 import { clearSent, isBusy, unsentText } from "./requests.js";
 import { watch } from "./sidebar_list.js";
 
-// Milliseconds; at most three attempts a minute, because a blocked socket is not coming back.
+// Milliseconds; at most three attempts a minute, because a socket that a proxy blocks never opens.
 const SOCKET_RETRIES = [1000, 5000, 30_000];
 const UNAUTHORIZED = 4401;
 
@@ -27,7 +27,7 @@ export const openSocket = () => {
   let opened = 0;
   const opening = new WebSocket(`${location.origin.replace("http", "ws")}/ws/chat/`);
   socket = opening;
-  opening.onmessage = ({ data }) => hear(JSON.parse(data));
+  opening.onmessage = ({ data }) => handleNotice(JSON.parse(data));
   opening.onopen = () => {
     opened = Date.now();
     watch(opening);
@@ -37,7 +37,8 @@ export const openSocket = () => {
     if (socket !== opening) return;
     socket = null;
     if (opened && Date.now() - opened > 30_000) socketFailures = 0;
-    // The socket's login is over, or it was refused without a reason: the list is refused when there is no other login.
+    // The socket's login has ended, or the socket was refused without a reason. Loading the list finds out whether there is
+    // still a login: without one it is refused.
     if (code === UNAUTHORIZED || !(opened || socketFailures)) loadList();
     const wait = SOCKET_RETRIES[Math.min(socketFailures++, SOCKET_RETRIES.length - 1)];
     socketTimer = setTimeout(openSocket, wait * (1 + 0.2 * Math.random()));
@@ -51,22 +52,22 @@ on("reconnected", () => socket ?? openSocket());
 const news = [];
 let isReading = false;
 
-// The sidebar hears of all that concerns its list; this module reads what concerns the conversation on the page.
-const hear = (notice) => {
+// The sidebar gets every notice, for its list; this module handles those of the conversation on the page.
+const handleNotice = (notice) => {
   document.dispatchEvent(new CustomEvent("notice", { detail: notice }));
   if (notice.type !== "turn" && notice.type !== "title") return;
   news.push(notice);
   readNews();
 };
 
-// What this page has sent itself is news to it until the response is there.
+// While a request of this page is under way, notices wait: its own turn would be loaded twice.
 export const readNews = async () => {
   if (isReading) return;
   isReading = true;
   try {
     while (news.length && !isBusy()) {
       const notices = news.splice(0);
-      for (const notice of notices) if (notice.conversation === conversation()) await read(notice);
+      for (const notice of notices) if (notice.conversation === conversation()) await applyNotice(notice);
     }
   } finally {
     isReading = false;
@@ -75,7 +76,7 @@ export const readNews = async () => {
 
 const pathOf = (id) => `/c/${id}/`;
 
-const read = async ({ type, question, answer, title, shown, continues }) => {
+const applyNotice = async ({ type, question, answer, title, shown, continues }) => {
   if (title) byId("heading").textContent = title;
   if (title) document.title = `${title} · Chatsite`;
   const known = byId(`answer-${answer}`);
@@ -102,16 +103,16 @@ const loadTurn = async (question) => {
     const last = thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "";
     await load(`${path}?after=${last}`, thread, { swap: "beforeend" });
   }
-  recognise();
+  clearArrived();
 };
 
 export const loadThread = async () => {
   await load(pathOf(conversation()), thread, { select: "#thread > .turn", swap: "innerMorph" });
-  recognise();
+  clearArrived();
 };
 
-// A question whose response was lost has arrived after all.
-const recognise = () => {
+// A question whose response was lost is removed from the composer when its turn shows that it arrived.
+const clearArrived = () => {
   const unsent = unsentText();
   const last = thread.querySelector(".turn:last-child > .question p");
   if (!unsent || last?.textContent !== unsent) return;
@@ -119,7 +120,7 @@ const recognise = () => {
   clearSent({ text: unsent, draft: draftKey() });
 };
 
-// What was said while nothing was heard.
+// Loads what has changed while the socket was closed.
 const catchUp = async () => {
   await loadList();
   const leaf = byId("conversations").querySelector("[data-leaf]:has(> [aria-current])")?.dataset.leaf;

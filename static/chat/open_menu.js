@@ -33,7 +33,7 @@ on("scroll", ({ target }) => {
 
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
-// A key may come before the browser has told that the menu is open.
+// A key may come before the toggle event of the menu.
 export const press = (menu, key) => {
   if (!menu.contains(document.activeElement)) toggle(menu);
   const items = [...menu.querySelectorAll("a, button:enabled")];

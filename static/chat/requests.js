@@ -112,7 +112,7 @@ export const clearSent = (question) => {
   clearDraft(question);
 };
 
-// A rating changes nothing but the foot of its answer. The keyboard goes on where it was: at the same thumb, in the
+// A rating changes nothing but the foot of its answer. The focus stays where it was: at the same thumb, in the
 // form that has come, or at the rating that the form was for.
 const refocus = (source) => {
   const answer = source.closest(".foot").id.replace("foot-", "");

@@ -1,4 +1,4 @@
-// The reader's side of a shared link: htmx streams what is written, and this asks for what comes after it.
+// The reader's page of a shared link: htmx streams the answer that is written, and this module checks for later turns.
 
 import "./clipboard.js";
 import "./code.js";
@@ -6,14 +6,14 @@ import "./code.js";
 const thread = document.getElementById("thread");
 const announcer = document.getElementById("announcer");
 
-// Milliseconds between two looks whether there is more, while nothing streams and the page is seen.
-const LOOK_EVERY = 15_000;
-// After a connection that broke, so that not all readers come back at once.
+// Milliseconds between two checks for more, while nothing streams and the page is visible.
+const POLL_EVERY = 15_000;
+// Milliseconds after a connection broke, spread so that not all readers come back at once.
 const SOON = 1000;
 
 const isStreaming = () => Boolean(document.querySelector(".wire"));
 
-// A link that was revoked is the page that says so.
+// For a link that was revoked the page then says so.
 const reload = () => location.reload();
 
 const look = async () => {
@@ -24,14 +24,14 @@ const look = async () => {
   if (response && response.status !== 204) reload();
 };
 
-setInterval(look, LOOK_EVERY);
+setInterval(look, POLL_EVERY);
 document.addEventListener("visibilitychange", look);
 
 document.addEventListener("htmx:sse:close", ({ target, detail: { reason } }) => {
   if (target.matches?.(".wire") && reason === "ended") setTimeout(reload, SOON * (1 + Math.random()));
 });
 
-// The last change of a stream takes its wire away, so one that still hears `done` has no stream any more.
+// The last change of a stream removes its wire, so a wire that still gets `done` has no stream any more.
 document.addEventListener("done", ({ target }) => target.matches?.(".wire") && reload());
 
 document.addEventListener("htmx:error", ({ detail: { ctx } }) => {

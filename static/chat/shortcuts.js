@@ -1,12 +1,12 @@
-// What the keyboard shortcuts do, and the dialog that lists them; rarely_used.js hears the keys.
+// The actions of the keyboard shortcuts, and the dialog that lists them; rarely_used.js listens to the keys.
 
 import { box, byId, thread } from "./page.js";
 
 const isMac = navigator.platform.startsWith("Mac");
 
-const last = (selector) => [...thread.querySelectorAll(selector)].at(-1);
+const findLast = (selector) => [...thread.querySelectorAll(selector)].at(-1);
 
-const go = (step) => {
+const openNeighbour = (step) => {
   const links = [...document.querySelectorAll("#conversations a[href^='/c/']")];
   const current = links.findIndex((link) => link.matches("[aria-current]"));
   const next = current < 0 ? 0 : current + step;
@@ -20,18 +20,18 @@ const showSidebar = () => {
   (sidebar.querySelector("[aria-current]") ?? sidebar.querySelector("a")).focus();
 };
 
-const copyCode = () => last(".code .copy")?.click();
+const copyCode = () => findLast(".code .copy")?.click();
 
-const ACTS = [
+const ACTIONS = [
   ["New chat", "O", () => location.assign("/")],
   ["Search", "K", () => document.querySelector("[aria-keyshortcuts~='Control+K']")?.focus(), "Ctrl K"],
   ["Conversations", "S", showSidebar],
-  ["Previous conversation", "ArrowUp", () => go(-1)],
-  ["Next conversation", "ArrowDown", () => go(1)],
+  ["Previous conversation", "ArrowUp", () => openNeighbour(-1)],
+  ["Next conversation", "ArrowDown", () => openNeighbour(1)],
   ["Write a message", "L", () => box.focus()],
   ["Switch the model", "M", () => byId("id_model")?.focus()],
-  ["Edit the last question", "E", () => last("a.edit")?.click()],
-  ["Copy the last answer", "C", () => last("[data-copy-answer]")?.click()],
+  ["Edit the last question", "E", () => findLast("a.edit")?.click()],
+  ["Copy the last answer", "C", () => findLast("[data-copy-answer]")?.click()],
   ["Copy the last code", "J", copyCode],
   ["Send", "", null, "Enter"],
   ["New line", "", null, "Shift Enter"],
@@ -43,15 +43,15 @@ const NAMES = { ArrowUp: "↑", ArrowDown: "↓" };
 
 const keysOf = ([, key, , other]) => other ?? `${isMac ? "⌥" : "Alt"} ${isMac ? "⇧" : "Shift"} ${NAMES[key] ?? key}`;
 
-const build = () => {
+const buildDialog = () => {
   const dialog = document.createElement("dialog");
   dialog.id = "shortcuts";
   dialog.setAttribute("aria-labelledby", "shortcuts-heading");
   dialog.innerHTML = "<h2 id='shortcuts-heading'>Keyboard shortcuts</h2><dl></dl><form method='dialog'><button>Close</button></form>";
-  for (const act of ACTS) {
+  for (const action of ACTIONS) {
     const [term, keys] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = act[0];
-    for (const key of keysOf(act).split(" ")) {
+    term.textContent = action[0];
+    for (const key of keysOf(action).split(" ")) {
       const kbd = document.createElement("kbd");
       kbd.textContent = key;
       keys.append(kbd, " ");
@@ -64,8 +64,8 @@ const build = () => {
 };
 
 export const show = () => {
-  const dialog = byId("shortcuts") ?? build();
+  const dialog = byId("shortcuts") ?? buildDialog();
   if (!dialog.open) dialog.showModal();
 };
 
-export const press = (code) => ACTS.find(([, key]) => key && (code === `Key${key}` || code === key))?.[2]();
+export const press = (code) => ACTIONS.find(([, key]) => key && (code === `Key${key}` || code === key))?.[2]();

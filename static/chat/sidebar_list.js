@@ -43,7 +43,7 @@ export const remove = (id) => {
   document.querySelectorAll(".conversations").forEach(regroup);
 };
 
-// What the keyboard was at in the row, to go on there in the one that takes its place.
+// The element that had the focus in the row, so that the same one gets it in the new row.
 const focusIn = (id) => {
   const row = [...rowsOf(id)].find((each) => each.contains(document.activeElement));
   return row && (document.activeElement.matches(".more") ? ".more" : ".title");
@@ -86,7 +86,7 @@ document.addEventListener("visibilitychange", () => {
 
 // --- Changes that the page has heard of
 
-// Once, with what was asked between the page's making and now; a socket that opens again is followed by a look at all.
+// Once, with what was asked between the page's making and now; when a socket opens again the whole list is loaded.
 let askedUntil = document.getElementById("conversations")?.dataset.askedUntil;
 
 export const watch = (socket) => {

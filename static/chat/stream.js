@@ -122,7 +122,7 @@ on("htmx:sse:close", ({ target, detail: { reason } }) => {
   else requests.delete(target);
 });
 
-// The last change of a stream takes its wire away, so one that still hears `done` has no stream to hear.
+// The last change of a stream removes its wire, so a wire that still gets `done` has no stream.
 on("done", ({ target, detail: { data } }) => {
   if (!target.matches?.(".wire")) return;
   if (data === "login") {

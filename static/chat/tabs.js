@@ -1,11 +1,11 @@
-// Many tabs: over HTTP/1.1 a browser opens six connections to a server, and a stream takes one.
+// Shares the connections among tabs: over HTTP/1.1 a browser opens six to a server, and each stream takes one.
 
 import { on, wire, wires } from "./page.js";
 import { connect, connectIn, requestOf } from "./stream.js";
 
 const STREAMS = 4;
-// Milliseconds. The tabs seen last stream; the others look in for a moment, which also tells the server that somebody
-// watches: it looks twice a second, and lets an answer go after a minute.
+// Milliseconds. The tabs seen last stream; the others connect for a moment now and then, which also shows the server that
+// the answer is watched: it checks twice a second, and cuts off an answer that nobody has watched for a minute.
 export const TURN = 800;
 const SHORT_TURN = 4000;
 const LONG_TURN = 20_000;
@@ -16,14 +16,14 @@ const isNarrow = performance.getEntriesByType("navigation")[0]?.nextHopProtocol 
 const channel = new BroadcastChannel("streams");
 const thisTab = { id: Math.random(), seen: Date.now(), streams: false };
 const others = new Map();
-// The wires that have given way to other tabs.
+// The streams that have given their connection to other tabs.
 const waiting = new WeakSet();
 
-const goesBefore = (tab) => tab.seen > thisTab.seen || (tab.seen === thisTab.seen && tab.id > thisTab.id);
+const hasPrecedence = (tab) => tab.seen > thisTab.seen || (tab.seen === thisTab.seen && tab.id > thisTab.id);
 
 const isCrowded = () => {
-  for (const [id, { told }] of others) if (Date.now() - told > FORGOTTEN) others.delete(id);
-  return isNarrow && [...others.values()].filter(goesBefore).length >= STREAMS;
+  for (const [id, { heardAt }] of others) if (Date.now() - heardAt > FORGOTTEN) others.delete(id);
+  return isNarrow && [...others.values()].filter(hasPrecedence).length >= STREAMS;
 };
 
 export const giveWay = (element) => {
@@ -45,7 +45,7 @@ export const tellTabs = () => {
 };
 
 channel.onmessage = ({ data }) => {
-  if (data.streams) others.set(data.id, { ...data, told: Date.now() });
+  if (data.streams) others.set(data.id, { ...data, heardAt: Date.now() });
   else others.delete(data.id);
   if (isCrowded()) wires().forEach(giveWay);
   else endWaiting();
@@ -55,13 +55,13 @@ const endWaiting = () => {
   for (const element of wires()) if (waiting.delete(element)) connect(element);
 };
 
-const see = () => {
+const markSeen = () => {
   if (document.hidden) return;
   thisTab.seen = Date.now();
   endWaiting();
 };
 
-window.addEventListener("focus", see);
-on("visibilitychange", see);
+window.addEventListener("focus", markSeen);
+on("visibilitychange", markSeen);
 
 window.addEventListener("pagehide", () => channel.postMessage({ ...thisTab, streams: false }));

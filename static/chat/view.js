@@ -1,10 +1,10 @@
-// The view of the conversation: it follows the text, until the reader scrolls up.
+// The scroll position of the conversation: it follows the text until the reader scrolls up.
 
 import { box, byId, on, scroller, thread } from "./page.js";
 
 const latest = byId("latest");
 
-// The address may name a message, as those of the search do: the page opens there, and not at its end.
+// The address may name a message, as links of the search do: then the page opens there and not at its end.
 const target = byId(decodeURIComponent(location.hash.slice(1)));
 
 let following = thread.childElementCount > 0 && !target;
@@ -18,18 +18,18 @@ const setFollowing = (value) => {
   latest.hidden = value;
 };
 
-const toEnd = () => {
+const scrollToEnd = () => {
   if (following) scroller.scrollTop = scroller.scrollHeight;
   lastTop = scroller.scrollTop;
 };
 
 export const follow = () => {
   setFollowing(true);
-  toEnd();
+  scrollToEnd();
 };
 
-// Another attempt, or wording, is another branch: what followed the one before is not part of it. The keyboard goes on
-// where it was: at the same arrow, or with the answer that has come.
+// Another attempt, or wording, is another branch: the turns after the previous one are not part of it. The focus stays at
+// the same arrow, or moves to the answer that has come.
 export const showBranch = (source) => {
   const turn = source.closest(".turn");
   const place = [...thread.children].indexOf(turn);
@@ -45,14 +45,14 @@ export const showBranch = (source) => {
   });
 };
 
-// Turns that come above the others move nothing that is seen. At the very top browsers do not see to that themselves.
+// Turns that are inserted above do not move the visible ones. At the very top browsers do not ensure that themselves.
 export const keepPlace = () => {
   const turn = thread.querySelector(".turn");
   const before = turn.getBoundingClientRect().top;
   on("htmx:after:swap", () => (scroller.scrollTop += turn.getBoundingClientRect().top - before), { once: true });
 };
 
-// Only a move upwards is the reader's: text that grows moves nothing.
+// Only the reader scrolls upwards: text that grows does not.
 scroller.addEventListener(
   "scroll",
   () => {
@@ -69,16 +69,16 @@ latest.addEventListener("click", () => {
 });
 
 // Once for each frame that changes a height, after its layout and before its paint.
-const heights = new ResizeObserver(toEnd);
+const heights = new ResizeObserver(scrollToEnd);
 [scroller, thread, byId("pending")].forEach((element) => heights.observe(element));
 
 if (target) {
   target.scrollIntoView({ block: "start" });
   latest.hidden = isAtEnd();
 }
-toEnd();
+scrollToEnd();
 
-// Earlier turns are asked for before the beginning of these is reached, however the reader gets there.
+// Earlier turns are requested before the reader reaches the first one, by scrolling, by keys or by a search in the page.
 const nearby = new IntersectionObserver(
   (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && target.click()),
   { root: scroller, rootMargin: "1200px 0px 0px" },

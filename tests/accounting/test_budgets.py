@@ -115,7 +115,7 @@ def test_a_refusal_says_what_is_left_and_when_it_resets(user: User, period: str)
     assert sentence.startswith(
         f"500 tokens is left of the budget Research (10,000 tokens a {period}), and this needs about 1,100 tokens. "
     )
-    assert "You can go on" in sentence
+    assert "You can continue" in sentence
     assert 0 < (refusal.value.retry_after or 0) <= 31 * 86_400
     use_rest = Meter.objects.get(key__startswith="budget")
     Meter.objects.update(used=use_rest.most)
@@ -188,7 +188,7 @@ async def test_a_question_is_refused_before_it_costs_anything(site: Site, provid
     response = await send(site)
     status, code, sentence = read_error(response)
     assert (status, code) == (429, "quota_exceeded")
-    assert sentence.startswith("The budget Research (1,100 tokens a month) is used up. You can go on")
+    assert sentence.startswith("The budget Research (1,100 tokens a month) is used up. You can continue")
     assert int(response.headers["Retry-After"]) > 0
     assert (len(provider.requests), await ProviderCall.objects.acount(), await Message.objects.acount()) == (1, 1, 2)
 

@@ -59,7 +59,7 @@ async def test_a_refusal_is_a_429_with_the_time_when_it_ends(site: Site, setting
     assert (status, code) == (429, "quota_exceeded")
     seconds = response.headers["Retry-After"]
     assert 0 < int(seconds) <= 60
-    assert sentence == f"You have used this minute's 1 request. You can go on in {seconds} seconds."
+    assert sentence == f"You have used this minute's 1 request. You can continue in {seconds} seconds."
 
 
 async def test_nothing_is_kept_and_nobody_called_for_a_refused_question(
@@ -90,7 +90,7 @@ async def test_without_scripts_a_refused_question_is_still_in_the_box(site: Site
     page = response.content.decode()
     assert response.status_code == 429
     assert "My long question</textarea>" in page
-    assert "1 request. You can go on" in page
+    assert "1 request. You can continue" in page
 
 
 async def test_a_refused_retry_gets_the_same_refusal_and_makes_no_call(
@@ -226,7 +226,7 @@ async def test_tokens_of_a_day_are_those_that_the_provider_reported(
     await site.ask()
     assert read_figures((await read_standing(site)).tokens) == (10_000, 10_000, 0)
     response = await send(site)
-    assert read_error(response)[2] == "You have used today's 10,000 tokens. You can go on at 00:00 UTC."
+    assert read_error(response)[2] == "You have used today's 10,000 tokens. You can continue at 00:00 UTC."
     assert 0 < int(response.headers["Retry-After"]) <= 86_400
 
 
@@ -256,7 +256,7 @@ async def test_the_rest_of_a_limit_must_be_enough_for_the_estimate(
     await site.ask()
     assert read_error(await send(site, content="1234"))[2] == (
         "You have 500 tokens left of today's 10,000 tokens, and this needs about 1,001 tokens. "
-        "You can go on at 00:00 UTC."
+        "You can continue at 00:00 UTC."
     )
 
 
@@ -447,7 +447,7 @@ def test_a_months_cost_is_reserved_and_settled_by_price(user: User, settings: Se
     with pytest.raises(QuotaError) as refusal:
         begin_call(user)
     assert refusal.value.sentence.startswith(
-        "You have $0.0900 left of this month's $0.20, and this needs about $0.10. You can go on "
+        "You have $0.0900 left of this month's $0.20, and this needs about $0.10. You can continue "
     )
 
 
@@ -455,7 +455,7 @@ def test_a_used_up_month_is_refused_until_the_first_of_the_next(user: User, sett
     settings.CHAT_PRICES, settings.CHAT_USER_COST_PER_MONTH = PRICES, Decimal(5)
     add_earlier_usage(user, "cost", 501_000_000)
     with pytest.raises(
-        QuotaError, match=r"You have used this month's \$5\.00\. You can go on .*at 00:00 UTC\."
+        QuotaError, match=r"You have used this month's \$5\.00\. You can continue .*at 00:00 UTC\."
     ) as refusal:
         begin_call(user)
     first = (find_today().replace(day=1) + timedelta(days=31)).replace(day=1)

@@ -33,7 +33,9 @@ def test_a_refused_question_stays_in_the_box_and_can_be_sent_later(
     ask(page)
     expect_foot(page, "complete")
     ask(page, "And a question that took long to write?")
-    expect(page.locator("#composer-error")).to_contain_text("You have used this minute's 1 request. You can go on in")
+    expect(page.locator("#composer-error")).to_contain_text(
+        "You have used this minute's 1 request. You can continue in"
+    )
     expect(page.locator("#composer textarea")).to_have_value("And a question that took long to write?")
     expect(page.locator("#thread .turn")).to_have_count(1)
     page.click(".retry")

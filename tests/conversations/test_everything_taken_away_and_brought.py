@@ -181,7 +181,10 @@ async def test_a_user_has_so_many_jobs_at_once_and_may_stop_them(
         user=site.user, kind="export", lease_until=timezone.now() + timedelta(1)
     )
     refused = await site.client.post("/account/data/export/")
-    assert (refused.status_code, b"Wait until what is under way has ended" in refused.content) == (429, True)
+    assert (refused.status_code, b"Wait until your other exports and imports have ended" in refused.content) == (
+        429,
+        True,
+    )
     assert (await site.client.post(f"/account/data/jobs/{waiting.pk}/delete/")).status_code == 302
     assert (await site.client.post("/account/data/export/")).status_code == 302
     await wait_for_job(await ExchangeJob.objects.aget())
@@ -207,7 +210,7 @@ async def test_a_file_that_is_larger_than_the_site_takes_is_refused(site: Site, 
 
 async def test_a_site_without_a_directory_has_no_archives(site: Site, settings: Settings) -> None:
     settings.CHAT_EXCHANGE_DIRECTORY = ""
-    assert b"makes and takes no ZIP files" in (await site.get("/account/data/")).content
+    assert b"Exports and imports of everything are switched off" in (await site.get("/account/data/")).content
     assert (await site.client.post("/account/data/export/")).status_code == 404
     job = await ExchangeJob.objects.acreate(user=site.user, kind="export", finished_at=timezone.now())
     assert (await site.client.post(f"/account/data/jobs/{job.pk}/delete/")).status_code == 302

@@ -148,7 +148,7 @@ def seam(transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyP
     settings.CHAT_FINISH_BROKEN = 1
     # On a slow machine one run would sweep or look at logins more often than another.
     monkeypatch.setattr(supervisor, "SWEEP_EVERY", 3600.0)
-    monkeypatch.setattr(supervisor, "LOOK_AT_LOGINS_EVERY", 3600.0)
+    monkeypatch.setattr(supervisor, "CHECK_LOGINS_EVERY", 3600.0)
     # With limits, so that each call holds something of them.
     settings.CHAT_USER_STREAMS = settings.CHAT_USER_REQUESTS_PER_MINUTE = 1000
     settings.CHAT_USER_TOKENS_PER_DAY = 10**9

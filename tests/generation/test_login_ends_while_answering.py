@@ -27,7 +27,7 @@ LOOKS: list[Any] = []
 def endless(provider: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that goes on for minutes, and a supervisor that looks at logins more often than every 10 s."""
     provider.script = Script(text="word " * 20_000, chunk_size=5, delay_between=0.02)
-    monkeypatch.setattr(supervisor, "LOOK_AT_LOGINS_EVERY", 0.2)
+    monkeypatch.setattr(supervisor, "CHECK_LOGINS_EVERY", 0.2)
 
     def count_look(*arguments: Any) -> Any:
         LOOKS.append(arguments)

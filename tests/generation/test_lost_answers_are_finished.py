@@ -28,7 +28,7 @@ def _lost_answers_go_on(settings: Settings) -> None:
     settings.CHAT_FINISH_LOST = 1
 
 
-NOTICE = "The server that was writing this answer went away; another one goes on."
+NOTICE = "The server that was writing this answer went away; another one has taken over."
 
 
 async def sweep_and_wait_for_end(answer: Message) -> Message:

@@ -128,7 +128,7 @@ def test_every_hit_is_on_one_page(user: User) -> None:
     while cursor is not None:
         found = search(user.pk, query, Filters(), Cursor.read(str(cursor)))
         shown += [hit.excerpt.text for hit in found.hits]
-        cursor = found.following
+        cursor = found.next_cursor
     assert sorted(shown) == sorted(f"needle {number}" for number in range(135))
 
 
@@ -154,6 +154,6 @@ def test_more_than_a_window_of_a_short_beginning_is_found_each_once(user: User, 
     while cursor is not None:
         page = search(user.pk, wanted, Filters(), cursor)
         found += [hit.row.id for hit in page.hits]
-        cursor = page.following
+        cursor = page.next_cursor
     expected = 117 if "the" in query else 130
     assert (len(found), len(set(found))) == (expected, expected)

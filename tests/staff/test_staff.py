@@ -209,8 +209,8 @@ def test_answers_of_the_same_moment_are_each_on_one_page(db: None) -> None:
     answers = {make_failed_answer().pk for _ in range(70)}
     Message.objects.filter(pk__in=answers).update(created_at=timezone.now())
     first = failures.load_page(select_open_failures())
-    second = failures.load_page(select_open_failures(), first.following)
-    assert [len(first.answers), len(second.answers), second.following] == [50, 20, None]
+    second = failures.load_page(select_open_failures(), first.next_cursor)
+    assert [len(first.answers), len(second.answers), second.next_cursor] == [50, 20, None]
     assert {answer.pk for answer in first.answers + second.answers} == answers
 
 
@@ -276,8 +276,8 @@ def test_what_was_lost_and_continued_by_itself_is_a_list_of_its_own(desk: Client
     make_failed_answer("kurt")
     page = read_words(desk.get("/staff/?state=recovered"))
     assert "3 answers were interrupted and continued without anybody asking for it: 2 finished, 0 being written" in page
-    assert "continued by itself after an interruption server_lost" in page
-    assert "continued by itself after 2 interruptions upstream_error" in page
+    assert "continued automatically after an interruption server_lost" in page
+    assert "continued automatically after 2 interruptions upstream_error" in page
     assert "kurt" not in page
     assert "A text" not in page
 
@@ -292,7 +292,7 @@ def test_the_list_is_filtered_by_the_code_of_the_interruption(desk: Client) -> N
 
 def test_an_answer_that_failed_after_it_was_continued_says_so(desk: Client) -> None:
     answer = make_recovered_answer("ada", "server_lost", "interrupted", losses=1)
-    told = "continued by itself after an interruption server_lost"
+    told = "continued automatically after an interruption server_lost"
     assert told in read_words(desk.get("/staff/group/?code=timeout"))
     assert told in read_words(desk.post(f"/staff/answers/{answer.pk}/read/"))
 

@@ -1,1 +1,1 @@
-"""Taking conversations away and bringing them here: the forms of archives, and the jobs that write and read them."""
+"""Export and import of conversations: the forms of archives, and the jobs that write and read them."""

@@ -180,9 +180,9 @@ class _Answer:
         if not text:
             return
         self.parts.append(Reasoning(text))
-        begun, ended = find_moment(block.get("start_timestamp")), find_moment(block.get("stop_timestamp"))
-        if begun and ended and timedelta() < ended - begun < timedelta(days=1):
-            self.parts.append(Thought(round((ended - begun).total_seconds() * 1000)))
+        started, ended = find_moment(block.get("start_timestamp")), find_moment(block.get("stop_timestamp"))
+        if started and ended and timedelta() < ended - started < timedelta(days=1):
+            self.parts.append(Thought(round((ended - started).total_seconds() * 1000)))
 
     def _call(self, block: Mapping[str, Any]) -> None:
         id_ = take_text(block.get("id"), "id", 200) or f"call-{len(self.parts)}"

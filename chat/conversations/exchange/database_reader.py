@@ -1,4 +1,4 @@
-"""Reading conversations from the database, to take them away."""
+"""Conversations read from the database for an export."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN_SITE = "chatsite"
 def load_conversation(conversation: Conversation) -> PortableConversation:
     """Return a conversation with its whole tree, its messages in the order in which they were written.
 
-    What only its provider can read is not taken along: native forms, signatures, and extras of tools' calls.
+    What only its provider can read is left out: native forms, signatures, and extras of tools' calls.
     """
     messages = list(conversation.messages.order_by("created_at", "pk"))
     numbers = {message.pk: number for number, message in enumerate(messages, start=1)}
@@ -44,7 +44,7 @@ def load_conversation(conversation: Conversation) -> PortableConversation:
         created_at=conversation.created_at,
         updated_at=conversation.updated_at,
         messages=[
-            _take_message(
+            _make_message(
                 message,
                 numbers[message.pk],
                 numbers[message.parent_id] if message.parent_id else None,
@@ -66,7 +66,7 @@ def load_conversation(conversation: Conversation) -> PortableConversation:
     )
 
 
-def _take_message(
+def _make_message(
     message: Message, number: int, parent: int | None, calls: Iterable[ToolCall], figures: Figures
 ) -> PortableMessage:
     if message.role == "user":
@@ -116,13 +116,13 @@ def _describe_rating(rating: Rating | None) -> dict[str, object] | None:
 
 
 def _find_source(conversation: Conversation) -> Source:
-    """Return where a conversation was first held: here, unless it was imported."""
+    """Return the site on which a conversation was held first: this one, unless it was imported."""
     row = ImportedConversation.objects.filter(conversation=conversation).first()
     return Source(row.site, row.source_id) if row else Source(OWN_SITE, str(conversation.pk))
 
 
 def _gather_figures(message: Message, usage: Usage | None, rating: Rating | None, imported: Figures) -> Figures:
-    """Return an answer's figures: those of this site's ledger, added to those that its archive brought."""
+    """Return an answer's figures: those of this site's ledger, added to those of its archive."""
     losses, breaks, last = imported.interruptions
     return Figures(
         _add_usage(imported.usage, usage),

@@ -1,4 +1,4 @@
-"""The private directory of archives: those that are made for users, and those that users bring."""
+"""The private directory of archives: exports that are kept for users, and uploads that wait for their import."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uuid import UUID
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 
-# Seconds for which an archive is kept, and a link to it holds.
+# Seconds for which an archive is kept, and a link to it is valid.
 KEPT_FOR = 86_400
 
-# Seconds after which a file is nobody's that has no job: an upload has a file a moment before its job.
-NOBODYS_AFTER = 3600
+# Seconds after which a file without a job is deleted: an upload has its file a moment before its job.
+ORPHANED_AFTER = 3600
 
 _SIGNER_SALT = "chat.exchange"
 
@@ -25,9 +25,9 @@ class NoDirectoryError(Exception):
 
 
 def find_directory() -> Path:
-    """Return the directory, which is made when it is not there: only the site's user may read it.
+    """Return the directory; create it where it is missing, for the site's user alone.
 
-    Raises `NoDirectoryError` where the operator wants none, and OSError.
+    Raises `NoDirectoryError` where the operator has switched it off, and OSError.
     """
     if not settings.CHAT_EXCHANGE_DIRECTORY:
         raise NoDirectoryError
@@ -37,12 +37,12 @@ def find_directory() -> Path:
 
 
 def find_path(job: UUID) -> Path:
-    """Return the place of a job's file. Its name is the job's id alone: nothing of it comes from a user."""
+    """Return the path of a job's file. Its name is the job's id: no part of it comes from a user."""
     return find_directory() / str(job)
 
 
 def find_draft_path(job: UUID) -> Path:
-    """Return the place of an archive that is being written by this process, so that no other writes to it too."""
+    """Return the path of an archive that this process is writing; no other process has the same."""
     return find_directory() / f"{job}.{os.getpid()}"
 
 
@@ -54,12 +54,12 @@ def delete_file(job: UUID) -> None:
         path.unlink(missing_ok=True)
 
 
-def delete_nobodys_files(jobs: Iterable[UUID]) -> int:
-    """Delete the files that are of none of these jobs; return how many."""
+def delete_orphaned_files(jobs: Iterable[UUID]) -> int:
+    """Delete the files that belong to none of these jobs; return how many."""
     known = {str(job) for job in jobs}
     deleted = 0
     for path in find_directory().iterdir():
-        if path.name[:36] in known or time.time() - path.stat().st_mtime < NOBODYS_AFTER:
+        if path.name[:36] in known or time.time() - path.stat().st_mtime < ORPHANED_AFTER:
             continue
         path.unlink(missing_ok=True)
         deleted += 1
@@ -67,13 +67,13 @@ def delete_nobodys_files(jobs: Iterable[UUID]) -> int:
 
 
 def sign(purpose: str, value: str) -> str:
-    """Return a word for an address that holds for a day, for this purpose alone."""
+    """Return a signed token of a value for an address; it is valid for a day and for this purpose alone."""
     return TimestampSigner(salt=f"{_SIGNER_SALT}.{purpose}").sign(value)
 
 
-def unsign(purpose: str, word: str) -> str | None:
-    """Return what was signed for this purpose within the last day; None for any other word."""
+def unsign(purpose: str, token: str) -> str | None:
+    """Return the value that was signed for this purpose within the last day; None for any other token."""
     try:
-        return TimestampSigner(salt=f"{_SIGNER_SALT}.{purpose}").unsign(word, max_age=KEPT_FOR)
+        return TimestampSigner(salt=f"{_SIGNER_SALT}.{purpose}").unsign(token, max_age=KEPT_FOR)
     except BadSignature:  # or one that has expired
         return None

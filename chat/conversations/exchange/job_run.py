@@ -71,7 +71,7 @@ def run_job(job: ExchangeJob, is_over: Callable[[], bool]) -> None:
 
 
 def _write_archive(job: ExchangeJob, pace: Pace) -> None:
-    """Write everything of a user into a ZIP; one that a lost process has begun is written anew."""
+    """Write everything of a user into a ZIP; one that a lost process has begun is written again from the start."""
     conversations = Conversation.objects.owned_by(job.user).order_by("created_at", "pk")
     keys = list(conversations.values_list("pk", flat=True))
     if not note_progress(job.pk, total=len(keys), done=0):

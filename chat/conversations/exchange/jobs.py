@@ -1,4 +1,4 @@
-"""The rows of jobs: who begins one, which process works on it, how far it is."""
+"""The rows of export and import jobs: starting one, claiming it for a process, and its progress."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from chat.core.lines import join_lines
 from chat.leases import can_trust_leases, compute_lease_end, name_owner
 from chat.models import ExchangeJob, User
 
-# A job that ends its process, or its database's patience, each time is given up after so many tries at one place.
+# A job that kills its process, or makes the database time out, is given up after this many tries at one place.
 MOST_TRIES = 5
-GIVEN_UP = "The site could not finish this. Its operator finds the reason in the log."
+GIVEN_UP = "The site could not finish this. The reason is in its log."
 
-# Conversations of a report that are named with what was left out of them. The counts are of all.
+# The conversations that a report names with what was left out of them. Its counts are of all.
 MOST_NOTES = 100
 
 # Jobs that stay on a user's page after they have ended, and for how long.
@@ -39,19 +39,19 @@ class TooManyJobsError(RefusedError):
     """The user has as many unfinished jobs as one may have."""
 
     status, code = 429, "busy"
-    sentence = "Wait until what is under way has ended, or stop it."
+    sentence = "Wait until your other exports and imports have ended, or stop one."
 
 
 class NoArchivesError(RefusedError):
     """The operator has switched archives off."""
 
     status, code = 404, "not_found"
-    sentence = "This site makes and takes no ZIP files of everything."
+    sentence = "Exports and imports of everything are switched off on this site."
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of the conversations of an archive, and what was left out of them.
+    """The result of an import: how many conversations were imported, and what was left out of them.
 
     `notes` are pairs: a conversation's title, and what was left out of it or why it was left out.
     """
@@ -63,7 +63,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[list[str]] = field(default_factory=list)
     unnamed: int = 0
-    """Notes that there was no room for."""
+    """How many notes there was no room for."""
 
     def note(self, title: str, sentence: str) -> None:
         """Note something about one conversation."""
@@ -92,12 +92,12 @@ def read_report(job: ExchangeJob) -> Report:
 
 
 def begin_job(user: User, kind: ExchangeJob.Kind, turn: UUID, name: str = "", draft: Path | None = None) -> ExchangeJob:
-    """Keep a job that the next free process works on, with the file that a user brings: `draft` moves to its place.
+    """Store a job for the next free process, with the file that the user uploads: `draft` is moved to its place.
 
-    The same form, which `turn` is the id of, sent again is the same job. Raises `TooManyJobsError`, also of two that
-    are begun at once.
+    `turn` is the id of the form: the same form sent twice is one job. Raises `TooManyJobsError`; of two jobs that are
+    started at once too.
     """
-    id_ = uuid5(NAMESPACE, f"{kind}:{user.pk}:{turn}")  # nobody may choose the name of a file
+    id_ = uuid5(NAMESPACE, f"{kind}:{user.pk}:{turn}")  # not `turn` itself: the client would choose the name of a file
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
         if (job := ExchangeJob.objects.filter(user=user, pk=id_).first()) is not None:
@@ -119,18 +119,18 @@ def list_jobs(user: User) -> list[ExchangeJob]:
 
 
 def delete_job(user: User, job: UUID) -> bool:
-    """Delete a job of a user with its file; one that is under way stops. Return whether there was one."""
+    """Delete a job of a user with its file, and so stop it; return whether there was one."""
     found = ExchangeJob.objects.filter(user=user, pk=job).delete()[0]
     if found:
         files.delete_file(job)
     return found > 0
 
 
-# What processes do
+# For the process that works on a job
 
 
 def claim_next() -> ExchangeJob | None:
-    """Become the process that works on the job that has waited longest; None when there is none."""
+    """Claim the job that has waited longest for this process; return None when there is none."""
     if not can_trust_leases():
         return None
     for job in select_waiting().order_by("created_at")[:10]:
@@ -143,7 +143,7 @@ def claim_next() -> ExchangeJob | None:
 
 
 def select_waiting() -> QuerySet[ExchangeJob]:
-    """Return the jobs that have no process."""
+    """Return the jobs that no process works on."""
     return ExchangeJob.objects.filter(Q(lease_until=None) | Q(lease_until__lt=Now()), finished_at=None)
 
 
@@ -158,12 +158,12 @@ def renew_lease(job: UUID) -> bool:
 
 
 def leave_job(job: UUID) -> None:
-    """Leave a job to the process that takes one next. This one did not fail at it."""
+    """Leave a job to the next free process, without counting a failed try."""
     select_own(job).update(owner="", lease_until=None, tries=0)
 
 
 def note_progress(job: UUID, **fields: Any) -> bool:
-    """Write how far a job is; return whether it is still this process's. Within a transaction that is the verdict."""
+    """Write the progress of a job; return whether it is still this process's: if not, the caller rolls back."""
     return bool(select_own(job).update(tries=0, **fields))
 
 
@@ -174,7 +174,7 @@ def finish_job(job: UUID, error: str = "", **fields: Any) -> bool:
 
 
 def clean_up() -> None:
-    """Delete the archives that have been kept for a day, what users brought, and files that are nobody's."""
+    """Delete the archives that have been kept for a day, the uploads of ended jobs, and files without a job."""
     before = timezone.now() - timedelta(seconds=files.KEPT_FOR)
     ended = ExchangeJob.objects.filter(finished_at__lt=before, kind=ExchangeJob.Kind.EXPORT)
     for job in ended.values_list("pk", flat=True):
@@ -182,4 +182,4 @@ def clean_up() -> None:
     ended.delete()
     ExchangeJob.objects.filter(finished_at__lt=timezone.now() - LISTED_FOR).delete()
     kept = ExchangeJob.objects.filter(Q(finished_at=None) | Q(kind=ExchangeJob.Kind.EXPORT))
-    files.delete_nobodys_files(kept.values_list("pk", flat=True))
+    files.delete_orphaned_files(kept.values_list("pk", flat=True))

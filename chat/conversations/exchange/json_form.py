@@ -46,7 +46,7 @@ from chat.providers.capabilities import EFFORTS
 
 FORMAT = "chatsite.conversation"
 
-# Grows when a reader of the version before would misread a document; fields that are added do not change it.
+# Grows when a reader of the previous version would misread a document; fields that are added do not change it.
 VERSION = 1
 
 STATUSES: tuple[MessageStatus, ...] = ("queued", "streaming", "complete", "stopped", "interrupted")

@@ -41,7 +41,7 @@ class PortableCall:
 
 @dataclass(slots=True)
 class Figures:
-    """What is told of an answer and lies outside of its message: its tokens, its interruptions, its reader's rating.
+    """The facts about an answer that are outside of its message: its tokens, its interruptions, its reader's rating.
 
     `interruptions` are those of the server, those of the provider, and the code of the last one.
     """

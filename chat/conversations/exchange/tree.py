@@ -1,7 +1,7 @@
-"""The tree of another site's conversation, made into questions and answers.
+"""The tree of another site's conversation, converted into questions and answers.
 
-Other sites keep a chain of messages for one answer: what was thought, a tool's call, its result, the text. Here such a
-chain is one answer; where it forks, each way through it is an attempt.
+Other sites keep one answer as a chain of messages: reasoning, a tool's call, its result, the text. Here such a chain is
+one answer; where it forks, each path through it is an attempt.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from chat.core.events import Lasting, Token
 
 NOT_THERE = "(This message is not in the archive.)"
 
-# Answers that fork share their beginnings, which are copied: at most so many messages more than there are.
+# Answers that fork share their beginnings, which are copied: the maximum of copied messages in one conversation.
 MOST_COPIES = 20_000
 
-# Messages of one conversation. The longest that people have are some thousands.
+# Messages of one conversation. The longest real ones have some thousands.
 MOST_MESSAGES = 100_000
 
 
@@ -63,8 +63,8 @@ class _Steps(NamedTuple):
         return steps[::-1]
 
 
-class _Place(NamedTuple):
-    """A node that waits to be looked at: after which message it comes, and the answer that it goes on with."""
+class _Visit(NamedTuple):
+    """A node to be visited: the message that it follows, and the steps of the answer that it continues."""
 
     node: Node
     parent: int | None
@@ -92,43 +92,44 @@ class _Assembly:
         self._by_parent: dict[str | None, list[Node]] = {}
 
     def run(self, shown: str | None) -> Tree:
+        """Return the tree, whose leaf is the end of the branch with the node `shown`."""
         keys = {node.key for node in self._nodes}
         for node in self._nodes:
             self._by_parent.setdefault(node.parent if node.parent in keys else None, []).append(node)
-        waiting = [_Place(node, None, None) for node in reversed(self._by_parent.get(None, []))]
+        waiting = [_Visit(node, None, None) for node in reversed(self._by_parent.get(None, []))]
         reached = 0
         while waiting:
-            place = waiting.pop()
+            visit = waiting.pop()
             reached += 1
-            waiting += reversed(list(self._take(place)))
+            waiting += reversed(list(self._add_node(visit)))
         if lost := len(self._nodes) - reached:
             self._left_out["message in a circle of messages"] += lost
         return Tree(self._messages, self._find_leaf(shown))
 
-    def _take(self, place: _Place) -> list[_Place]:
-        """Take a node in, and return those that follow it."""
-        node = place.node
+    def _add_node(self, visit: _Visit) -> list[_Visit]:
+        """Add a node to the messages, and return the visits of its children."""
+        node = visit.node
         children = self._by_parent.pop(node.key, [])
         if node.role == "user":
-            number = self._add_question(node, place.parent)
+            number = self._add_question(node, visit.parent)
             if not children:
                 self._add_answer([], number)
-            return [_Place(child, number, None) for child in children]
-        parent = place.parent
+            return [_Visit(child, number, None) for child in children]
+        parent = visit.parent
         if parent is None or not self._messages[parent - 1].is_question:
             missing = Node("", None, "user", node.created_at, text=NOT_THERE)
             parent = self._add_question(missing, parent)
-        steps = _Steps(node, place.steps, place.steps.length + 1 if place.steps else 1)
-        goes_on = [child for child in children if child.role == "assistant"]
-        asked = [child for child in children if child.role == "user"]
-        places = [_Place(child, parent, steps) for child in goes_on]
-        if asked or not goes_on:
+        steps = _Steps(node, visit.steps, visit.steps.length + 1 if visit.steps else 1)
+        continuations = [child for child in children if child.role == "assistant"]
+        questions = [child for child in children if child.role == "user"]
+        visits = [_Visit(child, parent, steps) for child in continuations]
+        if questions or not continuations:
             self._copies -= steps.length
             if self._copies < 0:
                 raise UnreadableError("Its answers fork too often.")
             answer = self._add_answer(steps.as_list(), parent)
-            places += [_Place(child, answer, None) for child in asked]
-        return places
+            visits += [_Visit(child, answer, None) for child in questions]
+        return visits
 
     def _add_question(self, node: Node, parent: int | None) -> int:
         if parent is not None and self._messages[parent - 1].is_question:
@@ -141,7 +142,7 @@ class _Assembly:
         return number
 
     def _add_answer(self, steps: list[Node], parent: int) -> int:
-        """Add an answer of these steps. Without any it is one that was stopped before its first word."""
+        """Add an answer of these steps; without steps, an empty one that was stopped."""
         number = len(self._messages) + 1
         times = [step.created_at for step in steps if step.created_at]
         created_at = times[0] if times else self._make_time_after(parent)
@@ -170,7 +171,7 @@ class _Assembly:
         return min(self._messages[parent - 1].created_at + timedelta(microseconds=1), datetime.now(UTC))
 
     def _find_leaf(self, shown: str | None) -> int | None:
-        """Return the end of the branch on which the shown node lies: where it was gone on with last."""
+        """Return the end of the branch on which the shown node lies: the one written last."""
         followed: dict[int, int] = {}
         for message in self._messages:
             if message.parent is not None:

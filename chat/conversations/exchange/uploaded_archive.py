@@ -19,10 +19,10 @@ import msgspec
 from chat.conversations.exchange.portable import UnreadableError
 from chat.conversations.exchange.splitter import MOST_BYTES, split_values
 
-# Bytes that are inflated at once, and looked through at once: a few milliseconds, in which no other thread runs.
+# Bytes that are inflated and searched at once: a few milliseconds, in which no other thread runs.
 CHUNK = 65_536
 
-# An archive may be so many times as long as its file. Texts shrink to a fourth, or to a tenth; a bomb to a thousandth.
+# How many times as long as its file an archive may be. Texts shrink to a fourth, or to a tenth; a bomb to a thousandth.
 MOST_INFLATION = 20
 
 # The bytes of an archive's table of contents, which Python keeps in memory, in about ten times as many: 100,000 files.

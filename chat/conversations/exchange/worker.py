@@ -20,7 +20,7 @@ from chat.tasks import OncePerLoop, run_and_close, run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks for archives that have been kept for long enough.
+# Seconds between two deletions of archives that have been kept for long enough.
 CLEAN_EVERY = 60.0
 
 # Seconds for which a process that ends waits for the job that it has: longer than one conversation takes, as a rule.

@@ -1,4 +1,4 @@
-"""Deletes what is older than the site wants to keep."""
+"""`manage.py prune`: deletes conversations and ledger rows that are older than a number of days."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from django.utils import timezone
 from chat.accounting.rollups import catch_up, find_midnight
 from chat.models import LIVE, Conversation, Message, Meter, Outcome, OutcomeHour, ProviderCall, Pruning
 
-# What one transaction deletes: 0.1 s or so, in which SQLite has no other writer.
+# The rows that one transaction deletes, in about 0.1 s, during which SQLite has no other writer.
 CONVERSATIONS_A_BATCH = 100
 CALLS_A_BATCH = 2000
 
 EPILOG = """
-Nothing is deleted without --yes: the first run tells what the second would do. It may be stopped at any time and be
-started again, and the site may run meanwhile.
+Nothing is deleted without --yes: a run without it says what would be deleted. It may be stopped and started again at
+any time, while the site runs.
 
-A conversation goes with its messages when nothing was said in it for so many days. Its calls stay on the ledger.
-A ledger row goes when its call began that many days ago; the sums of its day stay, so reports and the review show the
-same totals as before, but no single calls. The meters of limits and the counts of each hour's failures go with their
-days. Days are UTC, and a day is pruned as a whole.
+A conversation is deleted with its messages when it had no question for DAYS days. Its calls stay on the ledger.
+A ledger row is deleted DAYS days after its call began; the sums of its day stay, so reports and the review show the
+same totals as before, but no single calls. The meters of limits and the hourly counts of failures are deleted with
+their days. Days are UTC, and a day is pruned as a whole.
 
-  manage.py prune --conversations 365 --ledger 730           what would go
-  manage.py prune --conversations 365 --ledger 730 --yes     let it go
+  manage.py prune --conversations 365 --ledger 730           say what would be deleted
+  manage.py prune --conversations 365 --ledger 730 --yes     delete it
 """
 
 
 def parse_days(text: str) -> int:
-    """Parse a number of days."""
+    """Return a number of days from 1 to 36500. Raises ArgumentTypeError."""
     if not text.isdecimal() or not 1 <= int(text) <= 36500:
         raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
     return int(text)
@@ -43,7 +43,7 @@ def parse_days(text: str) -> int:
 class Command(BaseCommand):
     """`manage.py prune`."""
 
-    help = "Delete conversations and ledger rows that are older than so many days; a dry run without --yes."
+    help = "Delete conversations and ledger rows that are older than DAYS; a dry run without --yes."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, epilog=EPILOG, **kwargs)
@@ -51,9 +51,13 @@ class Command(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--conversations", type=parse_days, metavar="DAYS", help="keep those of so many days")
-        parser.add_argument("--ledger", type=parse_days, metavar="DAYS", help="keep single calls of so many days")
-        parser.add_argument("--yes", action="store_true", help="delete; without it nothing is")
+        parser.add_argument(
+            "--conversations", type=parse_days, metavar="DAYS", help="keep the conversations of the last DAYS days"
+        )
+        parser.add_argument(
+            "--ledger", type=parse_days, metavar="DAYS", help="keep the single calls of the last DAYS days"
+        )
+        parser.add_argument("--yes", action="store_true", help="delete; without it nothing is deleted")
 
     def handle(
         self,
@@ -77,7 +81,7 @@ class Command(BaseCommand):
         live = Message.objects.filter(status__in=LIVE).values("conversation")
         old = Conversation.objects.filter(updated_at__lt=before).exclude(pk__in=live).order_by("pk")
         count, messages = old.count(), Message.objects.filter(conversation__in=old).count()
-        description = f"{count:,} conversations with {messages:,} messages, silent since {before:%Y-%m-%d}"
+        description = f"{count:,} conversations with {messages:,} messages, without a question since {before:%Y-%m-%d}"
         self._delete(old, CONVERSATIONS_A_BATCH, description, count, yes=yes)
 
     def _prune_ledger(self, keep: int, *, yes: bool) -> None:
@@ -86,7 +90,7 @@ class Command(BaseCommand):
         count = old.count()
         if yes and count:
             catch_up()
-            # Said before the first row goes, so that no one takes what is left for all there was.
+            # Written before the first row is deleted, so that nobody mistakes the remaining rows for all rows.
             Pruning.objects.create(before=before, rows=count)
         if yes:  # a few rows a user and day, which nothing reads once their window has ended
             Meter.objects.filter(until__lt=find_midnight(before), held=0).delete()
@@ -104,11 +108,11 @@ class Command(BaseCommand):
 
 
 def _delete_in_batches(old: QuerySet[Any], size: int) -> Iterator[int]:
-    """Delete batch by batch, and tell after each how many are gone."""
+    """Delete batch by batch, and yield after each how many rows are deleted so far."""
     deleted = 0
     while True:
         with transaction.atomic():
-            # The condition is asked again as the rows go: someone may have gone on with a conversation meanwhile.
+            # The condition is checked again with each batch: a user may have continued a conversation meanwhile.
             batch = list(old.select_for_update().values_list("pk", flat=True)[:size])
             old.filter(pk__in=batch).delete()
         if not batch:

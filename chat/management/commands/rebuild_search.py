@@ -48,7 +48,7 @@ class Command(BaseCommand):
         while after is None and (title := index_titles_again(title, batch)) is not None:
             pass
         while (after := index_again(after, batch)) is not None:
-            self._tell(f"Indexed once more; if broken off, go on with --all --after {after}")
+            self._tell(f"Indexed once more; if it was stopped, continue with --all --after {after}")
         self.stdout.write(f"{remove_orphans()} entries of deleted conversations removed.")
 
     def _tell(self, sentence: str) -> None:

@@ -25,7 +25,7 @@ the table "no price" means that nobody knows what the calls cost, and "+ ?" that
   manage.py usage_report                                     this month, a line a day
   manage.py usage_report --by user --format csv > users.csv  who used what, for a spreadsheet
   manage.py usage_report --from 2026-01-01 --by model        this year's models
-  manage.py usage_report --rebuild                           count the whole ledger anew, then report
+  manage.py usage_report --rebuild                           count the whole ledger again, then report
 
 --rebuild is for a ledger that was changed by hand; rows that are only added are found without it. It takes a
 minute or more for a million rows, during which answers are written as always, but for a few seconds at its beginning.
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         parser.add_argument("--to", dest="end", type=parse_day, metavar="DAY", help="last day; default: today")
         parser.add_argument("--by", choices=get_args(By), default="day", help="what a line is; default: day")
         parser.add_argument("--format", choices=("table", "csv"), default="table", help="default: table")
-        parser.add_argument("--rebuild", action="store_true", help="count the whole ledger anew first")
+        parser.add_argument("--rebuild", action="store_true", help="count the whole ledger again first")
 
     def handle(
         self,
