@@ -1,6 +1,6 @@
-"""What the machine's environment says of certificates and proxies, which the providers' clients go by.
+"""A check of the environment variables for certificates and proxies, which the providers' clients use.
 
-They read it with the first question, and what they make of a wrong path or address is a traceback then.
+The clients read them at the first question, and answer a wrong path or address with a traceback then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which models are failing now, by the last of their calls on the ledger, and how the calls of each hour ended."""
+"""The models that are failing now, by their last calls on the ledger, and the outcomes of the calls of each hour."""
 
 from __future__ import annotations
 

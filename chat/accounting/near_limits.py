@@ -1,4 +1,4 @@
-"""Which limits and budgets are nearly used up in their current windows."""
+"""The limits and budgets that are nearly used up in their current windows."""
 
 from __future__ import annotations
 

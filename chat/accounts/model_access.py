@@ -1,4 +1,4 @@
-"""Which models a user may choose."""
+"""The models that a user may choose."""
 
 from __future__ import annotations
 

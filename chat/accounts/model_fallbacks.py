@@ -1,4 +1,4 @@
-"""Which models are asked in the place of one that is not available."""
+"""The chain of models that are asked in the place of one that is not available."""
 
 from __future__ import annotations
 

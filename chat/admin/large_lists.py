@@ -20,7 +20,7 @@ from chat.admin.model_names import list_known_models
 from chat.core.errors import CODES
 from chat.models import Outcome, Status
 
-# So many rows are counted and have pages. Whoever looks for an earlier one filters the list, or asks for its day.
+# The rows that are counted and have pages. An earlier row is found by a filter or by its day.
 MOST_COUNTED = 10_000
 
 

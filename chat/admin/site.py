@@ -207,7 +207,7 @@ def match_word(word: str) -> Q:
 class ProviderCallAdmin(Record, ByUser, LargeList):
     """The rows of the ledger."""
 
-    # So many columns fit beside the navigation and the filter on a screen of 1,440 px; a call's own page has the rest.
+    # These columns fit beside the navigation and the filter on a screen of 1,440 px; a call's own page has the rest.
     list_display = ("show_start", "user", "model", "purpose", "show_end", "show_tokens", "show_cost", "show_times")
     list_filter = (
         *("outcome", CallErrorFilter, ("error_cause", CauseFilter), "estimated", "purpose", "billed_to"),

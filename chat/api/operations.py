@@ -1,8 +1,8 @@
-"""Operations: what each route of the API takes and returns, declared once, and what every route does alike.
+"""Operations: what each route of the API takes and returns, declared once, and what all routes have in common.
 
-A view is made with `serve_programs`, from one `Operation` a method. The declaration is what the route is described by
-at `/api/schema/`. Alike are: 405 and OPTIONS with `Allow`, HEAD where GET is, 401 before anything is looked at, 406
-before anything is kept, and every refusal as JSON.
+A view is made with `serve_programs`, from one `Operation` a method; `/api/schema/` is generated from the declarations.
+All routes have: 405 and OPTIONS with `Allow`, HEAD where GET is, 401 before anything is read, 406 before anything is
+stored, and every refusal as JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, User, P], Awaitable[HttpResponseBase]]
 FindOwned = Callable[[User, UUID], object]
 
-# What any operation may come to besides its own responses: no login, no CSRF token, no media type that fits, a
+# The refusals of every operation besides its own: no login, no CSRF token, no media type that fits, a
 # condition that does not hold, a database that does not serve.
 COMMON_REFUSALS = (401, 403, 404, 406, 412, 503)
 
@@ -85,7 +85,7 @@ def serve_programs(
     then that is the refusal, whatever is wrong with the body besides.
 
     With `is_login_confirmed_later` the user may be one that an earlier request of the same login has found, and the
-    view confirms the login before it tells or changes anything. What it refuses is told after a look at the login.
+    view confirms the login before it returns or changes anything, and before it refuses the request.
     """
     by_method = _index_by_method(operations)
 
@@ -171,8 +171,8 @@ async def _serve(
 def _check_precondition(request: HttpRequest) -> None:
     """Raise `ApiError` for an `If-Match` with a tag (RFC 9110, section 13.1.1).
 
-    It asks for a strong comparison, in which the site's tags, all of them weak, are never the same: a client that
-    depends on it is told so before anything is changed.
+    It asks for a strong comparison, and the site's tags are all weak, which never match: a client that depends on it
+    gets this error before anything is changed.
     """
     if request.headers.get("If-Match", "*").strip() not in {"*", ""}:
         raise ApiError(412, "precondition_failed", "`If-Match` never holds here: the site's tags are weak ones.")

@@ -53,7 +53,7 @@ class Accepted(Reply):
 
 
 class Remark(Reply):
-    """What a reader should know for as long as the answer is kept."""
+    """A remark about the answer that readers should always see with it."""
 
     code: str
     message: str
@@ -68,7 +68,7 @@ class Failure(Reply):
 
 
 class RatingReply(Reply):
-    """What the user thought of an answer."""
+    """The user's rating of an answer."""
 
     value: Literal["up", "down"]
     comment: str
@@ -200,7 +200,7 @@ class Prices(Reply):
 
 
 class Capabilities(Reply):
-    """What a model takes."""
+    """The capabilities of a model."""
 
     thinking: bool
     tools: bool
@@ -297,7 +297,7 @@ class Refusal(Reply):
 
 
 class FieldProblem(Reply):
-    """What is wrong with a field of the request."""
+    """A problem with a field of the request."""
 
     detail: str
     pointer: str

@@ -21,7 +21,7 @@ from chat.streaming.encoders import NDJSON, SSE
 
 Schema = dict[str, Any]
 
-# What programs are told of an answer, in the order of docs/events.md.
+# The events of an answer, in the order of docs/events.md.
 PUBLIC_EVENTS: tuple[type[Any], ...] = (
     events.Start,
     events.Token,
@@ -42,7 +42,7 @@ _REASONS = {
     400: "What was sent is not what this takes; `error.field` names the field.",
     401: "No login, or a token that is not valid.",
     403: "A session without its CSRF token, or nothing that the user may do.",
-    404: "There is no such thing, or it is somebody else's.",
+    404: "It does not exist, or it is another user's.",
     406: "Nothing that the client takes is sent here.",
     409: "Something stands in the way: `busy`, `not_continuable`, `turn_taken`, `nothing_to_share`, `too_many`.",
     412: "`If-Match` has a tag, and the site's tags are weak.",
@@ -51,7 +51,7 @@ _REASONS = {
     429: "A limit or a budget is reached; `Retry-After` says until when, where that is known.",
     503: "The site cannot serve this now; `Retry-After` says when to come back.",
 }
-_GOOD = {200: "What was asked for.", 201: "It was made.", 202: "It has begun.", 204: "There is nothing to say."}
+_GOOD = {200: "The result.", 201: "It was created.", 202: "It has started.", 204: "There is no content."}
 
 
 @serve_anyone(Operation("GET", "Describe the API, as OpenAPI 3.1.", {200: None, 304: None}))

@@ -12,7 +12,7 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=200, description="A mod
 EffortWord = Annotated[
     str, Meta(min_length=1, max_length=20, description="`fast`, `balanced`, `thorough`, or a word of the provider's.")
 ]
-Turn = Annotated[UUID, Meta(description="An id of the client's choosing: the same again is the same request.")]
+Turn = Annotated[UUID, Meta(description="An id that the client chooses; the same id again is the same request.")]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,7 +30,7 @@ class NewConversation(Body):
 
 
 class ConversationChanges(Body):
-    """What is changed of a conversation; what is left out stays as it is."""
+    """The changes to a conversation; fields that are left out stay as they are."""
 
     title: Annotated[str, Meta(description="1 to 80 characters on one line.")] | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
@@ -65,7 +65,7 @@ class Continuation(Body):
 
 
 class NewRating(Body):
-    """What the user thinks of an answer; what is left out stays as it was."""
+    """A rating of an answer; fields that are left out stay as they were."""
 
     value: Literal["up", "down"]
     comment: str | UnsetType = UNSET
@@ -85,7 +85,7 @@ class NewShare(Body):
 # As long, and as large, as what comes back whole to every client: JavaScript has no greater whole numbers.
 FrameId = Annotated[
     Annotated[str, Meta(max_length=200)] | Annotated[int, Meta(ge=-(2**53) + 1, le=2**53 - 1)],
-    Meta(description="Of the client's choosing; it comes back in what is said to this frame."),
+    Meta(description="An id that the client chooses; every response to this frame repeats it."),
 ]
 
 

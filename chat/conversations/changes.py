@@ -1,4 +1,4 @@
-"""What a user may change of a conversation in the list: its title, whether it is pinned, whether it is archived."""
+"""Changes to a conversation in the list: its title, whether it is pinned, and whether it is archived."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MOST_KEPT = 50
 
 
 class TooManyError(RefusedError):
-    """So many questions wait already."""
+    """The maximum of questions waits already."""
 
     status, code = 429, "too_many"
     sentence = f"At most {MOST_KEPT} questions can wait. This one is still in the box."

@@ -1,4 +1,4 @@
-"""Which failed answers are open: those that the staff still have to look at."""
+"""The open failures: failed answers that the staff still have to deal with."""
 
 from __future__ import annotations
 

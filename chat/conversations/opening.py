@@ -11,11 +11,11 @@ from chat.models import MESSAGES_SHOWN, Conversation, Message, Role
 LONGEST_PIECE = 1000
 """Messages that a page shows at once; of a longer branch it shows a piece that ends after the message."""
 
-_AFTER = 10  # messages that a piece goes on after the one that is looked for
+_AFTER = 10  # messages of a piece after the message to open
 
 
 class Piece(NamedTuple):
-    """What a page shows of a branch: its last messages, at most `most`, or those before the question `before`."""
+    """The messages of a branch that a page shows: the last `most`, or those before the question `before`."""
 
     most: int = MESSAGES_SHOWN
     before: UUID | None = None

@@ -1,4 +1,4 @@
-"""A search as a page, a program or an address asks for it: a query, filters, and a place in what was found."""
+"""Requests for searches, from a page, a program or an address: a query, filters, and a cursor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InvalidSearchError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is searched for; no query where no word was given."""
+    """A request for a search; its query is None where no word was given."""
 
     query: Query | None
     filters: Filters

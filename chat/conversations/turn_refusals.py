@@ -18,10 +18,10 @@ class BusyError(RefusedError):
 
 
 class TurnTakenError(RefusedError):
-    """The same turn was sent before, with something else."""
+    """The same turn was sent before, for another request."""
 
     status, code, field = 409, "turn_taken", "turn"
-    sentence = "This `turn` was sent before, with something else. The answer that it began is named here."
+    sentence = "This `turn` was used before for another request. The answer that it started is named here."
 
     def __init__(self, answer: Message) -> None:
         super().__init__(self.code)

@@ -95,7 +95,7 @@ def check_retry(answer: Message, turn: uuid.UUID, model: object) -> None:
 
 
 class Conditions(NamedTuple):
-    """What has to be so, beside the conversation being the user's, when a question is kept in it."""
+    """The conditions, beside the ownership of the conversation, under which a question is stored."""
 
     login: KnownLogin | None = None
     """The login to confirm; None for one that counts already."""

@@ -83,7 +83,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._is_leaving_answers = False  # to other processes: the time of the drain is over
         self.next_questions: NextQuestionAsker | None = None
-        """What asks further questions at an answer's end. Without it they wait for another process."""
+        """The asker of the next question at an answer's end. Without it they wait for another process."""
         supervisor.take_up = self.take_up
         pre_delete.connect(self._stop_deleted, sender=Conversation)
 

@@ -168,5 +168,5 @@ class Delivery(models.Model):
 
     @property
     def content(self) -> str:
-        """What it brings, in a few words."""
+        """The content in a few words."""
         return str(self.alert) if self.month is None else f"the report of {self.month:%B %Y}"

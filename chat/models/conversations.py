@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TITLE_LENGTH = 80
 
-# So many are on a page at first, and come with each further piece.
+# The messages on a page at first, and in each further piece.
 MESSAGES_SHOWN = 40
 
 

@@ -64,7 +64,7 @@ class ExchangeJob(models.Model):
 
 
 class ImportedConversation(models.Model):
-    """Where a conversation was first held, by which a second import of it is recognised."""
+    """The source of an imported conversation, by which a second import is recognised."""
 
     conversation = models.OneToOneField(
         Conversation, on_delete=models.CASCADE, primary_key=True, related_name="imported"

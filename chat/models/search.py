@@ -17,7 +17,7 @@ RARE_STATUSES = ("interrupted", "stopped")
 
 
 class SearchEntry(models.Model):
-    """What the index knows of a title or a message besides its words; the index is searched by these too."""
+    """The fields of a title or a message that the index has besides its words; searches filter by them."""
 
     id = models.BigAutoField(primary_key=True)
     user_id = models.IntegerField()

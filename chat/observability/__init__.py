@@ -1,1 +1,1 @@
-"""What operators see: metrics, traces, and the log lines that need a person."""
+"""Observability: metrics, traces, and the log lines that need a person."""

@@ -369,7 +369,7 @@ def is_whole_json(data: bytes) -> bool:
     return True
 
 
-# What a server writes in the place of JSON, to keep a connection open, is a word.
+# Servers that keep a connection open without JSON write one word.
 _NO_JSON = re.compile(rb"\s*(?:[^\s{\[]|\[\s*[A-Za-z]|$)")
 
 

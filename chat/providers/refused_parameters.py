@@ -1,8 +1,8 @@
-"""Which refusals name what they do not take, and how a prompt can be asked otherwise then.
+"""Refusals that name a parameter, and the adaptations of the prompt that answer them.
 
-A provider's refusal is a sentence, so it is read by a table of words: which parameter it names, beside words that
-refuse. What the prompt did not ask for is never left out, and each way is tried once: a refusal that is misread costs
-one call more. Nothing here knows Django or an HTTP client.
+A provider's refusal is a sentence, so it is matched with a table of words: the parameter that it names, beside words
+that refuse. Only parameters that the prompt has are left out, and each adaptation is tried once: a refusal that is
+misread costs one more call. Nothing here knows Django or an HTTP client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which JSON schemas OpenAI takes with `strict`, which makes the model keep to them exactly."""
+"""The subset of JSON schemas that OpenAI takes with `strict`, by which the model keeps to them exactly."""
 
 from __future__ import annotations
 

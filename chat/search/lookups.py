@@ -1,4 +1,4 @@
-"""What looking words up has in common on both databases."""
+"""The conditions of a lookup of words, which both databases share."""
 
 from __future__ import annotations
 

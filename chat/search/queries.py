@@ -1,4 +1,4 @@
-"""What a user searches for: words, "phrases", and a last word that may not be finished."""
+"""Queries: words, "phrases", and a last word that may not be finished."""
 
 from __future__ import annotations
 

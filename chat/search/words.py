@@ -26,7 +26,7 @@ _LETTERS_OF_THEIR_OWN = {
 
 
 class _Folded(dict[int, str]):
-    """What each character is folded to; filled as characters come."""
+    """The folded form of each character, filled as characters are met."""
 
     def __missing__(self, code: int) -> str:
         plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", chr(code)).casefold())

@@ -86,7 +86,7 @@ async def _read_checkpoint(process: Process, answer_id: UUID, position: int) -> 
 
 
 def _tell_of_joints(batch: Batch) -> Batch:
-    """Return a batch with the notice that another process goes on, where it has done so while the reader followed."""
+    """Return a batch with a notice after each joint, where another process has taken the answer over."""
     events: list[Event] = []
     for event in batch.events:
         events += [event, RESUMED] if isinstance(event, Continued) else [event]

@@ -1,4 +1,4 @@
-"""What the search's dialog, which stands on the chat's pages, offers to choose from."""
+"""Template tags for the choices in the dialog of the search, which is part of the chat's pages."""
 
 from __future__ import annotations
 

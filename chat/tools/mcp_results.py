@@ -1,4 +1,4 @@
-"""What a tool of an MCP server is called with, and what it answers, in the toolbox's terms."""
+"""The arguments and results of an MCP server's tools, converted for the toolbox."""
 
 from __future__ import annotations
 

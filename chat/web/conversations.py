@@ -24,7 +24,7 @@ from chat.tasks import run_in_thread
 from chat.web.listed_conversations import show_archived, show_open, show_some
 from chat.web.time_zones import find_zone
 
-# So many rows are fetched at once; a page that has more news than that takes them in turns.
+# The rows that are fetched at once; a page with more changes fetches them in several requests.
 MOST_ROWS = 50
 
 

@@ -1,4 +1,4 @@
-// What the buttons of a block of code do: wrap its lines, download it, unfold it.
+// The actions of the buttons of a block of code: wrap its lines, download it, unfold it.
 
 import { codeOf } from "./clipboard.js";
 import { languageOf, wholeOf } from "./code.js";

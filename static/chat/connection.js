@@ -1,4 +1,4 @@
-// What the connection is like, in a line above the composer; whether the user is logged in.
+// The state of the connection, in a line above the composer; whether the user is logged in.
 
 import { byId, error } from "./page.js";
 

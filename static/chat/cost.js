@@ -1,4 +1,4 @@
-// What a question will cost, before it is sent: said of one that is dear, in the place of what was spent.
+// The estimated cost of a question before it is sent: shown for an expensive one, in the place of what was spent.
 
 import { box, byId, composer } from "./page.js";
 

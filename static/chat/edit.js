@@ -3,7 +3,7 @@
 import { byId, composer, conversation, on, wire } from "./page.js";
 import { isComposing } from "./keys.js";
 
-// Where the page has come by plain http, browsers have no randomUUID.
+// On a page that was loaded over plain http browsers have no randomUUID.
 const makeId = () =>
   crypto.randomUUID?.() ??
   "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>

@@ -6,7 +6,8 @@ const LEVELS = { fast: "Fast", balanced: "Balanced", thorough: "Thorough" };
 
 const picker = byId("id_model");
 const effort = byId("id_effort");
-// What the user wants, also while a model is chosen that does not have it. Until this module came only they changed it.
+// The effort that the user wants, also while a model is chosen that does not have it. Before this module was loaded only
+// the user can have changed it.
 let level = effort?.disabled ? "balanced" : effort?.value;
 
 effort?.addEventListener("change", () => (level = effort.value));

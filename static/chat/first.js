@@ -1,5 +1,5 @@
-// What cannot wait for the modules: before the first paint the sidebar's width and whether it is hidden, as they were
-// left, and the time zone for the server; and Enter in a composer that is there before its keys are, see keys.js.
+// Runs before the first paint and the modules: restores the sidebar's width and whether it is hidden, sends the time zone
+// to the server, and handles Enter in the composer until keys.js has come.
 
 "use strict";
 (() => {

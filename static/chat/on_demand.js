@@ -1,4 +1,4 @@
-// What is used rarely comes with its first use: a module, and what it does with the element that was used.
+// Loads a module that is used rarely at its first use, and passes it the element that was used.
 
 // `act` names what the module exports. A link with Ctrl, ⌘ or Shift is the browser's own.
 export const onUse = (type, selector, load, act) =>

@@ -30,7 +30,7 @@ const makeCloser = (panel) => {
   return button;
 };
 
-// What does not come leads to the page itself.
+// When the panel cannot be loaded the link opens its page.
 export const open = async (link) => {
   byId("title-menu").hidePopover();
   const response = await fetch(link.href);

@@ -1,4 +1,4 @@
-// What of the chat page comes with its first use, and what with the first turn.
+// Loads the modules that the chat page needs at their first use, or with the first turn.
 
 import { box, byId, on, thread } from "./page.js";
 import { isComposing } from "./keys.js";

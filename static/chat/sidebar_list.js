@@ -64,11 +64,11 @@ export const place = (row) => {
   removeOlder(id, row);
   document.querySelectorAll(".conversations").forEach(regroup);
   if (focused) row.querySelector(focused).focus({ preventScroll: true });
-  see(row);
+  markRead(row);
 };
 
-// What its reader has before their eyes is read.
-const see = (row) => {
+// The conversation that is open in a visible tab is read.
+const markRead = (row) => {
   if (document.hidden || !row.querySelector("[aria-current]") || !("unread" in row.dataset)) return;
   send(`/c/${row.dataset.conversation}/seen/`).catch(() => null);
   unmark(row.dataset.conversation);
@@ -81,7 +81,7 @@ const unmark = (id) =>
   });
 
 document.addEventListener("visibilitychange", () => {
-  if (current()) rowsOf(current()).forEach(see);
+  if (current()) rowsOf(current()).forEach(markRead);
 });
 
 // --- Changes that the page has heard of
@@ -133,7 +133,7 @@ document.addEventListener("notice", ({ detail: { type, change, conversation } })
   else refresh(conversation);
 });
 
-// What ended, or was read, between the page's making and the first notice that it hears.
+// Fetches the rows of answers that ended, or were read, between the rendering of the page and its first notice.
 document.addEventListener("watching", () => {
   const marked = document.querySelectorAll(".conversation:is([data-unread], :has(> .streaming))");
   [...marked].slice(0, MOST_ROWS).forEach((row) => refresh(row.dataset.conversation));

@@ -13,7 +13,7 @@ const items = () => [...menu.querySelectorAll("a, button")];
 
 // --- Opening
 
-// What is not there leads to a page that says why.
+// When the menu cannot be loaded the link opens its page, which says why.
 export const open = async (link) => {
   const response = await fetch(link.href, { headers: { "HX-Request": "true" } });
   if (!response.ok) throw new Error(response.statusText);

@@ -1,4 +1,4 @@
-// What only a page with turns needs.
+// The modules that only a page with turns needs.
 
 import "./clipboard.js";
 import "./code.js";

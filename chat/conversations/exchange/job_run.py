@@ -67,7 +67,7 @@ def run_job(job: ExchangeJob, is_over: Callable[[], bool]) -> None:
         finish_job(job.pk, str(error))
 
 
-# Taking away
+# Export
 
 
 def _write_archive(job: ExchangeJob, pace: Pace) -> None:

@@ -19,7 +19,7 @@ class UnreadableError(Exception):
 
 
 class Source(NamedTuple):
-    """Where a conversation was first held: by this a second import of it is recognised."""
+    """The site and the id of a conversation where it was held first: by these a second import is recognised."""
 
     site: str
     id: str
@@ -103,7 +103,7 @@ class PortableConversation:
     pinned_at: datetime | None = None
     archived_at: datetime | None = None
     left_out: Counter[str] = field(default_factory=Counter)
-    """What its archive has and the site does not take, in words, and how often."""
+    """Descriptions of what the archive has and the site does not import, and how often."""
 
     def list_branch(self) -> list[PortableMessage]:
         """Return the messages of the branch that is shown, from the first one."""
