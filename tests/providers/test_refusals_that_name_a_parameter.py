@@ -318,7 +318,7 @@ def test_known_refusals_of_a_model_are_avoided(takes: Capabilities, kinds: list[
 def test_only_a_system_prompt_of_ones_own_is_a_wish() -> None:
     asked = add_adaptations(ASKED, Adaptation("system_in_question"))
     assert list_remarks(asked) == []
-    assert "Yours was told" in " ".join(list_remarks(replace(asked, has_own_system=True)))
+    assert "Yours was sent" in " ".join(list_remarks(replace(asked, has_own_system=True)))
 
 
 @pytest.mark.parametrize(("detail", "kind"), OF_SCHEMAS)
