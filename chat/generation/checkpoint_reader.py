@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from chat.generation import store
-from chat.generation.store import StoredAnswer
+from chat.generation import stored_answers
+from chat.generation.stored_answers import StoredAnswer
 from chat.tasks import run_in_thread, start_detached
 
 
@@ -27,4 +27,4 @@ class CheckpointReader:
     async def _read(self) -> dict[UUID, StoredAnswer]:
         await asyncio.sleep(0)
         wanted, self._wanted, self._reading = self._wanted, {}, None
-        return await run_in_thread(store.load_answers, wanted)
+        return await run_in_thread(stored_answers.load_answers, wanted)

@@ -32,8 +32,9 @@ from chat.core.events import (
     Usage,
 )
 from chat.core.transcript import Transcript
-from chat.generation import store
-from chat.generation.store import AnswerSnapshot, CallResult, LostAnswer, StoredBookmark
+from chat.generation import lost_answers, store
+from chat.generation.lost_answers import LostAnswer
+from chat.generation.store import AnswerSnapshot, CallResult, StoredBookmark
 from chat.generation.upstream_call import UpstreamCall
 from chat.generation.verdict import make_interruption
 from chat.leases import compute_lease_end
@@ -114,7 +115,7 @@ def take_up(lost: LostAnswer) -> TakenUp | None:
         if (row := _hold_kept_call(answer, lost.snapshot.bookmark)) is not None:
             taken = _follow(answer, lost, row)
         else:
-            store.settle_running_calls(lost.snapshot, make_interruption(lost.cause))
+            lost_answers.settle_running_calls(lost.snapshot, make_interruption(lost.cause))
             taken = _continue_answer(answer, lost.snapshot, lost.cause)
         return taken._replace(place_of=quotas.find_holder_of_place(taken.call))
 

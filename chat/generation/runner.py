@@ -32,12 +32,12 @@ from chat.generation.admission import Slot
 from chat.generation.answer_run import SETTLE_FOR, AnswerRun, add_remarks
 from chat.generation.background_call import BackgroundCalls
 from chat.generation.live_answer import LiveAnswer
+from chat.generation.lost_answers import LostAnswer
 from chat.generation.model_lists import keep_lists
 from chat.generation.next_questions import NextQuestionAsker
 from chat.generation.notifications import Notice, Notices
 from chat.generation.recovery import RESUMED, TakenUp, may_be_continued
 from chat.generation.resources import Resources
-from chat.generation.store import LostAnswer
 from chat.generation.supervisor import Supervisor
 from chat.generation.upstream_call import UpstreamCall
 from chat.generation.verdict import STOPPED_BY_USER, Verdict, make_interruption

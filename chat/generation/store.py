@@ -1,4 +1,4 @@
-"""Live answers in the database: their checkpoints, their ends, and those whose owner is gone.
+"""Writing live answers to the database: their checkpoints and their ends, and the rows of their calls.
 
 Every write names the fence that its owner began with, and its row count is the verdict: an owner that was paused and
 then lost its answer finds no row to write to. Leases run by the database's clock, because the clocks of several
@@ -7,8 +7,8 @@ machines never agree. Call all of this in a thread, see `chat.tasks.run_in_threa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,14 +21,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chat.accounting import ledger, quotas, rollups
-from chat.broker.base import LONGEST_BATCH, Batch
-from chat.core.events import Bookmark, Event, Lasting, Reasoning, Terminal, TextEvent, Usage, get_text
+from chat.core.events import Bookmark, Usage
 from chat.core.failures import Failure, find_cause
 from chat.core.tokens import estimate_tokens
 from chat.core.transcript import Outline, Transcript
 from chat.generation.verdict import STEP, STOPPED_BY_USER, Verdict, make_interruption
-from chat.leases import can_trust_leases, compute_lease_end, name_owner, read_clock
-from chat.models import LIVE, USAGE_FIELDS, Conversation, Message, Outcome, ProviderCall, Status, ToolCall
+from chat.leases import name_owner, read_clock
+from chat.models import USAGE_FIELDS, Conversation, Message, Outcome, ProviderCall, Status, ToolCall
 from chat.models.compiled import Update
 from chat.models.provider_calls import MOST_MILLISECONDS
 from chat.observability import alarms, metrics
@@ -195,7 +194,7 @@ def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequ
         if is_ours:
             ToolCall.objects.bulk_create(tools)
         results = [result] if result is not None else []
-        _settle_calls(results if is_ours else _leave_followed(snapshot.id, results), STEP)
+        settle_calls(results if is_ours else _leave_followed(snapshot.id, results), STEP)
     return is_ours
 
 
@@ -253,7 +252,7 @@ def settle(
         is_deleted = is_lost and not Message.objects.filter(pk=snapshot.id).exists()
         freed = place_of if is_ended or is_deleted else None
         own = results if is_ended else _leave_followed(snapshot.id, results)
-        _settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, freed)
+        settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, freed)
     return is_ended
 
 
@@ -291,10 +290,10 @@ def open_call(answer_id: UUID, prompt_size: int, start: int, omitted: int = 0) -
 def settle_call(result: CallResult, verdict: Verdict) -> bool:
     """Settle one row of the ledger; return whether this was the first time."""
     with transaction.atomic(savepoint=False):
-        return _settle_calls([result], verdict) > 0
+        return settle_calls([result], verdict) > 0
 
 
-def _settle_calls(results: Iterable[CallResult], verdict: Verdict, place_of: int | None = None) -> int:
+def settle_calls(results: Iterable[CallResult], verdict: Verdict, place_of: int | None = None) -> int:
     """Settle rows of the ledger, then what they hold of limits; return how many this was the first time for."""
     settled = [result.call for result in results if _settle_row(result, verdict)]
     quotas.settle(settled, place_of)
@@ -325,205 +324,9 @@ def _note_failure(call: ProviderCall, failure: Failure) -> None:
     call.error_kind, call.error_message, call.request_id = report.kind, report.message, report.request_id
 
 
-# Answers whose owner is gone
-
-
-class LostAnswer(NamedTuple):
-    """A live answer whose owner is gone, and that is ours now, as its last owner left it.
-
-    `cause` is the code of its interruption: `server_lost`, or `server_restart` where its owner left it on purpose.
-    `is_whole` says whether the snapshot has all the text that any reader has seen. It has where its owner released it,
-    and where its provider keeps the response, which can be read again; otherwise the broker has to have the rest.
-    """
-
-    snapshot: AnswerSnapshot
-    user_id: int
-    cause: str
-    seconds_ago: float
-    is_stopped: bool  # its user had asked for that before
-    losses: int
-    has_schema: bool
-    is_whole: bool
-    model: str
-    conversation_id: UUID
-
-    @property
-    def id(self) -> UUID:
-        return self.snapshot.id
-
-
-def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ago: float = 0.0) -> list[LostAnswer]:
-    """Become the owner of at most `most` live answers whose lease ran out `ago` seconds ago or earlier.
-
-    Answers with readers come first: those in `watched`, and those that a process has marked as watched; among them the
-    oldest. The fence rises with the owner, so that of two processes that seize the same answer one finds no row, and so
-    does the previous owner.
-    """
-    if not can_trust_leases():
-        return []
-    now = read_clock()
-    expired = Message.objects.live().filter(lease_until__lt=now - timedelta(seconds=ago))
-    rows = list(expired.select_related("conversation").order_by("created_at").only(*_LOST_FIELDS))
-    recently = now - timedelta(seconds=settings.CHAT_LEASE)
-    rows.sort(key=lambda row: not (row.pk in watched or (row.watched_at is not None and row.watched_at > recently)))
-    seized = [row for row in rows[:most] if _seize(row.pk, row.fence)]
-    # Read once more: the previous owner may have written until it was seized.
-    found = Message.objects.in_bulk([row.pk for row in seized])
-    _drop_ended_bookmarks(found.values())
-    return [_make_lost(found[row.pk], row, now) for row in seized if row.pk in found]
-
-
-def _drop_ended_bookmarks(answers: Iterable[Message]) -> None:
-    """Clear the bookmark of each answer whose call has been settled: a later call may have begun since.
-
-    A call may end between two checkpoints.
-    """
-    marked = [answer for answer in answers if answer.bookmark is not None]
-    calls = [answer.bookmark["call"] for answer in marked if answer.bookmark is not None]
-    running = set(ProviderCall.objects.filter(pk__in=calls, outcome=Outcome.RUNNING).values_list("pk", flat=True))
-    for answer, call in zip(marked, calls, strict=True):
-        if call not in running:
-            answer.bookmark = None
-
-
-_LOST_FIELDS = ("fence", "owner", "lease_until", "watched_at", "conversation__user")
-
-
-def _seize(answer_id: UUID, fence: int) -> int:
-    lost = Message.objects.live().filter(pk=answer_id, fence=fence, lease_until__lt=Now())
-    seized = lost.update(fence=fence + 1, owner=name_owner(), lease_until=compute_lease_end())
-    if seized:  # its calls are the seizer's now: another process would settle one whose response can be followed
-        calls = ProviderCall.objects.filter(answer=answer_id, purpose=ProviderCall.Purpose.ANSWER)
-        calls.filter(outcome=Outcome.RUNNING).update(lease_until=compute_lease_end())
-    return seized
-
-
-def _make_lost(answer: Message, before: Message, now: datetime) -> LostAnswer:
-    """Return an answer as it is now, with what was known of its owner before it was seized."""
-    return LostAnswer(
-        AnswerSnapshot.from_transcript(
-            answer.pk,
-            answer.fence,
-            answer.restore_transcript(),
-            answer.first_token_at,
-            StoredBookmark.from_members(answer.bookmark),
-        ),
-        before.conversation.user_id,
-        "server_lost" if before.owner else "server_restart",
-        (now - before.lease_until).total_seconds() if before.lease_until else 0.0,
-        answer.stop_requested_at is not None,
-        answer.losses,
-        answer.response_schema is not None,
-        not before.owner or answer.bookmark is not None,
-        answer.model,
-        answer.conversation_id,
-    )
-
-
-def settle_lost(lost: LostAnswer) -> bool:
-    """End an answer that was seized, with estimates for the call that was under way.
-
-    It is interrupted, or stopped where its user had asked for that before its owner went away.
-    """
-    with transaction.atomic():
-        # Its user may have asked for it since it was seized.
-        stopped = Message.objects.filter(pk=lost.id, stop_requested_at__isnull=False)
-        verdict = STOPPED_BY_USER if lost.is_stopped or stopped.exists() else make_interruption(lost.cause)
-        if not settle(lost.snapshot, verdict, ()):
-            return False
-        settle_running_calls(lost.snapshot, verdict)
-    model = Message.objects.filter(pk=lost.snapshot.id).values_list("model", flat=True).first() or ""
-    metrics.count_end(model, verdict.status, verdict.error_code)
-    metrics.count_recovery(model, lost.cause, "left")
-    return True
-
-
-def settle_running_calls(snapshot: AnswerSnapshot, verdict: Verdict) -> None:
-    """Settle the calls that the last owner of an answer had under way, with estimates."""
-    calls = ProviderCall.objects.filter(answer=snapshot.id, purpose=ProviderCall.Purpose.ANSWER)
-    _settle_calls(_make_lost_results(snapshot, calls.filter(outcome=Outcome.RUNNING).order_by("-pk")), verdict)
-
-
-def _make_lost_results(snapshot: AnswerSnapshot, calls: Iterable[ProviderCall]) -> Iterator[CallResult]:
-    """Yield the results of calls, the last one first, estimated from the text that the answer got since each began.
-
-    The input that the provider had reported is on the call's row. A row without input is a call that was never sent.
-    """
-    now = timezone.now()
-    transcript = Transcript.restore(snapshot.text, snapshot.reasoning, snapshot.outline)
-    end = transcript.position
-    for call in calls:
-        start = call.start or 0
-        reasoning, rest = _estimate_tokens(transcript.read_since(start, end))
-        usage = replace(call.usage, output_tokens=reasoning + rest, reasoning_tokens=reasoning, estimated=True)
-        first = call.first_token_ms
-        if first is None and not start and snapshot.first_token_at:
-            first = count_milliseconds(call.started_at, snapshot.first_token_at)
-        yield CallResult(call, usage, first, count_milliseconds(call.started_at, now))
-        end = start
-
-
-def _estimate_tokens(events: Iterable[Lasting]) -> tuple[int, int]:
-    """Return the tokens of the reasoning and of all other text in these events, by estimate."""
-    lengths = {True: 0, False: 0}
-    for event in events:
-        if isinstance(event, TextEvent):
-            lengths[isinstance(event, Reasoning)] += len(get_text(event))
-    return estimate_tokens(lengths[True]), estimate_tokens(lengths[False])
-
-
 def count_milliseconds(start: datetime, end: datetime) -> int:
     """Return the milliseconds between two moments, at least 0 and at most what a row of the ledger takes.
 
     A site may be started again months after it died: PostgreSQL refused such a row, with all others of the sweep.
     """
     return min(MOST_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))
-
-
-# Reading
-
-
-def find_live(answers: Collection[str]) -> set[str]:
-    """Return those of the answers, by their ids, that are live."""
-    return {str(answer) for answer in Message.objects.live().filter(pk__in=answers).values_list("pk", flat=True)}
-
-
-class StoredAnswer(NamedTuple):
-    """An answer as the database has it; `ending` is None while it is live, and `fence` is its last owner's."""
-
-    transcript: Transcript
-    ending: tuple[Usage, Terminal] | None
-    fence: int
-
-    def read_since(self, position: int) -> Batch:
-        """Return what a reader at this position lacks, as a broker would give it."""
-        position = self.transcript.skip_split_event(position)
-        until = position + LONGEST_BATCH
-        events: list[Event] = [*self.transcript.read_since(position, until)]
-        if self.ending is None or until < self.transcript.position:
-            return Batch(position, events)
-        if position > self.transcript.position:  # the reader has the usage already: only the last event follows it
-            return Batch(self.transcript.position + 1, self.ending[1:])
-        return Batch(position, [*events, *self.ending])
-
-
-def load_answers(wanted: Mapping[UUID, int]) -> dict[UUID, StoredAnswer]:
-    """Return the answers that exist, for readers who have them up to these positions.
-
-    Nothing is loaded of those that are live and have not grown.
-    """
-    found = {}
-    grown = []
-    rows = Message.objects.filter(pk__in=wanted).values_list("pk", "position", "status", "fence")
-    for answer_id, position, status, fence in rows:
-        if status in LIVE and position <= wanted[answer_id]:
-            found[answer_id] = StoredAnswer(Transcript(position), None, fence)
-        else:
-            grown.append(answer_id)
-    for answer in Message.objects.filter(pk__in=grown):
-        found[answer.pk] = StoredAnswer(
-            answer.restore_transcript(),
-            None if answer.is_live else (answer.sum_usage(), answer.make_terminal()),
-            answer.fence,
-        )
-    return found

@@ -22,15 +22,16 @@ from chat.conversations.changes import make_notice
 from chat.conversations.deletions import delete_expired, is_anything_expired
 from chat.core.events import Notice
 from chat.core.transcript import Transcript
-from chat.generation import store
+from chat.generation import lost_answers, store
 from chat.generation.answer_state import AnswerState
 from chat.generation.background_call import BackgroundCalls
 from chat.generation.kept_response import cancel_response
 from chat.generation.live_answer import LiveAnswer
+from chat.generation.lost_answers import LostAnswer
 from chat.generation.lost_calls import settle_lost_calls
 from chat.generation.notifications import Notices
 from chat.generation.resources import Resources
-from chat.generation.store import AnswerSnapshot, LostAnswer
+from chat.generation.store import AnswerSnapshot
 from chat.generation.verdict import STOPPED_BY_USER, make_interruption
 from chat.observability import metrics
 from chat.observability.event_loop import Pulse
@@ -243,11 +244,11 @@ class Supervisor:
         if self.is_leaving:
             return 0
         ended, take_up = 0, self.take_up if is_finishing else None
-        for lost in await self._seize() if take_up is not None else await run_in_thread(store.seize_expired):
+        for lost in await self._seize() if take_up is not None else await run_in_thread(lost_answers.seize_expired):
             whole = await self._complete(lost)
             if take_up is not None and await take_up(whole):
                 continue
-            if await run_in_thread(store.settle_lost, whole):
+            if await run_in_thread(lost_answers.settle_lost, whole):
                 ended += 1
                 self._notices.tell_user(lost.user_id, make_notice(lost.conversation_id, "ended"))
                 log.warning("answer %s: its server was lost, %d characters are kept", lost.id, len(whole.snapshot.text))
@@ -264,10 +265,10 @@ class Supervisor:
         Its own answers wait for their checkpoints while it looks after the lost ones.
         """
         free, watched = self._resources.slots.free, self._watchers.keys()
-        lost = await run_in_thread(store.seize_expired, min(free, SEIZED_AT_ONCE), watched) if free else []
+        lost = await run_in_thread(lost_answers.seize_expired, min(free, SEIZED_AT_ONCE), watched) if free else []
         if len(lost) < SEIZED_AT_ONCE:
             left = SEIZED_AT_ONCE - len(lost)
-            lost += await run_in_thread(store.seize_expired, left, watched, ago=LEFT_TO_OTHERS)
+            lost += await run_in_thread(lost_answers.seize_expired, left, watched, ago=LEFT_TO_OTHERS)
         if len(lost) == SEIZED_AT_ONCE:
             self.sweep_soon()
         return lost
@@ -295,7 +296,7 @@ class Supervisor:
             return
         self._forget_at = time.monotonic() + FORGET_EVERY
         left = await self._resources.broker.find_left()
-        for answer in left - await run_in_thread(store.find_live, left) if left else ():
+        for answer in left - await run_in_thread(lost_answers.find_live, left) if left else ():
             await self._resources.broker.forget(answer)
 
     async def _plan_report(self) -> None:

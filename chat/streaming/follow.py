@@ -15,7 +15,7 @@ from chat.core.events import Continued, Event, Terminal, count_positions
 from chat.core.transcript import Transcript
 from chat.generation.process import Process
 from chat.generation.recovery import RESUMED
-from chat.generation.store import StoredAnswer
+from chat.generation.stored_answers import StoredAnswer
 from chat.observability.outages import FAULTS, classify_outage
 
 

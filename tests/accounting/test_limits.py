@@ -25,7 +25,8 @@ from chat.accounting.policies import find_limits
 from chat.accounting.quotas import Quota, QuotaError, Standing, admit, find_standing
 from chat.core.events import Usage
 from chat.core.prices import Price
-from chat.generation.store import CallResult, seize_expired, settle_call, settle_lost
+from chat.generation.lost_answers import seize_expired, settle_lost
+from chat.generation.store import CallResult, settle_call
 from chat.generation.verdict import make_interruption
 from chat.models import Conversation, Limit, Message, Meter, ProviderCall, User
 from tests.provider_server import ProviderServer, Script

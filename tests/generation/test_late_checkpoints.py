@@ -6,7 +6,7 @@ import pytest
 
 from chat.core.events import Token
 from chat.core.transcript import Transcript
-from chat.generation import store
+from chat.generation import lost_answers, store
 from chat.generation.store import AnswerSnapshot
 from chat.models import Message, User
 from tests.support.lost_answers import keep_lost_answer
@@ -26,7 +26,7 @@ def test_an_answer_that_was_left_keeps_its_text_and_may_be_seized_at_once(user: 
     _, before, now = take_snapshots(user)
     assert store.release(now, ())
     store.write_checkpoint([before], ())
-    (lost,) = store.seize_expired()
+    (lost,) = lost_answers.seize_expired()
     assert lost.snapshot.text == "One two "
 
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.generation import store, supervisor
+from chat.generation import lost_answers, store, supervisor
 from chat.generation.process import get_runner
 from chat.generation.verdict import Verdict
 from chat.models import Message, ProviderCall, Status, User
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 def reap() -> int:
     """What a sweep does, without a broker."""
-    return sum(store.settle_lost(row) for row in store.seize_expired())
+    return sum(lost_answers.settle_lost(row) for row in lost_answers.seize_expired())
 
 
 def test_the_sweep_interrupts_what_has_lost_its_lease(user: User) -> None:

@@ -17,9 +17,10 @@ from chat.accounting.rollups import Progress
 from chat.core.events import Bookmark, Continued, Token, Usage
 from chat.core.transcript import Transcript
 from chat.generation import store
+from chat.generation.lost_answers import seize_expired, settle_lost
 from chat.generation.lost_calls import settle_lost_calls
 from chat.generation.recovery import take_up
-from chat.generation.store import CallResult, StoredBookmark, seize_expired, settle_call, settle_lost
+from chat.generation.store import CallResult, StoredBookmark, settle_call
 from chat.generation.verdict import Verdict
 from chat.models import Conversation, Message, Meter, ProviderCall, Status, User
 from tests.support.lost_answers import keep_lost_answer

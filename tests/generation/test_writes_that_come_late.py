@@ -18,9 +18,10 @@ from chat.accounting import rollups
 from chat.conversations.offered_tools import store_with_tools
 from chat.core.events import Bookmark, Token, Usage
 from chat.core.transcript import Transcript
-from chat.generation import recovery, store
+from chat.generation import lost_answers, recovery, store
+from chat.generation.lost_answers import LostAnswer
 from chat.generation.recovery import NO_RESULT
-from chat.generation.store import AnswerSnapshot, CallResult, LostAnswer, StoredBookmark
+from chat.generation.store import AnswerSnapshot, CallResult, StoredBookmark
 from chat.generation.verdict import STOPPED_BY_USER, Verdict, make_interruption
 from chat.leases import name_owner
 from chat.models import Conversation, Message, ProviderCall, Status, ToolCall, User
@@ -58,7 +59,7 @@ class Live:
 
     def seize(self) -> LostAnswer:
         Message.objects.filter(pk=self.answer.pk).update(lease_until=timezone.now() - timedelta(seconds=5))
-        [lost] = store.seize_expired()
+        [lost] = lost_answers.seize_expired()
         return lost
 
 
@@ -80,7 +81,7 @@ def leave(live: Live) -> None:
 
 def end_as_lost(live: Live) -> None:
     write_newer(live)
-    assert store.settle_lost(live.seize())
+    assert lost_answers.settle_lost(live.seize())
 
 
 def go_on_elsewhere(live: Live) -> None:
@@ -211,7 +212,7 @@ def test_a_stop_between_the_seizure_and_the_next_call_is_obeyed(user: User) -> N
     lost = live.seize()._replace(is_whole=True)
     ask_to_stop(live)
     assert store_with_tools(lambda model: (), lambda: recovery.take_up(lost)) is None
-    assert store.settle_lost(lost)
+    assert lost_answers.settle_lost(lost)
     answer = Message.objects.get(pk=live.answer.pk)
     assert (answer.status, answer.error_code, answer.losses) == ("stopped", "", 0)
     assert ProviderCall.objects.count() == 1
