@@ -18,7 +18,7 @@ PROBLEM = "application/problem+json"
 
 # Below that gzip wins nothing, above the other it would hold the event loop for milliseconds.
 LEAST_COMPRESSED = 1_000
-MOST_ON_LOOP = 50_000
+MAX_ON_LOOP = 50_000
 
 # BREACH reads a secret out of compressed bodies that repeat what an attacker sent beside it. No body of the API holds
 # one: tokens and CSRF tokens never stand in it. So many random bytes in each head blur its length all the same.
@@ -107,7 +107,7 @@ async def _compress(request: HttpRequest, response: HttpResponse) -> None:
     if response.has_header("Content-Encoding") or not accepts_gzip(request.headers.get("Accept-Encoding", "")):
         return
     whole = response.content
-    if len(whole) > MOST_ON_LOOP:
+    if len(whole) > MAX_ON_LOOP:
         response.content = await asyncio.to_thread(compress_string, whole, max_random_bytes=RANDOM_BYTES)
     else:
         response.content = compress_string(whole, max_random_bytes=RANDOM_BYTES)

@@ -31,12 +31,12 @@ from chatsite import outages
 from chatsite.servers.cpu_affinity import leave_free
 
 # Requests that hash, or wait to: about 8 s for the last one. More are told to come back.
-MOST_AT_THE_DOOR = 16
+MAX_AT_THE_DOOR = 16
 COME_BACK_AFTER = 10
 
 # Tries that the brake holds up for some seconds before they come to the door. Each is a request with its connection,
 # and whoever guesses decides how many there are.
-MOST_HELD_UP = 100
+MAX_HELD_UP = 100
 
 # The kernel gives the event loop ten times as much of a core that both want.
 NICENESS = 10
@@ -114,7 +114,7 @@ class PasswordMiddleware:
 
     async def _hold_up(self, seconds: float) -> bool:
         """Wait for `seconds`; return whether there was room for one more who waits."""
-        if self._held_up >= MOST_HELD_UP:
+        if self._held_up >= MAX_HELD_UP:
             return False
         self._held_up += 1
         try:
@@ -125,7 +125,7 @@ class PasswordMiddleware:
 
     async def _hash(self, request: HttpRequest, call: Callable[[], HttpResponseBase]) -> HttpResponseBase:
         """Run a view in the door's thread, when the queue before it is short enough."""
-        if self._at_the_door >= MOST_AT_THE_DOOR:
+        if self._at_the_door >= MAX_AT_THE_DOOR:
             return await _refuse_busy(request)
         self._at_the_door += 1
         try:

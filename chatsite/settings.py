@@ -301,11 +301,11 @@ LOGGING = {
 }
 
 # The least that Anthropic lets a model think with, and more than any model can.
-LEAST_THINKING, MOST_THINKING = 1024, 1_000_000
+LEAST_THINKING, MAX_THINKING = 1024, 1_000_000
 
 
 def _read_thinking_tokens() -> int:
-    tokens = env.read_integer("ANTHROPIC_THINKING_TOKENS", 0, most=MOST_THINKING)
+    tokens = env.read_integer("ANTHROPIC_THINKING_TOKENS", 0, most=MAX_THINKING)
     if 0 < tokens < LEAST_THINKING:
         env.refuse("ANTHROPIC_THINKING_TOKENS", f"must be 0 or at least {LEAST_THINKING}, not {tokens}")
     return tokens
@@ -374,7 +374,7 @@ CHAT_LISTED_MODELS = {
 }
 
 # More tokens than any model reads.
-MOST_TOKENS = 100_000_000
+MAX_TOKENS = 100_000_000
 
 
 def _read_per_model(name: str, items: list[str]) -> dict[str, int]:
@@ -382,9 +382,9 @@ def _read_per_model(name: str, items: list[str]) -> dict[str, int]:
     figures: dict[str, int] = {}
     for item in items:
         model, _, tokens = item.rpartition("=")
-        is_figure = re.fullmatch(r"\d{1,9}", tokens, re.ASCII) and 0 < int(tokens) <= MOST_TOKENS
+        is_figure = re.fullmatch(r"\d{1,9}", tokens, re.ASCII) and 0 < int(tokens) <= MAX_TOKENS
         if not _is_model(model) or not is_figure:
-            env.refuse(name, f"must list provider:model=tokens, of 1 to {MOST_TOKENS:,}, not {env.quote(item)}")
+            env.refuse(name, f"must list provider:model=tokens, of 1 to {MAX_TOKENS:,}, not {env.quote(item)}")
         if model in figures:
             env.refuse(name, f"has two figures for {model}")
         figures[model] = int(tokens)
@@ -518,7 +518,7 @@ CHAT_USER_TOKENS_PER_DAY = env.read_integer("CHAT_USER_TOKENS_PER_DAY", 0, most=
 # The column that it is compared with has six digits before the point.
 CHAT_USER_COST_PER_MONTH = env.read_decimal("CHAT_USER_COST_PER_MONTH", "0", most=Decimal(999_999))
 CHAT_TIME_ZONE = env.read_time_zone("CHAT_TIME_ZONE", "UTC")
-CHAT_RESERVE_OUTPUT = env.read_integer("CHAT_RESERVE_OUTPUT", 1000, most=MOST_TOKENS)
+CHAT_RESERVE_OUTPUT = env.read_integer("CHAT_RESERVE_OUTPUT", 1000, most=MAX_TOKENS)
 
 # Where alerts about budgets and reports of months go, see chat.accounting.outbox.
 CHAT_ALERT_MAIL = addresses.read_mail_addresses("CHAT_ALERT_MAIL")

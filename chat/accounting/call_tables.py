@@ -24,7 +24,7 @@ from django.db.models.functions import Cast, Coalesce, Round, Substr
 
 from chat.accounting.figures import Line, find_line, sort_by_size
 from chat.accounting.report_steps import select_hours
-from chat.accounting.report_times import MOST_CALLS_TIMED
+from chat.accounting.report_times import MAX_CALLS_TIMED
 from chat.accounting.selections import Selection
 from chat.models import SUMS, USAGE_FIELDS, Outcome
 
@@ -54,7 +54,7 @@ class HourTables(NamedTuple):
 def sum_by_purpose_and_hour(selection: Selection, calls: int) -> HourTables | None:
     """Return both tables of a selection of `calls`, in one query; None where too many rows would have to be read."""
     if selection.is_personal:
-        if calls > MOST_CALLS_TIMED:
+        if calls > MAX_CALLS_TIMED:
             return None
         rows = _read_calls(selection)
     else:
@@ -87,7 +87,7 @@ def sum_by_conversation(selection: Selection, calls: int) -> list[Line] | None:
 
     A line has the name of the conversation's user, because a title is private; its key is the conversation's id.
     """
-    if calls > MOST_CALLS_TIMED:
+    if calls > MAX_CALLS_TIMED:
         return None
     columns = ("answer__conversation_id", "answer__conversation__user__username")
     rows = selection.select_calls().order_by().values_list(*columns, "outcome").annotate(**_SUMS_OF_CALLS)

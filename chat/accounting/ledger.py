@@ -15,7 +15,7 @@ from chat.accounting.pricing import compute_cost, find_price
 from chat.core.events import Usage
 from chat.core.prices import Price
 from chat.models import (
-    MOST_DOLLARS,
+    MAX_DOLLARS,
     SOUND,
     USAGE_FIELDS,
     ModelPrice,
@@ -42,7 +42,7 @@ def find_call_price(call: ProviderCall, usage: Usage) -> Decimal | None:
         dollars = _compute_cost(call, usage)
     except ArithmeticError:
         dollars = Decimal("NaN")
-    if dollars is None or (dollars.is_finite() and 0 <= dollars <= MOST_DOLLARS):
+    if dollars is None or (dollars.is_finite() and 0 <= dollars <= MAX_DOLLARS):
         return dollars
     log.error("call %s costs %s dollars by the price of %s; it is taken for unpriced", call.pk, dollars, call.model)
     return None

@@ -32,7 +32,7 @@ PATIENCE = 10
 CLAIM = timedelta(seconds=120)
 
 # The n-th failure is tried again after 2^n minutes, at most six hours: the last one after a day and a half.
-MOST_TRIES = 14
+MAX_TRIES = 14
 LONGEST_PAUSE = timedelta(hours=6)
 
 # Deliveries that one look at the outbox sends.
@@ -65,7 +65,7 @@ def _try(delivery: Delivery) -> bool:
         _SENDERS[Delivery.Channel(delivery.channel)](delivery)
     except (OSError, UndeliverableError, http.client.HTTPException) as error:
         sentence = f"{type(error).__name__}: {error}"[:200]
-        state = Delivery.State.GIVEN_UP if tries >= MOST_TRIES else Delivery.State.WAITING
+        state = Delivery.State.GIVEN_UP if tries >= MAX_TRIES else Delivery.State.WAITING
         pause = min(LONGEST_PAUSE, timedelta(minutes=2**tries))
         claimed.update(error=sentence, state=state, due_at=timezone.now() + pause)
         log.warning("%s by %s: try %d failed: %s", delivery.content, delivery.channel, tries, sentence)

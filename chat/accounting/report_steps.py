@@ -18,7 +18,7 @@ Step = Literal["hour", "day", "month"]
 
 # Days of a longer period are shown as months where they would have to be added up from the rows of many users, or
 # from their histograms.
-MOST_DAYS = 62
+MAX_DAYS = 62
 
 
 def write_step_name(step: date | datetime) -> str:
@@ -55,7 +55,7 @@ def find_step(selection: Selection) -> Step:
     """Return in which steps a period is shown; the hours of single users are not counted."""
     if selection.start == selection.end and not selection.is_personal:
         return "hour"
-    return "month" if (selection.end - selection.start).days >= MOST_DAYS else "day"
+    return "month" if (selection.end - selection.start).days >= MAX_DAYS else "day"
 
 
 class Cells:

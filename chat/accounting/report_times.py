@@ -15,7 +15,7 @@ from chat.accounting.report_steps import Cells, split_period
 from chat.models import Measure, TimesDay, TimesMonth
 
 # The sums know no times of single users. For up to as many calls they are read from the ledger itself, in 0.1 s.
-MOST_CALLS_TIMED = 20_000
+MAX_CALLS_TIMED = 20_000
 
 
 def read_times(cells: Cells, *, by_step: bool = True) -> LatencyHistogram:
@@ -60,7 +60,7 @@ def _read_histogram(rows: QuerySet[Any], names: Sequence[str]) -> Iterator[tuple
 
 def _read_times_of_rows(cells: Cells) -> LatencyHistogram:
     """Read the times of some users from the ledger's rows, when these are few enough."""
-    if sum(row[4] for row in cells.rows) > MOST_CALLS_TIMED:
+    if sum(row[4] for row in cells.rows) > MAX_CALLS_TIMED:
         return LatencyHistogram(known=False)
     clock = LatencyHistogram(known=True)
     values: Mapping[tuple[date, str, int], list[int]] = defaultdict(list)

@@ -50,7 +50,7 @@ class SimulationResult(NamedTuple):
         )
 
 
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 
 def simulate(limit: Limit, begins: datetime, until: datetime) -> SimulationResult:
@@ -81,7 +81,7 @@ def simulate(limit: Limit, begins: datetime, until: datetime) -> SimulationResul
         else:
             used[pot] += input_tokens + output_tokens
             spent[pot] += units
-    return SimulationResult(total, by_user.total(), tokens, cost, tuple(by_user.most_common(MOST_NAMED)))
+    return SimulationResult(total, by_user.total(), tokens, cost, tuple(by_user.most_common(MAX_NAMED)))
 
 
 def _is_over(used: int, need: int, least: int, most: int | None) -> bool:

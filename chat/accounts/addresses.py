@@ -11,7 +11,7 @@ from django.conf import settings
 Address = IPv4Address | IPv6Address
 
 # Longer chains of proxies are a client's invention.
-MOST_PROXIES = 20
+MAX_PROXIES = 20
 
 # The prefix of an IPv6 subscriber's network, in bits: they may use any of its addresses.
 SUBSCRIBER_BITS = 64
@@ -24,7 +24,7 @@ def find_client_address(meta: Mapping[str, Any]) -> str:
     is read from its end, which the last proxy wrote, up to the first address that is no trusted proxy's.
     """
     address = _parse_address(str(meta.get("REMOTE_ADDR") or ""))
-    forwarded = str(meta.get("HTTP_X_FORWARDED_FOR") or "").split(",")[-MOST_PROXIES:]
+    forwarded = str(meta.get("HTTP_X_FORWARDED_FOR") or "").split(",")[-MAX_PROXIES:]
     while forwarded and (address is None or _is_trusted(address)):
         nearer = _parse_address(forwarded.pop())
         if nearer is None:

@@ -21,7 +21,7 @@ from chat.models import ApiToken, User
 from chat.models.compiled import Placeholder
 
 # Some kilobytes each, in the process that looked them up; the one that was used longest ago goes first.
-MOST_KNOWN = 2_000
+MAX_KNOWN = 2_000
 
 # Whose rows the condition reads; a site that keeps its sessions elsewhere looks at each of them.
 SESSIONS = "django.contrib.sessions.backends.db"
@@ -77,7 +77,7 @@ def remember_login(login: KnownLogin) -> None:
     key = login.session or login.digest
     _known[key] = login
     _known.move_to_end(key)
-    while len(_known) > MOST_KNOWN:
+    while len(_known) > MAX_KNOWN:
         _known.popitem(last=False)
 
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 from django.core.cache import cache
 
 # Links that lead nowhere, of one reader in a minute: a person who opens old ones has a few.
-MOST_MISSES = 30
+MAX_MISSES = 30
 WINDOW = 60
 
 
 def is_braked(reader: str) -> bool:
     """Return whether a reader, a user or a network, is refused now."""
-    return int(cache.get(_make_key(reader), 0)) >= MOST_MISSES
+    return int(cache.get(_make_key(reader), 0)) >= MAX_MISSES
 
 
 def note_miss(reader: str) -> None:

@@ -18,7 +18,7 @@ from chat.providers.model_table import CapabilityRegistry, is_own_server
 WARN_BEFORE = timedelta(days=60)
 
 # Models of a server that a site offers without being told which.
-MOST_OFFERED = 50
+MAX_OFFERED = 50
 
 _listed: dict[tuple[str, str, str], Mapping[str, Any]] = {}
 _servers: set[tuple[str, str]] = set()  # the providers and addresses that have told what they serve
@@ -52,7 +52,7 @@ def keep_list(provider: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
     _servers.add((provider, server))
     default = settings.CHAT_LISTED_MODELS.get(provider)
     if default and default in settings.CHAT_MODELS:
-        names = [f"{provider}:{name}" for name in list_chat_models(entries)][:MOST_OFFERED]
+        names = [f"{provider}:{name}" for name in list_chat_models(entries)][:MAX_OFFERED]
         if names and default not in names:
             place = settings.CHAT_MODELS.index(default)
             settings.CHAT_MODELS[place : place + 1] = names

@@ -21,27 +21,27 @@ from chat.core.errors import CODES
 from chat.models import Outcome, Status
 
 # The rows that are counted and have pages. An earlier row is found by a filter or by its day.
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 class BoundedPaginator(Paginator[Any]):
-    """The pages of a list's first rows, at most `MOST_COUNTED`."""
+    """The pages of a list's first rows, at most `MAX_COUNTED`."""
 
     @cached_property
     def _found(self) -> int:
         rows = self.object_list
         assert isinstance(rows, QuerySet)  # noqa: S101 - for the type checker
-        return rows.order_by()[: MOST_COUNTED + 1].count()
+        return rows.order_by()[: MAX_COUNTED + 1].count()
 
     @cached_property
     def count(self) -> int:
         """Return the number of rows that have a page."""
-        return min(self._found, MOST_COUNTED)
+        return min(self._found, MAX_COUNTED)
 
     @property
     def is_cut(self) -> bool:
         """True when the list has more rows than that."""
-        return self._found > MOST_COUNTED
+        return self._found > MAX_COUNTED
 
 
 class LargeChangeList(ChangeList):

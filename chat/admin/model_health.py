@@ -22,7 +22,7 @@ from chat.models import Outcome, ProviderCall, User
 from chat.providers.base import Prompt, Turn
 
 QUESTION = "Reply with the word: ready"
-MOST_TOKENS = 16
+MAX_TOKENS = 16
 PATIENCE = 20.0
 
 
@@ -116,7 +116,7 @@ class TestResult(NamedTuple):
 
 async def test_model(model: str, by: User) -> TestResult:
     """Make one small call to a model, on the ledger as the site's; it takes at most `PATIENCE` seconds."""
-    prompt = Prompt(model.partition(":")[2], (Turn("user", QUESTION),), max_output_tokens=MOST_TOKENS, effort="none")
+    prompt = Prompt(model.partition(":")[2], (Turn("user", QUESTION),), max_output_tokens=MAX_TOKENS, effort="none")
     request = Request(model, prompt, f"test of {model}", PATIENCE, is_streamed=True, code_if_cut="abandoned")
     ended = await get_runner().background.make(request, partial(open_call, by))
     return TestResult(ended.call.text.strip(), ended.verdict.error_code, ended.total_ms)

@@ -19,7 +19,7 @@ PERMISSION = "chat.view_providercall"
 # What of an address is a selection; its page is not.
 FILTERS = ("period", "start", "end", "user", "group", "model", "provider", "outcome")
 
-MOST_KEPT = 50
+MAX_KEPT = 50
 
 
 class KeepForm(forms.Form):
@@ -52,8 +52,8 @@ def keep_selection(request: HttpRequest) -> HttpResponse:
         return redirect(f"{reverse('usage')}?{request.POST.get('query', '').lstrip('?')}")
     name, query = form.cleaned_data["name"], form.cleaned_data["query"]
     theirs = SavedSelection.objects.filter(owner=user)
-    if theirs.exclude(name=name).count() >= MOST_KEPT:
-        messages.error(request, f"{MOST_KEPT} selections are kept at most: delete one first.")
+    if theirs.exclude(name=name).count() >= MAX_KEPT:
+        messages.error(request, f"{MAX_KEPT} selections are kept at most: delete one first.")
     else:
         theirs.update_or_create(owner=user, name=name, defaults={"query": query})
         messages.success(request, f"The selection is kept as {name}.")

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_safe
 from chat.accounting import call_tables, latency, reports, rollups
 from chat.accounting.figures import Line
 from chat.accounting.report_steps import Step, find_days_of_step
-from chat.accounting.report_times import MOST_CALLS_TIMED
+from chat.accounting.report_times import MAX_CALLS_TIMED
 from chat.accounting.reports import By
 from chat.accounting.selections import CallSelection, Selection, find_counted_days, list_models
 from chat.admin.plots import Link, draw_usage_plots
@@ -240,7 +240,7 @@ def show_usage(request: HttpRequest) -> HttpResponse:
         kept_from=rollups.find_first_kept_day(),
         left_out=rollups.find_rows_left_out(),
         running=ProviderCall.objects.filter(outcome=Outcome.RUNNING).count(),
-        most_calls_timed=MOST_CALLS_TIMED,
+        most_calls_timed=MAX_CALLS_TIMED,
     )
 
 
@@ -285,7 +285,7 @@ def download_table(request: HttpRequest, by: str) -> HttpResponseBase:
     selection = form.to_selection()
     lines = make_table(selection, by)
     if lines is None:
-        form.add_error(None, f"This table is read from single calls, at most {MOST_CALLS_TIMED:,}: {FEWER}")
+        form.add_error(None, f"This table is read from single calls, at most {MAX_CALLS_TIMED:,}: {FEWER}")
         return refuse_file(form)
     return make_download(stream_lines(write_table(by, lines)), f"usage-by-{by}", selection)
 

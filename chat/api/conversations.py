@@ -22,7 +22,7 @@ from chat.http.errors import ApiError
 from chat.models import Conversation, User
 from chat.tasks import run_in_thread
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 LISTED = 50
 
 
@@ -42,7 +42,7 @@ LIST = Operation(
     {200: ConversationListReply},
     refuses=(400,),
     parameters=(
-        Parameter("limit", f"How many, from 1 to {MOST_LISTED}; {LISTED} without it.", "integer"),
+        Parameter("limit", f"How many, from 1 to {MAX_LISTED}; {LISTED} without it.", "integer"),
         Parameter("cursor", "The `next` of an earlier response."),
         Parameter("pinned", "Those that are pinned, or those that are not.", "boolean"),
         Parameter("archived", "Those that are archived, or those that are not.", "boolean"),
@@ -130,8 +130,8 @@ def read_query(query: Mapping[str, str]) -> ListQuery:
     except ValueError:
         raise _refuse("cursor", "`cursor` must be the `next` of an earlier response.") from None
     limit = query.get("limit", str(LISTED))
-    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
-        raise _refuse("limit", f"`limit` must be a whole number from 1 to {MOST_LISTED}.")
+    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LISTED):
+        raise _refuse("limit", f"`limit` must be a whole number from 1 to {MAX_LISTED}.")
     return ListQuery(_read_flag(query, "pinned"), _read_flag(query, "archived"), after, int(limit))
 
 

@@ -51,7 +51,7 @@ from chat.tasks import run_in_thread
 from chat.units_of_work import keep_whole
 
 # One socket follows at most this many answers at a time; a user has fewer live ones.
-MOST_FOLLOWED = 50
+MAX_FOLLOWED = 50
 
 # A close code for private use (RFC 6455): the login has ended.
 UNAUTHORIZED = 4401
@@ -64,12 +64,12 @@ TOO_BIG = 1009
 LARGEST_FRAME = 1024 * 1024
 
 # Characters of an `id` that comes back.
-MOST_ECHOED = 200
+MAX_ECHOED = 200
 
 # What answers a handshake without a login, where the server can say more than that there is no socket.
 _DENIAL = "websocket.http.response"
 
-_TOO_MANY = ApiError(429, "too_many", f"A socket follows at most {MOST_FOLLOWED} answers.")
+_TOO_MANY = ApiError(429, "too_many", f"A socket follows at most {MAX_FOLLOWED} answers.")
 
 
 async def serve_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -223,7 +223,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self._send_frame({"type": "ack", "of": of, **fields, **echo})
 
     def _follow(self, answer: FollowedAnswer, after: int | None, echo: Mapping[str, Any] | None = None) -> None:
-        if len(self._tasks) > MOST_FOLLOWED:
+        if len(self._tasks) > MAX_FOLLOWED:
             raise _TOO_MANY
         self._start_task(str(answer.id), self._send_events(answer, after, echo or {}))
 
@@ -342,7 +342,7 @@ def _read_echo(frame: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: frame[name]
         for name in ("id", "turn")
-        if isinstance(frame.get(name), str | int) and len(str(frame[name])) <= MOST_ECHOED
+        if isinstance(frame.get(name), str | int) and len(str(frame[name])) <= MAX_ECHOED
     }
 
 

@@ -23,14 +23,14 @@ from chat.core.errors import RefusedError
 from chat.models import Conversation, NextQuestion, Status, User
 
 # Next questions of one conversation.
-MOST_KEPT = 50
+MAX_KEPT = 50
 
 
 class TooManyError(RefusedError):
     """The maximum of questions waits already."""
 
     status, code = 429, "too_many"
-    sentence = f"At most {MOST_KEPT} questions can wait. This one is still in the box."
+    sentence = f"At most {MAX_KEPT} questions can wait. This one is still in the box."
 
 
 class InvalidTextError(RefusedError):
@@ -58,7 +58,7 @@ def keep_next_question(user: User, form: MessageForm) -> NextQuestion:
         raise NoSuchConversationError
     with transaction.atomic():
         _lock(conversation.pk)
-        if NextQuestion.objects.filter(conversation=conversation).count() >= MOST_KEPT:
+        if NextQuestion.objects.filter(conversation=conversation).count() >= MAX_KEPT:
             raise TooManyError
         kept, _ = NextQuestion.objects.get_or_create(
             conversation=conversation,

@@ -29,10 +29,10 @@ from chat.core.transcript import Transcript
 from chat.models import Conversation, Message, Role, Share, Status, User
 
 # Messages of a branch that a link shows, the last ones: as many as a page of text can be.
-MOST_SHOWN = 2000
+MAX_SHOWN = 2000
 
 # Links of one conversation that lead somewhere at a time.
-MOST_OPEN = 100
+MAX_OPEN = 100
 
 _SECRET_SALT = b"chat.conversations.shares"
 
@@ -65,7 +65,7 @@ class TooManySharesError(RefusedError):
     """The conversation has as many open links as it may."""
 
     status, code = 409, "too_many"
-    sentence = f"A conversation has at most {MOST_OPEN} links. Revoke one first."
+    sentence = f"A conversation has at most {MAX_OPEN} links. Revoke one first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def create_share(user: User, conversation_id: UUID, options: ShareOptions) -> Sh
         Conversation.objects.select_for_update().filter(pk=conversation.pk).first()
         if conversation.leaf_id is None:
             raise NothingToShareError
-        if Share.objects.open().filter(conversation=conversation).count() >= MOST_OPEN:
+        if Share.objects.open().filter(conversation=conversation).count() >= MAX_OPEN:
             raise TooManySharesError
         share = Share(
             conversation=conversation,
@@ -197,7 +197,7 @@ def find_open(shares: Collection[UUID]) -> set[UUID]:
 def load_shared_branch(share: Share) -> list[Message]:
     """Return the messages that a link shows, in their order."""
     leaf = share.leaf.find_newest_leaf() if share.goes_on else share.leaf
-    messages = share.conversation.messages.load_branch(leaf.pk, MOST_SHOWN)
+    messages = share.conversation.messages.load_branch(leaf.pk, MAX_SHOWN)
     while messages and messages[0].role != Role.USER:  # no answer is parted from its question
         del messages[0]
     return messages

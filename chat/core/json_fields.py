@@ -8,7 +8,7 @@ from typing import Any
 
 from chat.core.events import Field
 from chat.core.json_pointers import escape_name
-from chat.core.json_schema import JSON_DECODER, MOST_NESTED
+from chat.core.json_schema import JSON_DECODER, MAX_NESTED
 
 # The fields
 
@@ -112,7 +112,7 @@ class Fields:
     def _go_on_whole(self, sign: str, found: list[Field]) -> None:
         self._value.append(sign)
         self._nested += (sign in "{[") - (sign in "}]")
-        if self._nested > MOST_NESTED:
+        if self._nested > MAX_NESTED:
             raise ValueError(sign)
         if not self._nested:
             self._complete(found)
@@ -124,7 +124,7 @@ class Fields:
                 raise ValueError(sign)
             self._value.clear()
         elif sign in "{[":
-            if container.name is None or len(self._open) >= MOST_NESTED:
+            if container.name is None or len(self._open) >= MAX_NESTED:
                 raise ValueError(sign)
             self._value.clear()
             self._open.append(_Container(container.inside, sign == "[", "0" if sign == "[" else None))

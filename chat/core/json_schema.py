@@ -29,12 +29,12 @@ from chat.core.errors import ChatError
 
 # Of the schema as JSON. The longest that OpenAI takes has 120,000 characters in its names alone; ours is kept with each
 # answer.
-MOST_CHARACTERS = 32_000
+MAX_CHARACTERS = 32_000
 
 # Objects and arrays within each other, in a schema and in what is streamed of an answer.
-MOST_NESTED = 64
+MAX_NESTED = 64
 
-# Seconds for one check. A schema of MOST_CHARACTERS that means well takes milliseconds.
+# Seconds for one check. A schema of MAX_CHARACTERS that means well takes milliseconds.
 PATIENCE = 2.0
 
 # What would let a schema name another, change its dialect, or be matched by Python's backtracking patterns.
@@ -57,8 +57,8 @@ def check_schema(schema: object) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in schema.items() if name != "$schema"}
     try:
         size = len(msgspec.json.encode(found))
-        if size > MOST_CHARACTERS:
-            raise UnusableSchemaError(f"The schema has {size:,} characters; at most {MOST_CHARACTERS:,} are allowed.")
+        if size > MAX_CHARACTERS:
+            raise UnusableSchemaError(f"The schema has {size:,} characters; at most {MAX_CHARACTERS:,} are allowed.")
         references = set()
         for keyword, value in _list_keywords(found):
             _check_keyword(keyword, value)
@@ -76,7 +76,7 @@ def check_schema(schema: object) -> dict[str, Any]:
 
 def _list_keywords(schema: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield every keyword with its value, in the schema and in those within it."""
-    if depth > MOST_NESTED:
+    if depth > MAX_NESTED:
         raise UnusableSchemaError("The schema is too deep.")
     if isinstance(schema, list):
         for part in schema:

@@ -57,7 +57,7 @@ GOING_ON = Notice("retrying", "The model's provider broke off. It is asked to co
 SETTLE_FOR = 30.0
 
 # How often a provider may interrupt one answer, with `pause_turn`: it does so after ten searches or so.
-MOST_PAUSES = 5
+MAX_PAUSES = 5
 
 
 class AnswerRun:
@@ -217,7 +217,7 @@ class AnswerRun:
                     raise
                 continue
             call = self._live.call
-            if call is not None and finish.reason == "pause" and pauses < MOST_PAUSES:
+            if call is not None and finish.reason == "pause" and pauses < MAX_PAUSES:
                 pauses += 1
                 await self._end_call(STEP)
                 await self._open_call(call.follow_up_prompt({}))

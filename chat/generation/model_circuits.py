@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# `MOST_FAILURES` failures within `WITHIN` seconds, without an answer between them, open the circuit of a model for
+# `MAX_FAILURES` failures within `WITHIN` seconds, without an answer between them, open the circuit of a model for
 # `PAUSE` seconds. Then one question tries it; the others do without it until that one has its first word or fails.
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 WITHIN = 30.0
 PAUSE = 20.0
 
@@ -32,7 +32,7 @@ class ModelCircuits:
         circuit, now = self._circuits.setdefault(model, _Circuit()), self._clock()
         circuit.failed_at = [*(moment for moment in circuit.failed_at if moment > now - WITHIN), now]
         circuit.code = code
-        if len(circuit.failed_at) >= MOST_FAILURES or circuit.open_until:
+        if len(circuit.failed_at) >= MAX_FAILURES or circuit.open_until:
             circuit.open_until = now + PAUSE
 
     def note_answer(self, model: str) -> None:

@@ -22,7 +22,7 @@ LONGEST_WHEN_LATE = 0.5
 
 # The answers that were taken up and may call one provider at once, in one process. After a crash there may be hundreds,
 # and a provider that gets all of their calls in one moment refuses most.
-MOST_OPENINGS = 10
+MAX_OPENINGS = 10
 
 # The number of waits, about, that the lateness is an average of.
 REMEMBERED = 32
@@ -52,13 +52,13 @@ class Pace:
 
 
 class Openings:
-    """Limits how many answers that were taken up wait for their provider's first word at once: `MOST_OPENINGS`.
+    """Limits how many answers that were taken up wait for their provider's first word at once: `MAX_OPENINGS`.
 
     The others wait for their turn, in the order in which they were taken up. Questions of users never wait here.
     """
 
     def __init__(self) -> None:
-        self._of_providers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_OPENINGS))
+        self._of_providers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_OPENINGS))
 
     def get_semaphore(self, model: str) -> asyncio.Semaphore:
         """Return what an answer of a `provider:model` holds from its call to its first word."""

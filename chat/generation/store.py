@@ -29,7 +29,7 @@ from chat.generation.verdict import STEP, STOPPED_BY_USER, Verdict, make_interru
 from chat.leases import name_owner, read_clock
 from chat.models import USAGE_FIELDS, Conversation, Message, Outcome, ProviderCall, Status, ToolCall
 from chat.models.compiled import Update
-from chat.models.provider_calls import MOST_MILLISECONDS
+from chat.models.provider_calls import MAX_MILLISECONDS
 from chat.observability import alarms, metrics
 
 
@@ -329,4 +329,4 @@ def count_milliseconds(start: datetime, end: datetime) -> int:
 
     A site may be started again months after it died: PostgreSQL refused such a row, with all others of the sweep.
     """
-    return min(MOST_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))
+    return min(MAX_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))

@@ -60,7 +60,7 @@ RENEWALS = 4
 
 # How often in a row a response that its provider keeps is followed again without anything new of it, and the seconds
 # before the second time, doubled for each one after it: 15 in all, as long as a restart of a proxy may take.
-MOST_TAKE_UPS = 6
+MAX_TAKE_UPS = 6
 TAKE_UP_AFTER = 0.5
 
 # Codes that another try may cure, as long as the provider has not said a word.
@@ -214,7 +214,7 @@ class UpstreamCall:
         None when there is nothing to follow, or when `tries` in a row, which brought nothing, are enough.
         """
         is_silence = isinstance(error, SilenceError)
-        if self.bookmark is None or tries >= (1 if is_silence else MOST_TAKE_UPS):
+        if self.bookmark is None or tries >= (1 if is_silence else MAX_TAKE_UPS):
             return None
         if self.finish is not None or error.is_told or not error.may_pass or error.code not in _PASSING_CODES:
             return None

@@ -27,7 +27,7 @@ from chat.models.logins import LoginTally
 from chat.models.next_questions import NextQuestion
 from chat.models.prices import ModelPrice
 from chat.models.provider_calls import (
-    MOST_DOLLARS,
+    MAX_DOLLARS,
     NO_USAGE,
     SOUND,
     USAGE_FIELDS,
@@ -63,8 +63,8 @@ __all__ = [
     "COMMENT_LENGTH",
     "COST_UNIT",
     "LIVE",
+    "MAX_DOLLARS",
     "MESSAGES_SHOWN",
-    "MOST_DOLLARS",
     "NO_USAGE",
     "SOUND",
     "STOPPED",

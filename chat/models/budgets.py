@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from chat.models.limits import Period
-from chat.models.provider_calls import MOST_DOLLARS
+from chat.models.provider_calls import MAX_DOLLARS
 
 
 class Budget(models.Model):
@@ -51,7 +51,7 @@ class Budget(models.Model):
         decimal_places=2,
         null=True,
         blank=True,
-        validators=[MinValueValidator(0), MaxValueValidator(MOST_DOLLARS * 1000)],
+        validators=[MinValueValidator(0), MaxValueValidator(MAX_DOLLARS * 1000)],
         help_text="A model without a price does not count.",
     )
     model = models.CharField(

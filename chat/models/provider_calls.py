@@ -31,10 +31,10 @@ USAGE_FIELDS = (*TOKEN_FIELDS, "searches")
 NO_USAGE = Usage(0, 0)
 
 # The most that one call can come to. More is a mistake, and enough of it would overflow the sums.
-MOST_TOKENS = 1_000_000_000
-MOST_SEARCHES = 1_000_000
-MOST_DOLLARS = Decimal(100_000)
-MOST_MILLISECONDS = 2_000_000_000
+MAX_TOKENS = 1_000_000_000
+MAX_SEARCHES = 1_000_000
+MAX_DOLLARS = Decimal(100_000)
+MAX_MILLISECONDS = 2_000_000_000
 
 
 def _limit_field(name: str, most: Any) -> Q:
@@ -43,19 +43,17 @@ def _limit_field(name: str, most: Any) -> Q:
 
 # The rows of the ledger whose figures can be true. NaN is more than any number to both databases.
 SOUND = (
-    reduce(and_, (_limit_field(name, MOST_TOKENS) for name in TOKEN_FIELDS))
-    & _limit_field("searches", MOST_SEARCHES)
-    & (Q(cost=None) | _limit_field("cost", MOST_DOLLARS))
-    & (Q(first_token_ms=None) | _limit_field("first_token_ms", MOST_MILLISECONDS))
-    & (Q(total_ms=None) | _limit_field("total_ms", MOST_MILLISECONDS))
+    reduce(and_, (_limit_field(name, MAX_TOKENS) for name in TOKEN_FIELDS))
+    & _limit_field("searches", MAX_SEARCHES)
+    & (Q(cost=None) | _limit_field("cost", MAX_DOLLARS))
+    & (Q(first_token_ms=None) | _limit_field("first_token_ms", MAX_MILLISECONDS))
+    & (Q(total_ms=None) | _limit_field("total_ms", MAX_MILLISECONDS))
 )
 
 
 def is_plausible(usage: Usage) -> bool:
     """Return whether one call can have taken as many tokens and searches as `usage` says."""
-    return 0 <= usage.searches <= MOST_SEARCHES and all(
-        0 <= getattr(usage, name) <= MOST_TOKENS for name in TOKEN_FIELDS
-    )
+    return 0 <= usage.searches <= MAX_SEARCHES and all(0 <= getattr(usage, name) <= MAX_TOKENS for name in TOKEN_FIELDS)
 
 
 class Outcome(models.TextChoices):

@@ -13,7 +13,7 @@ import msgspec
 S = TypeVar("S", bound=msgspec.Struct)
 
 # More than any model reads or writes at once, and well within what the ledger's columns hold.
-MOST_TOKENS = 20_000_000
+MAX_TOKENS = 20_000_000
 
 
 def fit(value: object, shape: type[S]) -> S:
@@ -75,7 +75,7 @@ def read_token_count(value: object) -> int | None:
         value = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 12 else None
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
 
 
 def list_texts(value: object, depth: int = 4) -> Iterator[tuple[str, bool]]:

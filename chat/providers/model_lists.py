@@ -8,17 +8,17 @@ from datetime import date
 from typing import Any
 
 from chat.providers.capabilities import EFFORTS
-from chat.providers.model_options import MOST_TOKENS
+from chat.providers.model_options import MAX_TOKENS
 
 # More than any provider serves; a list that is longer is cut.
-MOST_MODELS = 1_000
+MAX_MODELS = 1_000
 
 # No model has a longer name, and no column has room for one.
 LONGEST_NAME = 150
 
 # Tokens that a window or an answer may have. One of 1, or of more than anybody can count, is a slip of the server's: by
 # it no answer would have more than a word, or no conversation would have a prompt.
-_PLAUSIBLE = range(256, MOST_TOKENS + 1)
+_PLAUSIBLE = range(256, MAX_TOKENS + 1)
 
 # Models that answer no questions, by their names.
 _NO_CHAT = re.compile(
@@ -31,7 +31,7 @@ def read_entries(body: object) -> dict[str, Mapping[str, Any]]:
     data = body.get("data") if isinstance(body, dict) else body
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
     named = {entry["id"]: entry for entry in entries if _is_name(entry.get("id"))}
-    return dict(list(named.items())[:MOST_MODELS])
+    return dict(list(named.items())[:MAX_MODELS])
 
 
 def read_fields(entry: Mapping[str, Any]) -> dict[str, Any]:

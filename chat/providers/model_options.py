@@ -11,7 +11,7 @@ from chat.providers.capabilities import EFFORTS, Api, CachingKind, Capabilities,
 from chat.providers.model_table import FAMILY
 
 # No model reads or writes more, and windows are computed with floats, which end somewhere.
-MOST_TOKENS = 100_000_000
+MAX_TOKENS = 100_000_000
 
 
 class ModelOptionError(ValueError):
@@ -61,8 +61,8 @@ def _read_option(name: str, value: object) -> Any:
         case "bool":
             _require(isinstance(value, bool), name, "true or false")
         case "int":
-            is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_TOKENS
-            _require(value is None or is_count, name, f"a whole number from 1 to {MOST_TOKENS}, or null")
+            is_count = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TOKENS
+            _require(value is None or is_count, name, f"a whole number from 1 to {MAX_TOKENS}, or null")
         case "date":
             return _read_date(name, value)
         case _:

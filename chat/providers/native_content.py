@@ -9,7 +9,7 @@ from typing import Any
 from chat.core.events import make_storable
 
 # More than this came with no call yet; a signature is a few thousand characters.
-MOST_EXTRA_CHARS = 262_144
+MAX_EXTRA_CHARS = 262_144
 
 
 def write_extra(model: str, members: Mapping[str, Any]) -> str:
@@ -21,7 +21,7 @@ def write_extra(model: str, members: Mapping[str, Any]) -> str:
     if not kept:
         return ""
     content = make_storable(json.dumps({"model": model, "members": kept}, ensure_ascii=False))
-    return content if len(content) <= MOST_EXTRA_CHARS else ""
+    return content if len(content) <= MAX_EXTRA_CHARS else ""
 
 
 def read_members(extra: str, model: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from chat.core.events import make_storable
-from chat.providers.native_content import MOST_EXTRA_CHARS
+from chat.providers.native_content import MAX_EXTRA_CHARS
 
 _PREFIX = "details:"
 
@@ -43,7 +43,7 @@ class ReasoningDetails:
         if not blocks:
             return ""
         kept = json.dumps({"model": self._model, "blocks": blocks}, ensure_ascii=False)
-        return make_storable(_PREFIX + kept) if len(kept) <= MOST_EXTRA_CHARS else ""
+        return make_storable(_PREFIX + kept) if len(kept) <= MAX_EXTRA_CHARS else ""
 
 
 def _are_one(block: dict[str, Any], piece: dict[str, Any]) -> bool:

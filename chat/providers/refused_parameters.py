@@ -16,7 +16,7 @@ from chat.providers.base import Adaptation, AdaptationKind, Prompt
 
 # An answer needs three or four at most: a server that wants no more than text is asked without tools, temperature,
 # bookkeeping and limit.
-MOST_ADAPTATIONS = 8
+MAX_ADAPTATIONS = 8
 
 # A failure to write a tool call, of which the next try is free (Groq, llama.cpp, Gemini): it says nothing about whether
 # the model takes tools.
@@ -61,7 +61,7 @@ def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None
 
     None when the words name nothing that the prompt could do without.
     """
-    if is_failed_tool_call(detail) or len(prompt.adaptations) >= MOST_ADAPTATIONS:
+    if is_failed_tool_call(detail) or len(prompt.adaptations) >= MAX_ADAPTATIONS:
         return None
     if _is_lacking_responses(code, detail, prompt):
         return Adaptation("chat_completions")
@@ -153,7 +153,7 @@ _FIGURE = r"(\d[\d,_]*\d|\d)"
 _LIMIT_WORDS = r"(?:the|this|its|model(?:'s)?|maximum|max|allowed|limit|of|output|token)"
 
 # The largest limit that a refusal names. Anthropic, OpenAI, DeepSeek and Alibaba, Groq and pydantic, Gemini.
-_MOST_TOKENS = tuple(
+_MAX_TOKENS = tuple(
     _match_words(pattern)
     for pattern in (
         rf"> {_FIGURE},? which is the maximum",
@@ -176,7 +176,7 @@ def _parse_number(text: str) -> int:
 
 def _adapt_token_limit(words: str, prompt: Prompt) -> tuple[Adaptation, ...]:
     """Return a lower limit where the refusal names one, otherwise the parameter's other name, otherwise none."""
-    most = next((_parse_number(found[1]) for pattern in _MOST_TOKENS if (found := pattern.search(words))), 0)
+    most = next((_parse_number(found[1]) for pattern in _MAX_TOKENS if (found := pattern.search(words))), 0)
     if not most and (below := _BELOW_TOKENS.search(words)):
         most = _parse_number(below[1] or below[2]) - 1
     if most > 0 and (prompt.max_output_tokens is None or most < prompt.max_output_tokens):

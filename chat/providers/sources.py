@@ -12,8 +12,8 @@ HEADING = "\n\nSources:\n\n"
 
 # No answer cites more pages than a reader looks at, and no address or title is longer than a line or two. A list that
 # the text refers to by number is as long as it has to be.
-MOST_SOURCES = 30
-MOST_NUMBERED = 100
+MAX_SOURCES = 30
+MAX_NUMBERED = 100
 _LONGEST_ADDRESS = 2_000
 _LONGEST_TITLE = 150
 
@@ -33,7 +33,7 @@ class Sources:
 
     def add(self, address: object, title: object) -> None:
         """Add a page. What is no address of the web is passed over."""
-        if len(self._titles) < MOST_SOURCES and (found := _read_address(address)):
+        if len(self._titles) < MAX_SOURCES and (found := _read_address(address)):
             self._titles.setdefault(found, title if isinstance(title, str) else "")
 
     def add_annotation(self, annotation: object) -> None:
@@ -52,7 +52,7 @@ class Sources:
             return
         self._listed = [
             (page.get("url") or page.get("link"), page.get("title")) if isinstance(page, dict) else (page, "")
-            for page in pages[:MOST_NUMBERED]
+            for page in pages[:MAX_NUMBERED]
         ]
         for address, title in self._listed:
             self.add(address, title)

@@ -32,8 +32,8 @@ _WORDS = frozenset(
         "type",
     }
 )
-_MOST_LEVELS = 10
-_MOST_PROPERTIES = 5_000
+_MAX_LEVELS = 10
+_MAX_PROPERTIES = 5_000
 
 
 def can_be_strict(schema: Mapping[str, Any]) -> bool:
@@ -45,7 +45,7 @@ def can_be_strict(schema: Mapping[str, Any]) -> bool:
     if schema.get("type") != "object" or "anyOf" in schema:
         return False
     try:
-        return _count_properties(schema, _MOST_LEVELS) <= _MOST_PROPERTIES
+        return _count_properties(schema, _MAX_LEVELS) <= _MAX_PROPERTIES
     except _NotStrictError:
         return False
 

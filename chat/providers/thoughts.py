@@ -27,7 +27,7 @@ _CLOSING = {f"<{name}>": f"</{name}>" for name in _NAMES} | {
 }
 
 # Characters of white space that are held back until it is clear what follows: more than any model writes before a tag.
-MOST_BLANKS = 100
+MAX_BLANKS = 100
 
 
 class InlineThoughts:
@@ -71,7 +71,7 @@ class InlineThoughts:
         if self._is_after_block:
             self._held = self._held.lstrip()
         start = self._held.lstrip()
-        has_room = len(self._held) - len(start) <= MOST_BLANKS
+        has_room = len(self._held) - len(start) <= MAX_BLANKS
         tag = next((tag for tag in _CLOSING if start[: len(tag)].lower() == tag), None) if has_room else None
         if tag is not None:
             self._held, self._closing, self._has_thought = start[len(tag) :], _CLOSING[tag], False

@@ -18,7 +18,7 @@ LENGTH = 240
 """Characters of an excerpt."""
 
 _BEFORE = 60
-_MOST_MARKS = 200
+_MAX_MARKS = 200
 
 
 class Excerpt(NamedTuple):
@@ -64,7 +64,7 @@ def _find_spans(composed: str, query: Query) -> list[tuple[int, int, int]]:
     places = _map_places(composed, folded)
     spans = []
     for number, term in enumerate(query.terms):
-        for low, high in islice(term.find(folded), _MOST_MARKS):
+        for low, high in islice(term.find(folded), _MAX_MARKS):
             if places is None:
                 spans.append((low, high, number))
             else:

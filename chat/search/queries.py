@@ -13,7 +13,7 @@ from chat.search.words import LONGEST_WORD, compose, cut_run, find_runs, fold, i
 LONGEST_QUERY = 1000
 """Characters of a query that count: a sentence that was pasted, not a page."""
 
-MOST_WORDS = 32
+MAX_WORDS = 32
 
 _QUOTED = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]')
 
@@ -125,7 +125,7 @@ def read_query(text: str) -> Query | None:
     follows it.
     """
     terms: list[Term] = []
-    rest = MOST_WORDS
+    rest = MAX_WORDS
     pieces = _QUOTED.split(compose(make_storable(text[:LONGEST_QUERY])))
     for number, piece in enumerate(pieces):
         runs = list(find_runs(fold(piece)))[:rest]

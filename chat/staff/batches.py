@@ -16,7 +16,7 @@ from chat.core.errors import CODES
 from chat.http.row_cursor import RowCursor
 from chat.models import BatchLogEntry, Message, RetryBatch, RetryItem, User
 from chat.staff.batch_log import note_in_log
-from chat.staff.failures import MOST_AT_ONCE, Filter, is_retrying
+from chat.staff.failures import MAX_AT_ONCE, Filter, is_retrying
 
 # Batches on a page of their list: each is up to 5,000 items to count, 2 ms.
 BATCHES_SHOWN = 20
@@ -54,7 +54,7 @@ def begin_batch(by: User, wanted: Filter, wish: Wish, form: UUID) -> RetryBatch:
             )
             batch.save(force_insert=True)
             answers = wanted.apply(select_open_failures()).exclude(is_retrying()).order_by("created_at", "pk")
-            failed = answers.values_list("pk", "error_code")[:MOST_AT_ONCE]
+            failed = answers.values_list("pk", "error_code")[:MAX_AT_ONCE]
             RetryItem.objects.bulk_create(
                 (_make_item(batch, answer, code, wish) for answer, code in failed), ignore_conflicts=True
             )

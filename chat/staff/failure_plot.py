@@ -12,7 +12,7 @@ from chat.accounting.failing_models import FailureHours, ModelFailures, count_fa
 from chat.templatetags.figures import write_compact
 
 # Causes that have a colour of their own, the most frequent ones; the others are one more.
-MOST_COLOURS = 5
+MAX_COLOURS = 5
 
 
 class FailurePlot(NamedTuple):
@@ -37,10 +37,10 @@ def draw_failures(model: str = "") -> FailurePlot | None:
 
 def _make_series(counted: FailureHours) -> list[charts.Series]:
     causes = list(counted.causes.items())
-    named = causes if len(causes) <= MOST_COLOURS + 1 else causes[:MOST_COLOURS]
+    named = causes if len(causes) <= MAX_COLOURS + 1 else causes[:MAX_COLOURS]
     series = [charts.Series(cause.label, f"cause-{number}", values) for number, (cause, values) in enumerate(named, 1)]
     if others := [values for _, values in causes[len(named) :]]:
         series.append(
-            charts.Series("others", f"cause-{MOST_COLOURS + 1}", [sum(each) for each in zip(*others, strict=True)])
+            charts.Series("others", f"cause-{MAX_COLOURS + 1}", [sum(each) for each in zip(*others, strict=True)])
         )
     return series

@@ -110,7 +110,7 @@ def _make_action_context(user: User) -> dict[str, Any]:
 def _load_open(request: HtmxRequest, form: ListForm) -> dict[str, Any]:
     groups = failures.group_failures(form.to_filter().apply(select_open_failures()))
     total = sum(group.count for group in groups)
-    is_cut = total >= failures.MOST_AT_ONCE
+    is_cut = total >= failures.MAX_AT_ONCE
     return {
         "plot": draw_failures(form.to_filter().model),
         "is_cut": is_cut,

@@ -67,13 +67,13 @@ async def stream_page(
                         await asyncio.sleep(min(pacing.LONGEST, 10 * cost))
                     if following.has_failed:
                         tries += 1
-                        page = _Reader(answer_id, None, kind, is_plain=tries > MOST_TRIES)
+                        page = _Reader(answer_id, None, kind, is_plain=tries > MAX_TRIES)
                         break
     yield encode_sse(reason, event="done")
 
 
 # A text that cannot be rendered is shown plain; while it grows, it is tried again this many times.
-MOST_TRIES = 5
+MAX_TRIES = 5
 
 
 class _Reader:

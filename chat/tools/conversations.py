@@ -14,7 +14,7 @@ from chat.search.hits import WINDOW, Filters, Hit, search
 from chat.search.queries import read_query
 from chat.tools.base import Context, Result, ToolError
 
-MOST_FOUND = 10
+MAX_FOUND = 10
 EXCERPT = LENGTH
 """Characters of an excerpt."""
 
@@ -47,7 +47,7 @@ def _search(text: str, context: Context) -> list[dict[str, str]]:
     best: dict[UUID, Hit] = {}
     for hit in hits:
         best.setdefault(hit.row.conversation_id, hit)
-    newest = Conversation.objects.filter(pk__in=best, deleted_at=None).order_by("-updated_at")[:MOST_FOUND]
+    newest = Conversation.objects.filter(pk__in=best, deleted_at=None).order_by("-updated_at")[:MAX_FOUND]
     return [
         {
             "title": str(conversation),

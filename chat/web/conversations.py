@@ -25,7 +25,7 @@ from chat.web.listed_conversations import show_archived, show_open, show_some
 from chat.web.time_zones import find_zone
 
 # The rows that are fetched at once; a page with more changes fetches them in several requests.
-MOST_ROWS = 50
+MAX_ROWS = 50
 
 
 @require_safe
@@ -45,7 +45,7 @@ def list_conversations(request: HtmxRequest) -> HttpResponse:
 @require_safe
 def list_rows(request: HtmxRequest) -> HttpResponse:
     """Return the rows of the conversations `?id=`, for a page that has heard of a change; none for what is gone."""
-    ids = [key for text in request.GET.getlist("id")[:MOST_ROWS] if (key := read_id(text))]
+    ids = [key for text in request.GET.getlist("id")[:MAX_ROWS] if (key := read_id(text))]
     rows = show_some(request.user, find_zone(request), ids, request.GET.get("current", ""))
     return HttpResponse("".join(render_to_string("chat/_conversation_row.html", {"row": row}) for row in rows))
 

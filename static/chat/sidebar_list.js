@@ -4,7 +4,7 @@ const sidebar = document.getElementById("sidebar");
 
 // Milliseconds: news within them are fetched together. The row gives way to the first word, which comes meanwhile.
 const DELAY = 500;
-const MOST_ROWS = 50;
+const MAX_ROWS = 50;
 
 export const current = () => document.getElementById("id_conversation")?.value ?? "";
 export const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
@@ -108,7 +108,7 @@ const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
 const fetchRows = async () => {
   if (!navigator.onLine) return; // the whole list is fetched when there is a network again
-  const ids = [...wanted].slice(0, MOST_ROWS);
+  const ids = [...wanted].slice(0, MAX_ROWS);
   ids.forEach((id) => wanted.delete(id));
   const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
   try {
@@ -136,7 +136,7 @@ document.addEventListener("notice", ({ detail: { type, change, conversation } })
 // Fetches the rows of answers that ended, or were read, between the rendering of the page and its first notice.
 document.addEventListener("watching", () => {
   const marked = document.querySelectorAll(".conversation:is([data-unread], :has(> .streaming))");
-  [...marked].slice(0, MOST_ROWS).forEach((row) => refresh(row.dataset.conversation));
+  [...marked].slice(0, MAX_ROWS).forEach((row) => refresh(row.dataset.conversation));
 });
 
 // --- Rows that come by htmx

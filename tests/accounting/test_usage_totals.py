@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat.accounting import call_tables, report_times, reports, rollups
 from chat.accounting.figures import Line, sum_lines
-from chat.accounting.report_times import MOST_CALLS_TIMED
+from chat.accounting.report_times import MAX_CALLS_TIMED
 from chat.accounting.selections import Selection
 from chat.admin import usage_csv, usage_review
 from chat.models import Outcome, ProviderCall, User
@@ -178,7 +178,7 @@ def test_days_and_models_have_their_own_times(big_ledger: None, db: None) -> Non
 def test_the_times_of_too_many_calls_of_a_group_are_not_guessed(
     big_ledger: None, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_times, "MOST_CALLS_TIMED", 100)
+    monkeypatch.setattr(report_times, "MAX_CALLS_TIMED", 100)
     html = load_page(admin, period="all", group=str(Group.objects.get(name="Sales").pk))
     assert "choose fewer days" in html
     assert read_cards(html)["First token"] == "–"  # noqa: RUF001 - the dash that stands for no figure
@@ -211,7 +211,7 @@ def test_purposes_hours_and_conversations_add_up_to_the_ledgers_rows(
 def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None) -> None:
     user = User.objects.get(username="user-0007")
     personal = Selection(*(choose_everything().start, choose_everything().end), user=user.pk)
-    many = MOST_CALLS_TIMED + 1
+    many = MAX_CALLS_TIMED + 1
     assert call_tables.sum_by_conversation(choose_everything(), many) is None
     assert call_tables.sum_by_purpose(personal, many) is None
     assert call_tables.sum_by_hour_of_day(personal, many) is None

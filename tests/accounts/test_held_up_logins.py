@@ -25,7 +25,7 @@ async def test_logins_beyond_the_most_that_may_wait_are_refused_at_once(
         begun.set()
         await over.wait()
 
-    monkeypatch.setattr(passwords, "MOST_HELD_UP", 1)
+    monkeypatch.setattr(passwords, "MAX_HELD_UP", 1)
     monkeypatch.setattr(passwords, "hold", hold)
     monkeypatch.setattr(logins, "admit", lambda name, address: Attempt(name, address, delay=8.0))
     monkeypatch.setattr(logins, "cancel_attempt", cancelled.append)

@@ -24,7 +24,7 @@ from chat.accounts.model_registry import (
 from chat.generation import model_lists
 from chat.generation.process import get_runner
 from chat.models import User
-from chat.providers.model_lists import MOST_MODELS, list_chat_models, read_entries, read_fields
+from chat.providers.model_lists import MAX_MODELS, list_chat_models, read_entries, read_fields
 from tests.conftest import ANTHROPIC, OPENAI
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
@@ -107,7 +107,7 @@ def test_entries_without_a_usable_name_are_passed_over(name: object) -> None:
 def test_of_entries_with_one_name_the_last_counts_and_a_list_ends() -> None:
     twice = read_entries([{"id": "a", "max_tokens": 1_000}, {"id": "b"}, {"id": "a", "max_tokens": 2_000}])
     assert (list(twice), twice["a"]["max_tokens"]) == (["a", "b"], 2_000)
-    assert len(read_entries({"data": [{"id": f"m{number}"} for number in range(5_000)]})) == MOST_MODELS
+    assert len(read_entries({"data": [{"id": f"m{number}"} for number in range(5_000)]})) == MAX_MODELS
 
 
 def test_models_that_answer_no_questions_are_not_offered() -> None:

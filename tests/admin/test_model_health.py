@@ -101,7 +101,7 @@ async def test_a_test_is_one_small_call_at_the_sites_cost(admin: Site, provider:
     assert "ready" in page
     [request] = provider.requests
     assert (
-        max(request.body.get("max_tokens", 0), request.body.get("max_completion_tokens", 0)) == model_health.MOST_TOKENS
+        max(request.body.get("max_tokens", 0), request.body.get("max_completion_tokens", 0)) == model_health.MAX_TOKENS
     )
     made = await ProviderCall.objects.aget()
     assert (made.purpose, made.billed_to, made.user_id, made.requested_by_id) == ("test", "site", None, admin.user.pk)

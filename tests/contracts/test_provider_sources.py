@@ -11,7 +11,7 @@ import pytest
 from chat.providers.anthropic import AnthropicProvider
 from chat.providers.base import Prompt, Provider, Turn
 from chat.providers.openai_provider import OpenAIProvider
-from chat.providers.sources import HEADING, MOST_SOURCES, Sources
+from chat.providers.sources import HEADING, MAX_SOURCES, Sources
 from chat.rendering.html import convert_to_html
 from tests.contracts.hearing import KEY, Heard, complete, hear
 from tests.provider_server import ProviderServer, Script
@@ -279,4 +279,4 @@ def test_a_model_that_cites_everything_has_a_list_that_ends() -> None:
     sources = Sources()
     for number in range(1_000):
         sources.add(f"https://sky.example/{number}", "")
-    assert sources.write_markdown().count("\n- ") == MOST_SOURCES
+    assert sources.write_markdown().count("\n- ") == MAX_SOURCES

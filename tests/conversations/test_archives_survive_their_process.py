@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat.conversations.exchange import files, job_run, jobs
 from chat.conversations.exchange.job_run import LostJobError, run_job
-from chat.conversations.exchange.jobs import MOST_TRIES, begin_job, claim_next, clean_up, delete_job
+from chat.conversations.exchange.jobs import MAX_TRIES, begin_job, claim_next, clean_up, delete_job
 from chat.conversations.exchange.worker import get_exchange_worker
 from chat.models import Conversation, ExchangeJob, Message, User
 from tests.support.archives import pack, say, unpack, wait_for_job
@@ -110,7 +110,7 @@ def test_a_job_has_one_process(user: User) -> None:
 
 def test_a_job_that_ends_every_process_is_given_up(user: User) -> None:
     job = begin_import(user, make_conversations(1))
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         assert claim_next() is not None
         ExchangeJob.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert claim_next() is None

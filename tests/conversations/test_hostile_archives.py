@@ -19,7 +19,7 @@ import pytest
 from chat.conversations.exchange import splitter
 from chat.conversations.exchange.chatgpt import read_conversation
 from chat.conversations.exchange.portable import UnreadableError
-from chat.conversations.exchange.splitter import MOST_BYTES, Splitter
+from chat.conversations.exchange.splitter import MAX_BYTES, Splitter
 from chat.conversations.exchange.tree import Node, assemble_tree
 from chat.conversations.exchange.uploaded_archive import UploadedArchive
 from tests.support.archives import pack, say
@@ -113,14 +113,14 @@ def test_an_archive_that_cannot_be_read_is_refused_with_a_sentence(name: str, tm
         (b'[{"a" 1}, {"b": 2}]', "no JSON"),
         (b'[{"a": tru}, {"b": 2}]', "no JSON"),
         (b'[{"a": ' + b"1" * 6000 + b'}, {"b": 2}]', ""),
-        (b'[{"a": "' + b"x" * (MOST_BYTES + 1) + b'"}, {"b": 2}]', "MB"),
+        (b'[{"a": "' + b"x" * (MAX_BYTES + 1) + b'"}, {"b": 2}]', "MB"),
         (b"[{" + b'"a": [' + b"[]," * 5_000 + b'[]]}, {"b": 2}]', "MB"),
     ],
 )
 def test_one_conversation_that_cannot_be_read_leaves_the_others(
     tmp_path: Path, content: bytes, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splitter, "MOST_CONTAINERS", 4_000)
+    monkeypatch.setattr(splitter, "MAX_CONTAINERS", 4_000)
     first, second = read(tmp_path, content)
     assert second == {"b": 2}
     assert words in str(first)

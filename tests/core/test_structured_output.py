@@ -325,7 +325,7 @@ async def test_openais_way_to_say_it_is_understood(site: Site, provider: Provide
         {"response_schema": "object"},
         {"response_schema": {"type": "array"}},
         {"response_schema": {"type": "object", "properties": []}},
-        {"response_schema": {"type": "object", "description": "x" * json_schema.MOST_CHARACTERS}},
+        {"response_schema": {"type": "object", "description": "x" * json_schema.MAX_CHARACTERS}},
         {"response_schema": {"type": "object", "properties": {"a": {"$ref": "https://example.com/schema"}}}},
         {"response_schema": {"type": "object", "properties": {"a": {"$id": "https://example.com/"}}}},
         {"response_schema": {"type": "object", "properties": {"a": {"pattern": "(?=x)"}}}},

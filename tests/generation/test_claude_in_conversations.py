@@ -7,7 +7,7 @@ import json
 import pytest
 from pytest_django import Settings
 
-from chat.generation.answer_run import MOST_PAUSES
+from chat.generation.answer_run import MAX_PAUSES
 from chat.generation.process import get_runner
 from chat.models import Conversation, ProviderCall
 from chat.tools.toolbox import Toolbox
@@ -117,7 +117,7 @@ async def test_a_provider_that_interrupts_for_ever_ends_as_a_limit_does(claude: 
     provider.script = Script(raw=stream(PAUSED))
     answer = await claude.ask("Why?", model=SONNET)
     assert (answer["status"], answer["finish_reason"]) == ("complete", "length")
-    assert len(provider.requests) == MOST_PAUSES + 1
+    assert len(provider.requests) == MAX_PAUSES + 1
 
 
 async def test_a_model_that_declines_says_why(claude: Site, provider: ProviderServer) -> None:

@@ -341,7 +341,7 @@ async def test_a_budgets_own_choice_is_said_in_the_same_way(site: Site, provider
 async def test_a_model_that_fails_again_and_again_is_not_asked_for_a_while(
     site: Site, provider: ProviderServer
 ) -> None:
-    for _ in range(model_circuits.MOST_FAILURES):
+    for _ in range(model_circuits.MAX_FAILURES):
         provider.enqueue(Script(status=503), Script(text="Here."))
         await site.ask(model=OPENAI)
     provider.script = Script(text="Here.")
@@ -359,7 +359,7 @@ async def test_a_failing_model_without_a_chain_is_still_asked(
     site: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_FALLBACKS = {}
-    for _ in range(model_circuits.MOST_FAILURES + 1):
+    for _ in range(model_circuits.MAX_FAILURES + 1):
         provider.enqueue(Script(status=503))
         await site.ask(model=OPENAI)
     provider.script = Script(text="Here.", usage=Usage(9, 4))

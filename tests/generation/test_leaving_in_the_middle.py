@@ -331,7 +331,7 @@ UNTOLD = {"stop_requested_at", "watched_at"}
 # Seconds after which a socket is taken for one that hangs.
 PATIENCE = 30.0
 
-MOST_AWAITS = 500
+MAX_AWAITS = 500
 
 # What the ledger adds up to, some seconds later.
 SUMS = (UsageDay, UsageHour, UsageMonth, UserDay, UserMonth, UserTotal, OutcomeHour, TimesDay, TimesMonth)
@@ -467,7 +467,7 @@ async def test_a_client_that_leaves_at_any_await_leaves_nothing_or_all_of_it(
             f"left at await {leave_at}: {find_differences(found, nothing, everything)}"
         )
         leave_at += 1
-        assert leave_at < MOST_AWAITS
+        assert leave_at < MAX_AWAITS
     assert leave_at > 5
 
 
@@ -528,7 +528,7 @@ async def test_a_socket_that_is_cut_at_any_await_leaves_nothing_or_all_of_it(
             f"left at await {leave_at}: {find_differences(found, nothing, everything)}"
         )
         leave_at += 1
-        assert leave_at < MOST_AWAITS
+        assert leave_at < MAX_AWAITS
     assert leave_at > 5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat.generation.model_circuits import MOST_FAILURES, PAUSE, WITHIN, ModelCircuits
+from chat.generation.model_circuits import MAX_FAILURES, PAUSE, WITHIN, ModelCircuits
 from tests.support.stopped_clock import StoppedClock
 
 MODEL = "openai:gpt-test"
@@ -20,13 +20,13 @@ def circuits(clock: StoppedClock) -> ModelCircuits:
     return ModelCircuits(clock)
 
 
-def fail(circuits: ModelCircuits, times: int = MOST_FAILURES) -> None:
+def fail(circuits: ModelCircuits, times: int = MAX_FAILURES) -> None:
     for _ in range(times):
         circuits.note_failure(MODEL, "upstream_error")
 
 
 def test_fewer_failures_than_the_limit_keep_the_circuit_closed(circuits: ModelCircuits) -> None:
-    fail(circuits, MOST_FAILURES - 1)
+    fail(circuits, MAX_FAILURES - 1)
     assert not circuits.find_open(MODEL)
 
 
@@ -41,14 +41,14 @@ def test_the_limit_of_failures_opens_the_circuit_with_the_code_of_the_last(
 
 
 def test_failures_far_apart_keep_the_circuit_closed(circuits: ModelCircuits, clock: StoppedClock) -> None:
-    for _ in range(2 * MOST_FAILURES):
+    for _ in range(2 * MAX_FAILURES):
         fail(circuits, 1)
-        clock.now += WITHIN / (MOST_FAILURES - 1)
+        clock.now += WITHIN / (MAX_FAILURES - 1)
     assert not circuits.find_open(MODEL)
 
 
 def test_an_answer_between_failures_resets_their_count(circuits: ModelCircuits) -> None:
-    fail(circuits, MOST_FAILURES - 1)
+    fail(circuits, MAX_FAILURES - 1)
     circuits.note_answer(MODEL)
     fail(circuits, 1)
     assert not circuits.find_open(MODEL)

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from chat.generation import upstream_call
 from chat.generation.process import get_runner, make_process
-from chat.generation.upstream_call import MOST_TAKE_UPS
+from chat.generation.upstream_call import MAX_TAKE_UPS
 from chat.models import Conversation, Message, ProviderCall
 from chat.providers.registry import Pool
 from chat.tools.toolbox import Toolbox
@@ -99,7 +99,7 @@ async def test_a_break_among_tools_runs_each_of_them_once(site: Site, provider: 
 
 async def test_a_provider_that_is_away_for_a_while_is_waited_for(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text=TEXT, drop_connections_at=[100])
-    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * (MOST_TAKE_UPS - 1))
+    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * (MAX_TAKE_UPS - 1))
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["text"]) == ("complete", TEXT)
 
@@ -108,7 +108,7 @@ async def test_a_provider_that_stays_away_ends_the_answer_with_its_text_and_is_s
     site: Site, provider: ProviderServer
 ) -> None:
     provider.script = Script(text=TEXT, drop_connections_at=[100], gate_after=150)
-    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MOST_TAKE_UPS)
+    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MAX_TAKE_UPS)
     answer = await site.ask(model=MODEL)
     assert (answer["status"], answer["error"]["code"]) == ("interrupted", "upstream_error")
     assert answer["text"]
@@ -122,7 +122,7 @@ async def test_a_response_lost_before_its_first_word_is_cancelled_before_the_ret
     monkeypatch.setattr(upstream_call, "BACKOFF", 0.001)
     settings.CHAT_MAX_RETRIES = 1
     provider.enqueue(Script(text=TEXT, drop_connections_at=[0], gate_after=50))
-    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MOST_TAKE_UPS)
+    provider.background.refusals.extend([Refusal(503, "server_error", "Not now.")] * MAX_TAKE_UPS)
     answer = await site.ask(model=MODEL)
     assert answer["status"] == "complete"
     assert [response.status for response in provider.background.all] == ["cancelled", "completed"]

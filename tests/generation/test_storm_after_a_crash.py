@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asgiref.sync import sync_to_async
 
-from chat.generation.pacing import MOST_OPENINGS
+from chat.generation.pacing import MAX_OPENINGS
 from chat.generation.process import get_runner, make_process
 from chat.models import Message, ProviderCall
 from tests.provider_server import ProviderServer, Script
@@ -36,7 +36,7 @@ async def test_two_processes_take_up_two_hundred_lost_answers_without_flooding_t
         return not await Message.objects.live().aexists()
 
     await wait_until(is_over, 120)
-    assert 0 < most_waiting <= len(runners) * MOST_OPENINGS
+    assert 0 < most_waiting <= len(runners) * MAX_OPENINGS
     assert await Message.objects.filter(status="complete", losses=1).acount() == ANSWERS
     assert len(provider.requests) == ANSWERS
     assert await ProviderCall.objects.filter(outcome="complete").acount() == ANSWERS

@@ -12,7 +12,7 @@ from chat.providers.adaptations import apply_adaptations
 from chat.providers.base import Adaptation, CalledTool, Prompt, Thinking, ToolSchema, Turn
 from chat.providers.capabilities import Capabilities
 from chat.providers.known_limits import adapt_to_limits
-from chat.providers.refused_parameters import MOST_ADAPTATIONS, find_adaptation, is_failed_tool_call, is_of_the_model
+from chat.providers.refused_parameters import MAX_ADAPTATIONS, find_adaptation, is_failed_tool_call, is_of_the_model
 
 TOOL = ToolSchema("clock", "The time", {})
 ASKED = Prompt(
@@ -367,7 +367,7 @@ def test_every_refusal_comes_to_an_end(detail: str) -> None:
     while (found := find_adaptation("bad_request", detail, prompt)) is not None:
         prompt = replace(prompt, adaptations=(*prompt.adaptations, found))
         tries += 1
-    assert 0 < tries <= MOST_ADAPTATIONS
+    assert 0 < tries <= MAX_ADAPTATIONS
     kinds = [adaptation.kind for adaptation in prompt.adaptations]
     assert len(kinds) == len(set(kinds))
 

@@ -137,7 +137,7 @@ async def test_an_answer_is_in_one_batch_at_a_time(desk: Site, provider: Provide
 async def test_a_second_batch_takes_what_was_too_much_for_the_first(
     desk: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(batches, "MAX_AT_ONCE", 3)
     await sync_to_async(make_outage)(5)
     begin = sync_to_async(batches.begin_batch)
     begun = [await begin(desk.user, failures.Filter(), Wish("Outage"), uuid.uuid4()) for _ in range(3)]

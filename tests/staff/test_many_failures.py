@@ -21,7 +21,7 @@ MODEL = "openai:gpt-test"
 @pytest.fixture
 def desk(db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
     """Return a client of the staff, for whom four failures are a batch."""
-    monkeypatch.setattr(failures, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(failures, "MAX_AT_ONCE", 4)
     client = Client()
     client.force_login(User.objects.create_superuser("root", password="root"))
     return client

@@ -16,7 +16,7 @@ from tests.provider_server.anthropic import AnthropicWire
 from tests.provider_server.openai import OpenAIWire
 from tests.provider_server.openai_responses import ResponsesWire
 
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 PROMPT = Prompt("m", (Turn("user", "Why is the sky blue?"),))
 ASKED = {"model": "m", "stream": True, "messages": [{}], "input": [{"role": "user", "content": "Why?"}]}
 REQUEST = {**ASKED, "stream_options": {"include_usage": True}}
@@ -85,7 +85,7 @@ class _ChatCompletions(WireFormat):
         return None
 
     def make_decoder(self) -> Decoder:
-        return ChatCompletionsDecoder(MOST_BYTES, PROMPT)
+        return ChatCompletionsDecoder(MAX_BYTES, PROMPT)
 
     def read_own_text(self, event: Any) -> str:
         choices = event.get("choices") if isinstance(event, dict) else None
@@ -105,7 +105,7 @@ class _Messages(WireFormat):
     end_word = "stop_reason"
 
     def make_decoder(self) -> Decoder:
-        return MessagesDecoder(MOST_BYTES, PROMPT)
+        return MessagesDecoder(MAX_BYTES, PROMPT)
 
     def read_own_text(self, event: Any) -> str:
         return str(event["delta"].get("text", "")) if event["type"] == "content_block_delta" else ""
@@ -124,7 +124,7 @@ class _Responses(WireFormat):
     end_word = "reason"
 
     def make_decoder(self) -> Decoder:
-        return ResponsesDecoder(MOST_BYTES, PROMPT, "m at home")
+        return ResponsesDecoder(MAX_BYTES, PROMPT, "m at home")
 
     def read_own_text(self, event: Any) -> str:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""

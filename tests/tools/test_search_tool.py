@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chat.models import Conversation, Message, Role, User
 from chat.tools.base import Context, Result, ToolError
-from chat.tools.conversations import EXCERPT, MOST_FOUND, search_conversations
+from chat.tools.conversations import EXCERPT, MAX_FOUND, search_conversations
 from chat.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.database
@@ -89,12 +89,12 @@ def test_an_excerpt_is_short_and_shows_the_word(user: User) -> None:
 
 def test_the_newest_come_first_with_their_dates_and_at_most_ten(user: User) -> None:
     now = timezone.now()
-    for days in range(MOST_FOUND + 3):
+    for days in range(MAX_FOUND + 3):
         made = make_conversation(user, f"{days} days ago", "needle")
         Conversation.objects.filter(pk=made.pk).update(updated_at=now - timedelta(days=days))
     found = search(user, "needle")
-    assert [each["title"] for each in found] == [f"{days} days ago" for days in range(MOST_FOUND)]
-    assert [each["date"] for each in found] == [f"{now - timedelta(days=days):%Y-%m-%d}" for days in range(MOST_FOUND)]
+    assert [each["title"] for each in found] == [f"{days} days ago" for days in range(MAX_FOUND)]
+    assert [each["date"] for each in found] == [f"{now - timedelta(days=days):%Y-%m-%d}" for days in range(MAX_FOUND)]
 
 
 @pytest.mark.parametrize(("count", "summary"), [(0, "No conversations found"), (1, "1 conversation found")])

@@ -16,7 +16,7 @@ from django.test import AsyncClient
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.accounts.link_guesses import MOST_MISSES
+from chat.accounts.link_guesses import MAX_MISSES
 from chat.conversations.shares import find_secret
 from chat.generation.process import get_process, make_process
 from chat.models import Conversation, Message, ProviderCall, Share, User
@@ -227,7 +227,7 @@ async def test_after_too_many_wrong_links_every_link_is_refused(
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "guesses"}}
     world = await World(site).fill(provider, audience="link")
     anonymous = AsyncClient()
-    for number in range(MOST_MISSES):
+    for number in range(MAX_MISSES):
         assert (await anonymous.get(f"/s/{number:043d}/")).status_code == 404
     for path in ("/s/" + "y" * 43 + "/", world.path):
         refused = await anonymous.get(path)

@@ -24,11 +24,11 @@ from chat.leases import can_trust_leases, compute_lease_end, name_owner
 from chat.models import ExchangeJob, User
 
 # A job that kills its process, or makes the database time out, is given up after this many tries at one place.
-MOST_TRIES = 5
+MAX_TRIES = 5
 GIVEN_UP = "The site could not finish this. The reason is in its log."
 
 # The conversations that a report names with what was left out of them. Its counts are of all.
-MOST_NOTES = 100
+MAX_NOTES = 100
 
 # Jobs that stay on a user's page after they have ended, and for how long.
 LISTED = 10
@@ -67,7 +67,7 @@ class Report:
 
     def note(self, title: str, sentence: str) -> None:
         """Note something about one conversation."""
-        if len(self.notes) < MOST_NOTES:
+        if len(self.notes) < MAX_NOTES:
             self.notes.append([make_storable(title) or "New chat", sentence])
         else:
             self.unnamed += 1
@@ -77,7 +77,7 @@ class Report:
         if not left_out:
             return
         for what, times in left_out.items():
-            if what in self.left_out or len(self.left_out) < MOST_NOTES:
+            if what in self.left_out or len(self.left_out) < MAX_NOTES:
                 self.left_out[what] = self.left_out.get(what, 0) + times
         named = (f"{what} ({times} times)" if times > 1 else what for what, times in list(left_out.items())[:20])
         self.note(title, f"Left out: {', '.join(named)}.")
@@ -135,7 +135,7 @@ def claim_next() -> ExchangeJob | None:
         return None
     for job in select_waiting().order_by("created_at")[:10]:
         claimed = select_waiting().filter(pk=job.pk)
-        if job.tries >= MOST_TRIES:
+        if job.tries >= MAX_TRIES:
             claimed.update(finished_at=timezone.now(), error=GIVEN_UP, owner="", lease_until=None)
         elif claimed.update(owner=name_owner(), lease_until=compute_lease_end(), tries=F("tries") + 1):
             return ExchangeJob.objects.select_related("user").filter(pk=job.pk).first()

@@ -9,11 +9,11 @@ from chat.conversations.exchange.portable import UnreadableError
 
 # Of one conversation: bytes, and objects and lists, each of which takes a hundred bytes of memory or more.
 # The longest conversations that people have are a few million bytes with some ten thousand objects.
-MOST_BYTES = 24_000_000
-MOST_CONTAINERS = 400_000
+MAX_BYTES = 24_000_000
+MAX_CONTAINERS = 400_000
 
 # Objects and lists within each other. Real archives have about ten.
-MOST_NESTED = 100
+MAX_NESTED = 100
 
 # Up to the next bracket, all strings passed over; and to the end of a string. Both take each byte once.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -34,7 +34,7 @@ class Splitter:
     What it gives may still be no JSON. A value that is too long is given as None.
     """
 
-    def __init__(self, most: int = MOST_BYTES) -> None:
+    def __init__(self, most: int = MAX_BYTES) -> None:
         self._most = most
         self._value = bytearray()
         self._is_too_long = False
@@ -116,9 +116,9 @@ class Splitter:
     def _begin(self, bracket: bytes) -> None:
         self._open.append(bracket[0])
         self._containers += 1
-        if len(self._open) > MOST_NESTED:
+        if len(self._open) > MAX_NESTED:
             raise UnreadableError(
-                f"Its lists and objects are more than {MOST_NESTED} deep: this is no archive of chats."
+                f"Its lists and objects are more than {MAX_NESTED} deep: this is no archive of chats."
             )
 
     def _end(self, bracket: bytes) -> None:
@@ -138,7 +138,7 @@ class Splitter:
         value = bytes(self._value).strip(_BLANK)
         if self._is_over or (value and not self._is_list and not value.startswith(b"{")):
             raise UnreadableError(NOT_JSON)
-        is_too_long = self._is_too_long or self._containers > MOST_CONTAINERS
+        is_too_long = self._is_too_long or self._containers > MAX_CONTAINERS
         self._value.clear()
         self._is_too_long, self._containers = False, 0
         if is_too_long:

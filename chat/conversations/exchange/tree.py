@@ -18,10 +18,10 @@ from chat.core.events import Lasting, Token
 NOT_THERE = "(This message is not in the archive.)"
 
 # Answers that fork share their beginnings, which are copied: the maximum of copied messages in one conversation.
-MOST_COPIES = 20_000
+MAX_COPIES = 20_000
 
 # Messages of one conversation. The longest real ones have some thousands.
-MOST_MESSAGES = 100_000
+MAX_MESSAGES = 100_000
 
 
 @dataclass(slots=True)
@@ -81,12 +81,12 @@ def assemble_tree(nodes: Sequence[Node], shown: str | None, left_out: Counter[st
 
 class _Assembly:
     def __init__(self, nodes: Sequence[Node], left_out: Counter[str], begun_at: datetime) -> None:
-        if len(nodes) > MOST_MESSAGES:
-            raise UnreadableError(f"It has more than {MOST_MESSAGES:,} messages.")
+        if len(nodes) > MAX_MESSAGES:
+            raise UnreadableError(f"It has more than {MAX_MESSAGES:,} messages.")
         self._nodes = nodes
         self._left_out = left_out
         self._begun_at = begun_at
-        self._copies = len(nodes) + MOST_COPIES
+        self._copies = len(nodes) + MAX_COPIES
         self._messages: list[PortableMessage] = []
         self._ends: dict[str, int] = {}  # by a node's key: the message that it became part of
         self._by_parent: dict[str | None, list[Node]] = {}

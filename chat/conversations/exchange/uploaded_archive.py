@@ -17,23 +17,23 @@ from typing import Any, BinaryIO
 import msgspec
 
 from chat.conversations.exchange.portable import UnreadableError
-from chat.conversations.exchange.splitter import MOST_BYTES, split_values
+from chat.conversations.exchange.splitter import MAX_BYTES, split_values
 
 # Bytes that are inflated and searched at once: a few milliseconds, in which no other thread runs.
 CHUNK = 65_536
 
 # How many times as long as its file an archive may be. Texts shrink to a fourth, or to a tenth; a bomb to a thousandth.
-MOST_INFLATION = 20
+MAX_INFLATION = 20
 
 # The bytes of an archive's table of contents, which Python keeps in memory, in about ten times as many: 100,000 files.
-MOST_DIRECTORY = 20_000_000
+MAX_DIRECTORY = 20_000_000
 
 # ChatGPT writes conversations.json, or conversations-000.json and so on; Claude conversations.json; this site a file
 # for each conversation. Each may lie in a folder of the archive.
 _MEMBER = re.compile(r"(?:^|/)(?:conversations(?:[-_]?\d+)?\.json|conversations/[^/]+\.json)$", re.IGNORECASE)
 
 BROKEN = "This ZIP archive is broken: its download or its upload was incomplete."
-TOO_LONG = f"A conversation of more than {MOST_BYTES // 1_000_000} MB"
+TOO_LONG = f"A conversation of more than {MAX_BYTES // 1_000_000} MB"
 
 # The last record of a ZIP, and the longer one before it where there is one.
 _END = struct.Struct("<4s4H2LH")
@@ -50,7 +50,7 @@ class UploadedArchive:
     def __init__(self, path: Path, pause_or_stop: Callable[[], None]) -> None:
         self._path = path
         self._pause_or_stop = pause_or_stop
-        self._left = MOST_INFLATION * max(path.stat().st_size, 1_000_000)
+        self._left = MAX_INFLATION * max(path.stat().st_size, 1_000_000)
 
     def count(self) -> int:
         """Count the conversations, and look through the whole file meanwhile. Raises `UnreadableError`."""
@@ -91,7 +91,7 @@ class UploadedArchive:
             self._left -= len(chunk)
             if self._left < 0:
                 raise UnreadableError(
-                    f"This archive is more than {MOST_INFLATION} times as long as its file: it is not one of chats."
+                    f"This archive is more than {MAX_INFLATION} times as long as its file: it is not one of chats."
                 )
             yield chunk
 
@@ -169,5 +169,5 @@ def _check_directory(file: BinaryIO) -> None:
     longer = place - _LOCATOR.size - _LONG_END.size
     if longer >= 0 and tail[place - _LOCATOR.size :].startswith(b"PK\x06\x07"):
         length = max(length % 0xFFFFFFFF, _LONG_END.unpack_from(tail, longer)[8])
-    if length > MOST_DIRECTORY:
+    if length > MAX_DIRECTORY:
         raise UnreadableError("This archive has too many files.")
