@@ -34,7 +34,7 @@ from chat.rendering.highlight import CODE_END, HIGHLIGHT_CHARS, render_code_star
 from chat.rendering.html import convert_to_html, render_code_block, render_details
 from chat.rendering.inner_details import count_open_details, is_beginning_of_closing, remove_closing
 from chat.rendering.joint import JOINT, insert_joints
-from chat.rendering.references import ANEW_CHARS, References
+from chat.rendering.references import RESTART_CHARS, References
 from chat.rendering.sink import (
     MORE_CODE,
     TOP,
@@ -110,7 +110,7 @@ class Fold:
         for line in lines:
             self._end_line(self._cut_line(line))
             if self._nesting == 0 and self._is_source_over and self._references.is_worth(self._chars):
-                self._begin_anew()
+                self._restart()
         partial = self._cut_line(partial)
         self._partial = partial + half
         self._settle(self._narrow(partial))
@@ -123,7 +123,7 @@ class Fold:
         """Seal the rest: the text is whole."""
         self._seal_rest()
         if self._nesting == 0 and self._references.is_due(self._chars):
-            self._begin_anew()
+            self._restart()
             self._seal_rest()
         self._joints_left += len(self._joints)
         self._seal_joints()
@@ -139,11 +139,11 @@ class Fold:
             self._seal_details(self._details, is_open=True)
         self._close_block()
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         """Read the text again from its beginning: something that it refers to has been defined."""
         text, joints = "".join(self._source), self._joints
-        self._references.begin_anew(self._chars)
-        self._sink.begin_anew()
+        self._references.restart(self._chars)
+        self._sink.restart()
         self._start()
         self.read(text)
         self._joints = joints
@@ -151,7 +151,7 @@ class Fold:
     def _keep_source(self, line: str, end: str) -> None:
         """Keep the source of a line or a piece of one, with its joints."""
         self._chars += len(line) + len(end)
-        if self._chars > ANEW_CHARS:
+        if self._chars > RESTART_CHARS:
             self._source = []
             return
         if self._joints:

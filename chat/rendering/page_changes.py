@@ -81,7 +81,7 @@ class PageChanges:
     def end(self) -> None:
         self._get_following().end()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         self._start_over(TOP.render_empty_tail())
         self._after, self._is_rewritten = WholePage(), True
 

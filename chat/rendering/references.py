@@ -14,7 +14,7 @@ from chat.rendering.joint import insert_joints, take_joints
 
 # The longest text that is rendered again because of a definition, in characters: that takes up to 50 ms of the event
 # loop, and a page of a longer text would get all of it again.
-ANEW_CHARS = 30_000
+RESTART_CHARS = 30_000
 # The characters of the definitions that are kept.
 DEFINITIONS_CHARS = 20_000
 
@@ -116,13 +116,13 @@ class References:
 
     def is_due(self, chars: int) -> bool:
         """Return whether a text of `chars` characters has to be rendered again at its end."""
-        return self._is_due and chars <= ANEW_CHARS
+        return self._is_due and chars <= RESTART_CHARS
 
     def is_worth(self, chars: int) -> bool:
         """Return whether it has to be rendered again before its end."""
         return self.is_due(chars) and chars >= TIMES_LONGER * self._rendered_chars
 
-    def begin_anew(self, chars: int) -> None:
+    def restart(self, chars: int) -> None:
         """Keep the definitions of a text of `chars` characters, which is rendered again, and forget its labels."""
         self._rendered_chars, self._is_due = chars, False
         self._wanted.clear()

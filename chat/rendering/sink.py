@@ -63,7 +63,7 @@ class Sink(Protocol):
     def end(self) -> None:
         """Remove the tail: the text is whole."""
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Empty the page but for an empty tail: the calls that follow write it from its beginning."""
 
 

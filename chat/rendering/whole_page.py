@@ -13,9 +13,9 @@ class WholePage:
     """A page as one string; or an addition to one, and then its first stretch is the end of the page's last."""
 
     def __init__(self) -> None:
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         self._stretches: list[str] = []  # that are whole, the first without its tags
         self._start = ""  # tag of the stretch that is open
         self._before: list[str] = []

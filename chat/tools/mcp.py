@@ -1,7 +1,7 @@
 """Tools of MCP servers: whatever the operator connects, as `server__tool`.
 
 A server is configured as `{"command", "args", "env"}` (a process) or as `{"url", "headers"}` (an address); see
-`chat.tools.mcp_transports`. Connections are made on first use, kept, and made anew after a failure.
+`chat.tools.mcp_transports`. Connections are made on first use, kept, and made again after a failure.
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ class _SqliteTables(_Tables):
 
 
 class _PostgresTables(_Tables):
-    """The index of words is made anew at the end, as after a restore."""
+    """The index of words is made again at the end, as after a restore."""
 
     def prepare(self) -> None:
         _execute("DROP INDEX IF EXISTS search_words")

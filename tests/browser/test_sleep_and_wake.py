@@ -92,7 +92,7 @@ def test_a_silent_model_is_no_dead_stream(page: Page, provider: ProviderServer, 
 
 
 def test_a_page_that_is_gone_back_to_goes_on(page: Page, provider: ProviderServer, relay: Relay) -> None:
-    """Whether the browser kept it as it was or loads it anew."""
+    """Whether the browser kept it as it was or reloads it."""
     begin_answer(page, provider, relay)
     page.goto("about:blank")
     provider.release()

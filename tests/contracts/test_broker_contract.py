@@ -498,7 +498,7 @@ async def test_what_a_later_owner_has_seized_is_not_forgotten_for_an_earlier_one
         await broker.aclose()
 
 
-async def test_all_answers_of_a_process_are_written_to_a_redis_that_was_started_anew() -> None:
+async def test_all_answers_of_a_process_are_written_to_a_redis_that_was_started_again() -> None:
     with Redis() as server:
         owners, readers = RedisBroker(server.url), RedisBroker(server.url)
         await Owner(owners).open()

@@ -118,7 +118,7 @@ def test_a_job_that_ends_every_process_is_given_up(user: User) -> None:
     assert (job.is_finished, job.error) == (True, jobs.GIVEN_UP)
 
 
-def test_an_archive_that_a_lost_process_has_begun_is_written_anew(user: User) -> None:
+def test_an_archive_that_a_lost_process_has_begun_is_written_again(user: User) -> None:
     for number in range(5):
         Conversation.objects.create(user=user, title=f"T{number}")
     job = begin_job(user, ExchangeJob.Kind.EXPORT, uuid4())

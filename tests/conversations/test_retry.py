@@ -35,7 +35,7 @@ async def test_a_retry_asks_the_same_question_with_the_same_past(site: Site, pro
     assert [message["content"] for message in asked[2]] == ["One?", "First.", "Two?"]
 
 
-async def test_a_complete_answer_may_be_asked_for_anew(site: Site, provider: ProviderServer) -> None:
+async def test_a_complete_answer_may_be_asked_again(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Again.")
     first = await site.ask()
     second = await site.retry(first["id"])

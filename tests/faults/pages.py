@@ -53,7 +53,7 @@ class PageReading:
     position: int = 0
     is_over: bool = False
     torn: list[str] = field(default_factory=list)
-    """Where it was sent back, or the whole answer anew, as is done to a page that shows what is not so."""
+    """Where it was sent back, or the whole answer again, as is done to a page that shows what is not so."""
 
     @property
     def html(self) -> list[str]:
@@ -65,7 +65,7 @@ class PageReading:
         self.position = position
         for target, how, html in PARTIAL.findall(data):
             if target == f"#answer-{self.answer}" or (target == f"#parts-{self.answer}" and how == "innerHTML"):
-                self.torn.append(f"the whole answer was sent anew at {position}")
+                self.torn.append(f"the whole answer was sent again at {position}")
             elif target == f"#parts-{self.answer}":
                 self.texts |= read_texts(html)
             elif target.startswith(f"#part-{self.answer}-"):

@@ -381,7 +381,7 @@ async def test_anthropics_newest_models_get_a_schema_by_their_own_parameter(
 @pytest.fixture
 async def thinking(settings: Settings, site: Site) -> None:
     settings.CHAT_PROVIDERS["anthropic"]["thinking_tokens"] = 2_000
-    await get_runner().pool.aclose()  # the next call makes its provider anew
+    await get_runner().pool.aclose()  # the next call makes its provider again
 
 
 async def test_thinking_is_adaptive_where_a_budget_is_refused(

@@ -82,7 +82,7 @@ async def test_a_model_of_the_responses_api_gives_way_too(
     site: Site, provider: ProviderServer, settings: Settings, script: Script, cause: str
 ) -> None:
     settings.CHAT_PROVIDERS["openai"]["api"] = "responses"
-    await get_runner().pool.aclose()  # the next call makes them anew
+    await get_runner().pool.aclose()  # the next call makes them again
     provider.enqueue(script)
     answer = await site.ask(model=OPENAI)
     assert [request.path for request in provider.requests] == ["/v1/responses", "/v1/messages"]
@@ -102,7 +102,7 @@ async def test_a_silent_model_gives_way_after_its_time(
 
 async def test_a_provider_that_is_away_gives_way(site: Site, provider: ProviderServer, settings: Settings) -> None:
     settings.CHAT_PROVIDERS["openai"]["base_url"] = "http://127.0.0.1:9/v1"
-    await get_runner().pool.aclose()  # the next call makes them anew
+    await get_runner().pool.aclose()  # the next call makes them again
     answer = await site.ask(model=OPENAI)
     assert (answer["status"], answer["model"]) == ("complete", ANTHROPIC)
 

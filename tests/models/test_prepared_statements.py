@@ -193,7 +193,7 @@ def test_an_expression_among_the_values_is_the_databases_to_work_out(ada: User) 
         assert kept.text == f"{seconds}"
 
 
-def test_an_expression_that_comes_again_composes_nothing_anew(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expression_that_comes_again_composes_nothing_again(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     composed: list[type[Model]] = []
 
     def compose(model: type[Model]) -> InsertQuery:

@@ -22,7 +22,7 @@ from tests.provider_server.wire import Frame, Json, Refusal
 
 STREAMABLE_FOR = 300.0
 KEPT_FOR = 600.0
-"""Seconds for which a response can be streamed anew, and for which it can be had at all."""
+"""Seconds for which a response can be streamed again, and for which it can be had at all."""
 
 _IDS = count(1)
 
@@ -186,7 +186,7 @@ class BackgroundResponses:
         return self.refusals.popleft() if self.refusals else None
 
     def find_stream_complaint(self, response: BackgroundResponse) -> Refusal | None:
-        """Return why the response cannot be streamed anew."""
+        """Return why the response cannot be streamed again."""
         if not response.is_streamed:
             message = "This response cannot be streamed because it was not created with stream=true."
         elif monotonic() - response.began > self.streamable_for:

@@ -118,7 +118,7 @@ async def test_a_list_that_never_ends_is_given_up_by_its_length(make: Callable[[
 async def test_a_list_that_drips_is_given_up_by_its_time(
     make: Callable[[str], Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte would begin a timeout between two reads anew."""
+    """Each byte would begin a timeout between two reads again."""
     monkeypatch.setattr(http_adapter, "LIST_TIMEOUT", 0.3)
     async with serve_list(b'{"data": [', for_ever=b" ") as url:
         with pytest.raises(ChatError) as failure:

@@ -1,4 +1,4 @@
-"""A response in background mode is taken up where it was left, and nothing of it is lost, repeated or asked anew."""
+"""A response in background mode is taken up where it was left, and nothing of it is lost, repeated or asked again."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ async def test_failures_in_a_row_pause_a_batch(desk: Site, provider: ProviderSer
     assert await log_of(batch) == [("begun", "helper"), ("paused", ""), ("resumed", "helper"), ("finished", "")]
 
 
-async def test_a_complete_answer_between_failures_begins_the_row_anew(
+async def test_a_complete_answer_between_failures_begins_the_row_again(
     desk: Site, provider: ProviderServer, settings: Settings
 ) -> None:
     settings.CHAT_STAFF_RETRIES = 1

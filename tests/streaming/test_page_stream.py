@@ -1,4 +1,4 @@
-"""A page that loses its stream at any message and comes back is the page that was loaded anew."""
+"""A page that loses its stream at any message and comes back is the page that was reloaded."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class LastingBroker(MemoryBroker):
 
     def _write(self, answer: str, fence: int) -> None:
         log, transcript = self._logs.current.get(answer), self._growing[answer]
-        if log is None or fence != self._logs.fences[answer]:  # it was seized, or another owner has opened it anew
+        if log is None or fence != self._logs.fences[answer]:  # it was seized, or another owner has opened it again
             return
         new = transcript.read_since(log.position)
         if self._outlives:

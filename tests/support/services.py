@@ -106,7 +106,7 @@ class Service(ABC):
     def kill(self) -> None:
         """As a power cut does."""
         if self.process is not None and self.running:
-            self.pause()  # or it would start anew what is killed
+            self.pause()  # or it would start again what is killed
             self._send_signal(signal.SIGKILL)
             self.process.wait(STOP)
 

@@ -221,7 +221,7 @@ async def test_calls_shorter_than_the_proof_still_lead_to_a_new_connection(
     await wait_until(is_replaced, START)
 
 
-async def test_a_server_that_dies_in_a_call_is_started_anew_for_the_next(tools: Toolbox) -> None:
+async def test_a_server_that_dies_in_a_call_is_started_again_for_the_next(tools: Toolbox) -> None:
     before = await ask_for_process(tools)
     outcome = await call(tools, "die")
     assert not outcome.ok
@@ -229,7 +229,7 @@ async def test_a_server_that_dies_in_a_call_is_started_anew_for_the_next(tools: 
     assert await ask_for_process(tools) != before
 
 
-async def test_a_server_that_died_unnoticed_is_started_anew(tools: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_died_unnoticed_is_started_again(tools: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_connection, "PROVEN", 0)
     before = await ask_for_process(tools)
     os.kill(before, 9)
@@ -348,7 +348,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_still_connecting(toolb
     assert time.monotonic() - start < mcp_connection.CONNECT_TIMEOUT / 2
 
 
-async def test_a_closed_toolbox_connects_anew(tools: Toolbox) -> None:
+async def test_a_closed_toolbox_connects_again(tools: Toolbox) -> None:
     before = await ask_for_process(tools)
     await tools.aclose()
     assert await ask_for_process(tools) != before

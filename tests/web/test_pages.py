@@ -65,7 +65,7 @@ async def test_a_second_question_stays_on_its_page(site: Site, provider: Provide
     assert 'hx-target="#new-row"' not in response.content.decode()
 
 
-async def test_without_scripts_the_page_is_loaded_anew(site: Site, provider: ProviderServer) -> None:
+async def test_without_scripts_the_page_is_reloaded(site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
     response = await send(site, htmx=False)
     conversation = await Conversation.objects.aget()

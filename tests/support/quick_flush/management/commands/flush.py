@@ -9,13 +9,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.db import connections, transaction
 
-# They depend on the code alone. Django's command empties them too and makes them anew, which took a twelfth of the time
-# of a test that asks the site some questions.
+# They depend on the code alone. Django's command empties them too and makes them again, which took a twelfth of the
+# time of a test that asks the site some questions.
 KEPT = {ContentType._meta.db_table, Permission._meta.db_table}
 
 
 class Command(flush.Command):
-    """Django's, but for what it makes anew. Rows are deleted: PostgreSQL takes a file or two to truncate a table."""
+    """Django's, but for what it makes again. Rows are deleted: PostgreSQL takes a file or two to truncate a table."""
 
     def handle(self, **options: Any) -> None:
         connection = connections[options["database"]]
