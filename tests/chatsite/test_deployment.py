@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,9 +43,9 @@ class Upstream(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, mood: str = "answers") -> None:
+    def __init__(self, mood: Callable[[Handler], None] | None = None) -> None:
         super().__init__((HOST, 0), Handler)
-        self.mood = mood
+        self.mood = mood or Handler.send_page
         self.content_type = "text/html"
         self.requests: list[tuple[str, str, dict[str, str], int]] = []
         """Method, path, headers with names in lower case, length of the body."""
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.requests.append((self.command, self.path, headers, len(body)))
         self.server.peers.append(self.client_address)
-        getattr(self, self.server.mood)()
+        self.server.mood(self)
 
     do_POST = do_GET  # noqa: N815 - http.server's name
 
@@ -198,7 +198,7 @@ def test_the_connection_to_a_process_is_used_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/x-ndjson", "text/html"])
 def test_a_stream_is_neither_held_back_nor_compressed(tmp_path: Path, path: str, content_type: str) -> None:
     """The second word comes only when the client has the first."""
-    upstream = Upstream("streams")
+    upstream = Upstream(Handler.stream_words)
     upstream.content_type = content_type
     with (
         run_nginx(tmp_path, [upstream]) as (_, client),
@@ -290,7 +290,7 @@ def test_a_dead_process_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_post_that_a_process_has_read_is_never_sent_again(tmp_path: Path) -> None:
-    broken, sound = Upstream("hangs_up"), Upstream()
+    broken, sound = Upstream(Handler.hang_up), Upstream()
     with run_nginx(tmp_path, [broken, sound]) as (_, client):
         statuses = [client.post(f"/send/?{number}").status_code for number in range(10)]
     assert set(statuses) == {200, 502}
@@ -299,7 +299,7 @@ def test_a_post_that_a_process_has_read_is_never_sent_again(tmp_path: Path) -> N
 
 
 def test_a_get_that_a_process_has_lost_is_sent_to_another(tmp_path: Path) -> None:
-    broken, sound = Upstream("hangs_up"), Upstream()
+    broken, sound = Upstream(Handler.hang_up), Upstream()
     with run_nginx(tmp_path, [broken, sound]) as (_, client):
         assert {client.get("/").status_code for _ in range(10)} == {200}
     assert broken.requests
@@ -310,7 +310,7 @@ QUESTIONS = ["/send/", "/answers/1/retry/", "/api/conversations/1/messages/"]
 
 @pytest.mark.parametrize("path", QUESTIONS)
 def test_a_question_that_a_process_refuses_is_taken_to_another(tmp_path: Path, path: str) -> None:
-    draining, sound = Upstream("drains"), Upstream()
+    draining, sound = Upstream(Handler.refuse_while_draining), Upstream()
     with run_nginx(tmp_path, [draining, sound]) as (_, client):
         responses = [client.post(path, content=b"What is a fjord?") for _ in range(10)]
     assert {response.status_code for response in responses} == {200}
@@ -321,7 +321,7 @@ def test_a_question_that_a_process_refuses_is_taken_to_another(tmp_path: Path, p
 
 @pytest.mark.parametrize("path", QUESTIONS)
 def test_a_request_that_all_processes_refuse_is_told_when_to_come_back(tmp_path: Path, path: str) -> None:
-    full = [Upstream("drains"), Upstream("drains")]
+    full = [Upstream(Handler.refuse_while_draining), Upstream(Handler.refuse_while_draining)]
     with run_nginx(tmp_path, full) as (_, client):
         response = client.post(path)
     assert (response.status_code, response.text) == (503, PAGE)
@@ -357,11 +357,11 @@ def test_two_processes_with_room_for_one_answer_each_take_two(tmp_path: Path) ->
 
 
 def test_the_site_is_back_soon_after_all_its_processes_were_gone(tmp_path: Path) -> None:
-    upstream = Upstream("hangs_up")
-    other = Upstream("hangs_up")
+    upstream = Upstream(Handler.hang_up)
+    other = Upstream(Handler.hang_up)
     with run_nginx(tmp_path, [upstream, other]) as (_, client):
         assert client.get("/").status_code == 502
-        upstream.mood = other.mood = "answers"
+        upstream.mood = other.mood = Handler.send_page
         threading.Event().wait(2)
         assert client.get("/").status_code == 200
 
@@ -386,13 +386,13 @@ def test_collected_files_are_served_by_nginx_and_the_others_by_the_site(tmp_path
 
 def test_a_file_of_another_release_comes_from_the_process_that_has_it(tmp_path: Path) -> None:
     """During a restart one process knows the old files and the other the new ones; a third request asks for any."""
-    old, new = Upstream("has_no_such_release"), Upstream()
+    old, new = Upstream(Handler.has_no_such_release), Upstream()
     with run_nginx(tmp_path, [old, new]) as (_, client):
         for _turn in range(2):
             assert client.get("/static/0123456789ab/chat/chat.css").status_code == 200
     assert {path for _, path, *_ in new.requests} == {"/static/0123456789ab/chat/chat.css?exact"}
     assert len(new.requests) == 2
-    with run_nginx(tmp_path, [alone := Upstream("has_no_such_release")]) as (_, client):
+    with run_nginx(tmp_path, [alone := Upstream(Handler.has_no_such_release)]) as (_, client):
         assert client.get("/static/0123456789ab/chat/chat.css").text == PAGE
     assert [path.partition("?")[2] for _, path, *_ in alone.requests] == ["exact", ""]
 

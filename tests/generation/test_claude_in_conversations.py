@@ -101,7 +101,7 @@ async def test_the_effort_of_a_conversation_is_asked_for_and_what_is_not_taken_i
     assert ["'high'" in notice["message"] for notice in opus["notices"]] == [True]
     haiku = await claude.ask("Hi", conversation, model=HAIKU)
     assert "output_config" not in provider.requests[2].body
-    assert ["how hard to try" in notice["message"] for notice in haiku["notices"]] == [True]
+    assert ["for its effort" in notice["message"] for notice in haiku["notices"]] == [True]
     assert {answer["status"] for answer in (sonnet, opus, haiku)} == {"complete"}
 
 

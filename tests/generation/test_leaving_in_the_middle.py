@@ -207,7 +207,7 @@ def make_address(route: str, parameters: Mapping[str, Any]) -> str:
         "secret": SECRET,
         "pk": 1,
         "job_id": IDS["batch"],
-        "word": sign("import", "1"),
+        "token": sign("import", "1"),
         "by": "user",
         "object_id": IDS["conversation"] if "chat_conversation" in route else 1,
         "id": 1,
