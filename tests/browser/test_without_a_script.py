@@ -29,6 +29,7 @@ def send(page: Page, text: str) -> None:
 
 def test_a_conversation_needs_no_script(page: Page, provider: ProviderServer) -> None:
     expect(page.locator("[data-example]").first).to_be_hidden()
+    expect(page.get_by_text("what this site is for")).to_be_hidden()
     answers = page.locator(".text:visible")
     provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
     send(page, "Is there an answer without a script?")
@@ -37,9 +38,11 @@ def test_a_conversation_needs_no_script(page: Page, provider: ProviderServer) ->
     page.get_by_role("button", name="Stop").click(no_wait_after=True)
     expect(page.locator(".ended")).to_contain_text("You stopped this answer.")
 
-    provider.script = Script(text="The second attempt.")
+    provider.script = Script(text="The second attempt.\n\n```sh\nls\n```")
     page.get_by_role("button", name="Retry", exact=True).click(no_wait_after=True)
-    expect(answers).to_have_text("The second attempt.")
+    expect(answers).to_contain_text("The second attempt.")
+    expect(page.locator("pre")).to_have_text("ls\n")
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)  # of what can be seen
     expect(page.locator(".answer .attempts")).to_contain_text("Attempt 2 of 2")
     page.locator(".answer .previous").click(no_wait_after=True)
     expect(page.locator(".answer .attempts")).to_contain_text("Attempt 1 of 2")
