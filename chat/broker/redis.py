@@ -330,8 +330,7 @@ class RedisBroker:
         if not self._is_away:
             with self._note_absence():
                 keys = [self._make_key(answer, state) for state in ("fence", "seized")]
-                deleting: Any = self._redis.eval(FORGET, len(keys), *keys, fence)
-                await deleting
+                await self._redis.eval(FORGET, len(keys), *keys, fence)
 
     async def find_left(self) -> set[str]:
         """Return none: Redis lets the logs expire."""
