@@ -47,8 +47,12 @@ class Source(NamedTuple):
 
 
 def index_some(most: int) -> int:
-    """Index the newest messages and titles that are not indexed yet, at most `most` of each; return how many."""
-    return _index_messages(Message.objects.order_by("-created_at"), most) + _index_titles(most)
+    """Index the newest messages and titles that are not indexed yet, at most `most` of each; return how many.
+
+    On PostgreSQL also as many entries that an older version wrote without the pairs of their words.
+    """
+    done = _index_messages(Message.objects.order_by("-created_at"), most) + _index_titles(most)
+    return done + (postgres.add_pairs(most) if connection.vendor == "postgresql" else 0)
 
 
 async def sweep() -> None:

@@ -241,26 +241,28 @@ class _PostgresTables(_Tables):
     """The index of words is made again at the end, as after a restore."""
 
     def prepare(self) -> None:
-        _execute("DROP INDEX IF EXISTS search_words")
+        _execute("DROP INDEX IF EXISTS search_words_and_pairs")
 
     def finish(self) -> None:
         _execute(
-            "CREATE INDEX search_words ON chat_searchentry USING gin (words) WITH (gin_pending_list_limit = 256)",
+            "CREATE INDEX search_words_and_pairs ON chat_searchentry USING gin (words, pairs) "
+            "WITH (gin_pending_list_limit = 256)",
             "SELECT setval(pg_get_serial_sequence('chat_searchentry', 'id'), max(id)) FROM chat_searchentry",
             "VACUUM ANALYZE",
         )
 
     def write_entries(self, entries: Sequence[tuple[int, _Entry]]) -> None:
         from chat.search.lookups import mark_words  # noqa: PLC0415
-        from chat.search.postgres import compose_vector  # noqa: PLC0415
+        from chat.search.postgres import compose_vector, number_pairs  # noqa: PLC0415
 
         rows = []
         for number, entry in entries:
             text = entry.text
             text.index = text.index or compose_vector(0, text.words).replace("0·", "·")
             (mark,) = mark_words(entry.user_id, [""])
-            rows.append((number, *entry[:7], text.index.replace("·", mark)))
-        self.write("chat_searchentry", [*_COLUMNS, "words"], rows)
+            pairs = number_pairs([mark + word for word in text.words])
+            rows.append((number, *entry[:7], text.index.replace("·", mark), pairs))
+        self.write("chat_searchentry", [*_COLUMNS, "words", "pairs"], rows)
 
     def write(self, table: str, columns: list[str], rows: Iterable[Sequence[Any]]) -> None:
         from django.db import connection  # noqa: PLC0415
