@@ -17,6 +17,7 @@ import dj_database_url
 
 from chatsite import env
 
+SQLITE = "chatsite.sqlite3"  # Django's backend, whose writers wait in a line
 POSTGRES_SCHEMES = ("postgres", "postgresql", "pgsql")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -169,7 +170,7 @@ def read_database(name: str, default: Path) -> dict[str, Any]:
     url = env.read_text(name)
     if not url:
         _check_sqlite_file(name, default, f"is not set, and its default, {default},")
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default)}
+        return {"ENGINE": SQLITE, "NAME": str(default)}
     scheme = url.partition(":")[0].lower()
     if scheme == "sqlite":
         return _read_sqlite(name, url)
@@ -204,7 +205,7 @@ def _read_postgres(name: str, url: str) -> dict[str, Any]:
 def _read_sqlite(name: str, url: str) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
-        database: dict[str, Any] = dict(dj_database_url.parse(url))
+        database: dict[str, Any] = dict(dj_database_url.parse(url, engine=SQLITE))
     except ValueError:
         parts, database = urlsplit(""), {}
     path = database.get("NAME", "")

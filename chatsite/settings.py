@@ -134,7 +134,7 @@ SQLITE_OPTIONS: dict[str, Any] = {
 
 def _read_database() -> dict[str, Any]:
     database = addresses.read_database("DATABASE_URL", BASE_DIR / "db.sqlite3")
-    if database["ENGINE"] == "django.db.backends.sqlite3":
+    if database["ENGINE"] == addresses.SQLITE:
         database["OPTIONS"] = {**SQLITE_OPTIONS, **database.get("OPTIONS", {})}
         database["CONN_MAX_AGE"] = None  # a file, and a few threads: opening it costs more than a query
     else:
@@ -484,13 +484,13 @@ CHAT_FINISH_LOST = env.read_integer("CHAT_FINISH_LOST", 1, most=100)
 # Beside an SQLite database, which one machine has. Processes at a PostgreSQL may be on several, and so is no default.
 CHAT_JOURNAL = env.read_directory(
     "CHAT_JOURNAL",
-    f"{DATABASES['default']['NAME']}-answers" if DATABASES["default"]["ENGINE"].endswith("sqlite3") else "",
+    f"{DATABASES['default']['NAME']}-answers" if DATABASES["default"]["ENGINE"] == addresses.SQLITE else "",
 )
 # Archives that users export and import. Processes on several machines need one that all of them see.
 CHAT_EXCHANGE_DIRECTORY = env.read_directory(
     "CHAT_EXCHANGE_DIRECTORY",
     f"{DATABASES['default']['NAME']}-exchange"
-    if DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    if DATABASES["default"]["ENGINE"] == addresses.SQLITE
     else str(BASE_DIR / "exchange"),
 )
 CHAT_IMPORT_MB = env.read_integer("CHAT_IMPORT_MB", 200, least=1, most=2000)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("SECRET_KEY", "only for tests")
 
+from chatsite.addresses import SQLITE
 from chatsite.settings import *  # noqa: F403
 from chatsite.settings import DATABASES, INSTALLED_APPS
 
@@ -14,7 +15,7 @@ CHAT_JOURNAL = tempfile.mkdtemp(prefix="chatsite-journal-")
 
 CHAT_EXCHANGE_DIRECTORY = tempfile.mkdtemp(prefix="chatsite-exchange-")
 
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+if DATABASES["default"]["ENGINE"] == SQLITE:
     DATABASES["default"]["TEST"] = {"NAME": str(Path(tempfile.mkdtemp(prefix="chatsite-")) / "test.sqlite3")}
 
 # What a test changes counts at once.

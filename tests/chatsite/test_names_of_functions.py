@@ -72,6 +72,7 @@ OVERRIDES = frozenset(
         "ready",
         "removeWriter",
         "resumeProducing",
+        "rollback",
         "stopProducing",
         "throw",
         "url",
