@@ -16,10 +16,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import CharField, Count
 from django.utils import timezone
 
 from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
+from chat.models.compiled import Select
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +133,17 @@ def settle(changes: Mapping[str, tuple[int, int]]) -> list[SettledMeter]:
         return [SettledMeter(*row) for row in cursor.fetchall()]
 
 
+@lru_cache(maxsize=32)
+def _prepare_read(keys: int) -> Select[Meter]:
+    """Return the statement that reads this many meters: each end of an answer on a page does."""
+    return Select(Meter, lambda *keys: Meter.objects.filter(key__in=keys), *[CharField()] * keys)
+
+
 def read_levels(keys: Iterable[str]) -> dict[str, Level]:
     """Return how far these meters are used and held, those that exist."""
-    rows = Meter.objects.filter(pk__in=list(keys)).values_list("key", "used", "held", "until")
-    return {key: Level(used, held, until) for key, used, held, until in rows}
+    wanted = list(keys)
+    rows = _prepare_read(len(wanted))(*wanted) if wanted else []
+    return {row.key: Level(row.used, row.held, row.until) for row in rows}
 
 
 def make_live_key(user_id: int) -> str:
