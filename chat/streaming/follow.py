@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
+from typing import Self
 from uuid import UUID
 
 from django.conf import settings
 
-from chat.broker.base import Batch, NotLiveError
+from chat.broker.base import Batch, Following, NotLiveError
 from chat.core.events import Continued, Event, Terminal, count_positions
 from chat.core.transcript import Transcript
 from chat.generation.process import Process
@@ -19,50 +20,99 @@ from chat.generation.stored_answers import StoredAnswer
 from chat.observability.outages import FAULTS, classify_outage
 
 
-async def follow(process: Process, answer_id: UUID, after: int, fence: int = 0) -> AsyncGenerator[Batch, None]:
-    """Yield what happens to an answer from position `after` to its end, wherever it is written.
+class Follower:
+    """A reader of an answer from position `after` to its end, wherever it is written; a watcher while it is entered.
 
-    A batch without events is a heartbeat. The last event is a `Done` or an `Error`, also for an answer that ended long
-    ago; nothing more comes of one that was deleted. Live text comes from the broker when it has the answer, otherwise
-    from the checkpoints in the database.
+    Live text comes from the broker when it has the answer, otherwise from the checkpoints in the database.
 
     `fence` is what the reader knows of the answer's owner. A process that has just written an end may still be about to
-    tell its readers of it, while another continues the answer: whoever comes for that is told nothing of this end.
+    publish it to its readers, while another continues the answer: a reader of the later owner is not given this end.
     """
-    runner = process.runner
-    position, yielded_at = after, time.monotonic()
-    was_live = is_told = False
-    with runner.count_watcher(answer_id):
-        while True:
-            is_live = False
-            try:
-                async with runner.broker.follow(str(answer_id), position, fence) as following:
-                    is_live = True
-                    while (batch := await following.read_next(settings.CHAT_HEARTBEAT)) is not None:
-                        position, yielded_at = advance_position(batch), time.monotonic()
-                        yield batch.drop_notice(RESUMED) if is_told else batch
-                        is_told = is_told or RESUMED in batch.events
-                        if not batch.events:
-                            break  # after so long a silence the database may know that the owner is gone
-                    else:
-                        return
-            except NotLiveError:
-                is_live = False
-            stored = await _read_checkpoint(process, answer_id, position)
-            if stored is None:
-                return
-            fence = max(fence, stored.fence)
-            batch = stored.read_since(position)
-            batch = _tell_of_joints(batch) if was_live else batch
-            was_live, is_told = True, is_told or RESUMED in batch.events
-            position = advance_position(batch)
-            if batch.events or time.monotonic() - yielded_at > settings.CHAT_HEARTBEAT:
-                yielded_at = time.monotonic()
-                yield batch
-            if batch.events and isinstance(batch.events[-1], Terminal):
-                return
-            if not batch.events and not is_live:
-                await _wait_for_next_checkpoint()
+
+    def __init__(self, process: Process, answer_id: UUID, after: int, fence: int = 0) -> None:
+        self._process = process
+        self._answer = answer_id
+        self._position, self._fence = after, fence
+        self._yielded_at = time.monotonic()
+        self._log: Following | None = None  # the broker's, while the answer is live there
+        self._leaves_log, self._stops_watching = AsyncExitStack(), ExitStack()
+        self._is_database_next = self._is_live = self._is_over = False
+        self._was_stored = self._knows_of_joint = False
+
+    async def __aenter__(self) -> Self:
+        self._stops_watching.enter_context(self._process.runner.count_watcher(self._answer))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stops_watching.close()
+        await self._leave_log()
+
+    async def read_next(self) -> Batch | None:
+        """Return what happens next, None after the end. A batch without events is a heartbeat.
+
+        The last event is a `Done` or an `Error`, also for an answer that ended long ago; nothing more comes of one that
+        was deleted.
+        """
+        while not self._is_over:
+            batch = await (self._read_checkpoint() if self._is_database_next else self._read_log())
+            if batch is not None:
+                return batch
+        return None
+
+    async def _read_log(self) -> Batch | None:
+        """Return the broker's next batch, None where it has none: the database is next, or nothing."""
+        try:
+            if self._log is None:
+                log = self._process.runner.broker.follow(str(self._answer), self._position, self._fence)
+                self._log = await self._leaves_log.enter_async_context(log)
+                self._is_live = True
+            batch = await self._log.read_next(settings.CHAT_HEARTBEAT)
+        except NotLiveError:
+            self._is_live, self._is_database_next = False, True
+            await self._leave_log()
+            return None
+        if batch is None:
+            self._is_over = True
+            return None
+        if not batch.events:  # after so long a silence the database may know that the owner is gone
+            self._is_database_next = True
+            await self._leave_log()
+        self._position, self._yielded_at = advance_position(batch), time.monotonic()
+        known, self._knows_of_joint = self._knows_of_joint, self._knows_of_joint or RESUMED in batch.events
+        return batch.drop_notice(RESUMED) if known else batch
+
+    async def _read_checkpoint(self) -> Batch | None:
+        """Return what the database has more, or a heartbeat when one is due, or None; the broker is next."""
+        self._is_database_next = False
+        stored = await _load_checkpoint(self._process, self._answer, self._position)
+        if stored is None:
+            self._is_over = True
+            return None
+        self._fence = max(self._fence, stored.fence)
+        batch = stored.read_since(self._position)
+        batch = _add_notices_of_joints(batch) if self._was_stored else batch
+        self._was_stored = True
+        self._knows_of_joint = self._knows_of_joint or RESUMED in batch.events
+        self._position = advance_position(batch)
+        if batch.events:
+            self._is_over = isinstance(batch.events[-1], Terminal)
+        elif not self._is_live:
+            await _wait_for_next_checkpoint()
+        if not batch.events and time.monotonic() - self._yielded_at <= settings.CHAT_HEARTBEAT:
+            return None
+        self._yielded_at = time.monotonic()
+        return batch
+
+    async def _leave_log(self) -> None:
+        self._log = None
+        await self._leaves_log.aclose()
+
+
+async def follow(process: Process, answer_id: UUID, after: int, fence: int = 0) -> AsyncGenerator[Batch, None]:
+    """Yield what happens to an answer from position `after` to its end; see `Follower`."""
+    async with Follower(process, answer_id, after, fence) as follower:
+        while (batch := await follower.read_next()) is not None:
+            yield batch
 
 
 async def wait_for_end(process: Process, answer_id: UUID, fence: int = 0) -> None:
@@ -72,7 +122,7 @@ async def wait_for_end(process: Process, answer_id: UUID, fence: int = 0) -> Non
             pass
 
 
-async def _read_checkpoint(process: Process, answer_id: UUID, position: int) -> StoredAnswer | None:
+async def _load_checkpoint(process: Process, answer_id: UUID, position: int) -> StoredAnswer | None:
     """Return what the database has of an answer for a reader at a position, None when there is no such answer.
 
     While the database does not serve that is nothing new: the reader's connection is kept.
@@ -85,7 +135,7 @@ async def _read_checkpoint(process: Process, answer_id: UUID, position: int) -> 
         return StoredAnswer(Transcript(position), None, 0)
 
 
-def _tell_of_joints(batch: Batch) -> Batch:
+def _add_notices_of_joints(batch: Batch) -> Batch:
     """Return a batch with a notice after each joint, where another process has taken the answer over."""
     events: list[Event] = []
     for event in batch.events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -49,27 +49,42 @@ async def stream_page(
     process: Process, answer_id: UUID, after: int, kind: PageKind = OWN_PAGE, *, fence: int = 0
 ) -> AsyncGenerator[bytes, None]:
     """Yield an answer's changes to a page as SSE messages; rendering takes at most a tenth of the event loop."""
-    page: _Reader | None = _Reader(answer_id, after, kind)
-    tries = 0
-    reason = "gone"  # an answer that was deleted has no end
+    page = _Reader(answer_id, after, kind)
     with metrics.count_follower("page"):
-        while page is not None:
-            async with aclosing(follow(process, answer_id, 0, fence)) as batches:
-                following, page = page, None
-                async for batch in batches:
-                    started_at = time.monotonic()
-                    message = await following.render_message(batch)
-                    cost = time.monotonic() - started_at
-                    yield message
-                    if batch.events and isinstance(batch.events[-1], Terminal):
-                        reason = "done"
-                    elif batch.events:
-                        await asyncio.sleep(min(pacing.LONGEST, 10 * cost))
-                    if following.has_failed:
-                        tries += 1
-                        page = _Reader(answer_id, None, kind, is_plain=tries > MAX_TRIES)
-                        break
-    yield encode_sse(reason, event="done")
+        async with aclosing(_stream_to_readers(page, lambda: follow(process, answer_id, 0, fence))) as messages:
+            async for message in messages:
+                yield message
+
+
+async def _stream_to_readers(
+    page: _Reader, follow_again: Callable[[], AsyncGenerator[Batch, None]]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the messages for a page, and for a new one from the beginning whenever rendering has failed."""
+    tries = 0
+    while True:
+        async with aclosing(_stream_to(page, follow_again())) as messages:
+            async for message in messages:
+                yield message
+        if not page.has_failed:
+            break
+        tries += 1
+        page = page.begin_again(is_plain=tries > MAX_TRIES)
+    # An answer that was deleted has no end.
+    yield encode_sse("done" if page.has_seen_end else "gone", event="done")
+
+
+async def _stream_to(page: _Reader, batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
+    """Yield a message for each batch, up to the end or until the page has failed."""
+    async with aclosing(batches):
+        async for batch in batches:
+            started_at = time.monotonic()
+            message = await page.render_message(batch)
+            cost = time.monotonic() - started_at
+            yield message
+            if batch.events and not page.has_seen_end:
+                await asyncio.sleep(min(pacing.LONGEST, 10 * cost))
+            if page.has_failed:
+                return
 
 
 # A text that cannot be rendered is shown plain; while it grows, it is tried again this many times.
@@ -85,11 +100,16 @@ class _Reader:
         self._shown = ShownAnswer(answer_id, after, is_plain=is_plain, disclosure=kind.disclosure)
         self._has_notice = after is None
         self._is_unsaved = False  # that notice stays until the answer is saved
+        self.has_seen_end = False
 
     @property
     def has_failed(self) -> bool:
         """True when the page has to be sent the whole answer again, by another reader."""
         return self._shown.has_failed
+
+    def begin_again(self, *, is_plain: bool) -> _Reader:
+        """Return a reader that is sent the whole answer again."""
+        return _Reader(self._answer, None, self._kind, is_plain=is_plain)
 
     async def render_message(self, batch: Batch) -> bytes:
         """Return the changes that a batch makes, as one SSE message."""
@@ -97,6 +117,7 @@ class _Reader:
         others: list[Change] = []
         for position, event in add_positions(batch.events, batch.start):
             others += await self._read(event, position)
+        self.has_seen_end = bool(batch.events) and isinstance(batch.events[-1], Terminal)
         changes = [*self._shown.take_changes(), *others]
         return encode_sse("".join(map(str, changes)), id=position) if changes else PING
 
