@@ -63,15 +63,19 @@ def read_prompts(path: Path, defaults: Defaults) -> Iterator[Item | BadLine]:
     seen: dict[str, int] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                item = _read_item(_LINE.decode(line), f"line-{number}", defaults)
-                if (first := seen.setdefault(str(item.id), number)) != number:
-                    raise ValueError(f"the id {item.id!r} is that of line {first}")
-                yield item
-            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-                yield BadLine(number, str(error))
+            if line.strip():
+                yield _read_line(number, line, seen, defaults)
+
+
+def _read_line(number: int, line: bytes, seen: dict[str, int], defaults: Defaults) -> Item | BadLine:
+    """Return the prompt of a line; `seen` has the ids of the lines before with their numbers, and gets this one's."""
+    try:
+        item = _read_item(_LINE.decode(line), f"line-{number}", defaults)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        return BadLine(number, str(error))
+    if (first := seen.setdefault(str(item.id), number)) != number:
+        return BadLine(number, f"the id {item.id!r} is that of line {first}")
+    return item
 
 
 def count_lines(path: Path) -> int:

@@ -30,7 +30,7 @@ from chat.generation.upstream_call import UpstreamCall, reach_verdict
 from chat.generation.verdict import Verdict, make_interruption
 from chat.models import ProviderCall, Status
 from chat.observability import metrics
-from chat.providers.base import Prompt, is_sign_of_life
+from chat.providers.base import Prompt, Provider, is_sign_of_life
 from chat.providers.errors import drop_quotations
 from chat.providers.registry import Pool
 from chat.tasks import run_in_thread, start_detached
@@ -219,10 +219,7 @@ class BackgroundCalls:
         async with asyncio.timeout(request.seconds):
             provider = self._pool.get(request.model.partition(":")[0])
             if request.is_streamed:
-                async with aclosing(provider.stream(call.prompt)) as batches:
-                    async for batch in batches:
-                        if not is_sign_of_life(batch):
-                            call.apply(batch)
+                await _apply_stream(call, provider)
             else:
                 call.apply(await provider.complete(call.prompt))
             if call.finish is None:
@@ -230,3 +227,11 @@ class BackgroundCalls:
             if request.check is not None and call.finish.reason != "content_filter":
                 await request.check(call)
             return call.finish
+
+
+async def _apply_stream(call: UpstreamCall, provider: Provider) -> None:
+    """Apply what a provider streams to the call, up to the end of the stream."""
+    async with aclosing(provider.stream(call.prompt)) as batches:
+        async for batch in batches:
+            if not is_sign_of_life(batch):
+                call.apply(batch)

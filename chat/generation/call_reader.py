@@ -66,8 +66,7 @@ class CallReader:
             except ChatError as error:
                 tries = tries if live.transcript.position == position else 0
                 if (wait := call.compute_pause_before_resuming(error, tries)) is None:
-                    if error.is_told or isinstance(error, ResponseGoneError):
-                        call.forget_response()
+                    _forget_response_that_failed(call, error)
                     raise
                 log.warning("answer %s: taking its response up in %.1f s: %s", live.id, wait, live.redact(error))
             if wait:
@@ -84,12 +83,7 @@ class CallReader:
         live = self._live
         try:
             async with asyncio.timeout(live.silence.seconds_left) as deadline:
-                async with aclosing(self._follow(call)) as batches:
-                    async for batch in batches:
-                        has_content = await self._apply_batch(call, batch)
-                        _postpone(deadline, live.silence.seconds_left)
-                        if has_content and call.finish is None:
-                            await self._resources.pace.wait()
+                await self._read_batches(call, deadline)
         except TimeoutError as error:
             if call.finish is None:
                 detail = f"{live.silence.cause}; {len(live.transcript.text)} characters had come"
@@ -97,6 +91,15 @@ class CallReader:
         if call.finish is None:
             raise ChatError("upstream_error", "the stream ended without its end marker")
         return call.finish
+
+    async def _read_batches(self, call: UpstreamCall, deadline: asyncio.Timeout) -> None:
+        """Apply what comes over one connection, and postpone the deadline with each sign of the answer."""
+        async with aclosing(self._follow(call)) as batches:
+            async for batch in batches:
+                has_content = await self._apply_batch(call, batch)
+                _postpone(deadline, self._live.silence.seconds_left)
+                if has_content and call.finish is None:
+                    await self._resources.pace.wait()
 
     def _follow(self, call: UpstreamCall) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Ask the provider, or follow the response that it keeps of this call."""
@@ -168,3 +171,9 @@ def _postpone(deadline: asyncio.Timeout, seconds: float) -> None:
     now, due = asyncio.get_running_loop().time(), deadline.when()
     if due is None or not now + seconds <= due <= now + seconds * 1.05:
         deadline.reschedule(now + seconds * 1.05)
+
+
+def _forget_response_that_failed(call: UpstreamCall, error: ChatError) -> None:
+    """Forget the bookmark of a response that has told its failure itself, or that the provider has no more."""
+    if error.is_told or isinstance(error, ResponseGoneError):
+        call.forget_response()

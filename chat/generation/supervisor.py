@@ -147,15 +147,7 @@ class Supervisor:
                 await self._cut_off_ended_logins()
                 if time.monotonic() > self._sweep_at:
                     self._sweep_at = time.monotonic() + SWEEP_EVERY
-                    lost = await self.sweep() + (await self.sweep_calls()).total()
-                    await self._recount(at_once=lost > 0)
-                    await self._forget_ended()
-                    await self._plan_report()
-                    await self._send_alerts()
-                    await self._delete_expired()
-                    await run_in_thread(rollups.count, COUNTED_AT_ONCE)
-                    for sweep in self.sweeps:
-                        await sweep()
+                    await self._sweep_everything()
                     is_served = True
                 if is_served:
                     await self._tell_saved()
@@ -166,6 +158,18 @@ class Supervisor:
             await self._check_silence_and_readers()
             await self._tell_queue_places()
             await asyncio.sleep(settings.CHAT_CHECKPOINT)
+
+    async def _sweep_everything(self) -> None:
+        """Do what is due beside the answers that live here: lost answers and calls, meters, alerts, sums, deletions."""
+        lost = await self.sweep() + (await self.sweep_calls()).total()
+        await self._recount(at_once=lost > 0)
+        await self._forget_ended()
+        await self._plan_report()
+        await self._send_alerts()
+        await self._delete_expired()
+        await run_in_thread(rollups.count, COUNTED_AT_ONCE)
+        for sweep in self.sweeps:
+            await sweep()
 
     async def _cut_off_ended_logins(self) -> None:
         """End the answers whose users may not ask any more; see `visitors.find_ended_logins`."""

@@ -55,19 +55,25 @@ async def _read_events(body: Body, decoder: Decoder, read: bytes) -> AsyncGenera
         events, read = decoder.feed(read), b""  # which would wait with the answer for the next one
         if events or not (decoder.finished or decoder.failure):
             yield events
-        if not decoder.finished and decoder.failure is None:
-            try:
-                read, why = await patience.read(body, may_end=decoder.may_end)
-            except Exception:
-                if held := decoder.release_rest():
-                    yield held
-                raise
-            if not read and (events := decoder.close(why)):
-                yield events
-        if decoder.failure is not None:
-            raise decoder.failure
-        if decoder.finished:
+        if _is_over(decoder):
             return
+        try:
+            read, why = await patience.read(body, may_end=decoder.may_end)
+        except Exception:
+            if held := decoder.release_rest():
+                yield held
+            raise
+        if not read and (events := decoder.close(why)):
+            yield events
+        if _is_over(decoder):
+            return
+
+
+def _is_over(decoder: Decoder) -> bool:
+    """Return whether the end marker has come. Raises the failure that the stream has told of."""
+    if decoder.failure is not None:
+        raise decoder.failure
+    return decoder.finished
 
 
 class _Patience:

@@ -20,6 +20,7 @@ from chat.core.errors import ChatError
 from chat.core.events import Bookmark, ProviderEvent, Usage
 from chat.providers import http
 from chat.providers.base import THINKING, Prompt, ResponseGoneError, Resumption
+from chat.providers.decoder import Decoder
 from chat.providers.http_adapter import HttpAdapter
 from chat.providers.openai_responses_decoder import ResponsesDecoder
 from chat.providers.openai_responses_request import build_request_body, choose_reasoning
@@ -53,13 +54,9 @@ class ResponsesAdapter(HttpAdapter):
         repetition = Repetition(resumption.received_since)
         query = f"?stream=true&starting_after={bookmark.number}{_make_include_query(prompt)}"
         try:
-            with self._translate_failures():
-                async with (
-                    get_response(self._client, self._build_address(bookmark) + query) as body,
-                    aclosing(http.follow(body, decoder)) as batches,
-                ):
-                    async for batch in batches:
-                        yield repetition.drop(batch)
+            async with aclosing(self._read_rest(self._build_address(bookmark) + query, decoder)) as batches:
+                async for batch in batches:
+                    yield repetition.drop(batch)
             return
         except ChatError as error:
             if error.code != "bad_request":
@@ -71,26 +68,36 @@ class ResponsesAdapter(HttpAdapter):
             async for events in looks:
                 yield events
 
+    async def _read_rest(self, address: str, decoder: Decoder) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """Yield what a stream that is taken up brings. Raises `ChatError`."""
+        with self._translate_failures():
+            async with get_response(self._client, address) as body, aclosing(http.follow(body, decoder)) as batches:
+                async for batch in batches:
+                    yield batch
+
     async def _wait_for_whole(
         self, prompt: Prompt, resumption: Resumption
     ) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Ask now and then whether a response has ended, and yield what is new of it then."""
-        while True:
-            try:
-                with self._translate_failures():
-                    async with get_response(
-                        self._client, self._build_address(resumption.bookmark) + _make_query_for_whole(prompt)
-                    ) as body:
-                        whole = await body.read_whole(self._max_line_bytes)
-                    if _read_object(whole).get("status") not in ("queued", "in_progress"):
-                        yield Repetition(resumption.received).drop(self._make_decoder(prompt).read_whole(whole))
-                        return
-                    yield [THINKING]
-            except ChatError as error:
-                if error.code == "bad_request":
-                    raise ResponseGoneError(error.detail) from error
-                raise
+        while (events := await self._read_if_whole(prompt, resumption)) is None:
+            yield [THINKING]
             await asyncio.sleep(POLL_EVERY)
+        yield events
+
+    async def _read_if_whole(self, prompt: Prompt, resumption: Resumption) -> Sequence[ProviderEvent] | None:
+        """Return what is new of a response that has ended, None while it has not. Raises `ResponseGoneError`."""
+        address = self._build_address(resumption.bookmark) + _make_query_for_whole(prompt)
+        try:
+            with self._translate_failures():
+                async with get_response(self._client, address) as body:
+                    whole = await body.read_whole(self._max_line_bytes)
+                if _read_object(whole).get("status") in ("queued", "in_progress"):
+                    return None
+                return Repetition(resumption.received).drop(self._make_decoder(prompt).read_whole(whole))
+        except ChatError as error:
+            if error.code == "bad_request":
+                raise ResponseGoneError(error.detail) from error
+            raise
 
     async def cancel(self, prompt: Prompt, bookmark: Bookmark) -> Usage | None:
         """See `chat.providers.base.ResumableProvider`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
@@ -57,15 +57,21 @@ async def _yield_until(cut: asyncio.Event, content: AsyncGenerator[T, None]) -> 
     cutting = asyncio.ensure_future(cut.wait())
     try:
         while not cut.is_set():
-            coming = asyncio.ensure_future(anext(content, None))
-            try:
-                await asyncio.wait({coming, cutting}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
-            if coming.cancelled() or cut.is_set() or (piece := coming.result()) is None:
+            piece = await _wait_for_piece(content, cutting)
+            if cut.is_set() or piece is None:
                 return
             yield piece
     finally:
         cutting.cancel()
+
+
+async def _wait_for_piece(content: AsyncGenerator[T, None], cutting: asyncio.Future[Any]) -> T | None:
+    """Return the next piece of the content; None after the last, and when it is cut before."""
+    coming = asyncio.ensure_future(anext(content, None))
+    try:
+        await asyncio.wait({coming, cutting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+    return None if coming.cancelled() or cutting.done() else coming.result()

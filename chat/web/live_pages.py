@@ -72,10 +72,10 @@ async def _stream(request: HtmxRequest, user: User, answer: Message, head: str) 
     parts, is_changed, rests_until = Parts(answer_id), True, 0.0
     async with aclosing(follow(get_process(), answer_id, 0, answer.fence)) as batches:
         async for batch in batches:
-            for event in batch.events:
-                if isinstance(event, Lasting):
-                    parts.take(event)
-                    is_changed = True
+            lasting = [event for event in batch.events if isinstance(event, Lasting)]
+            for event in lasting:
+                parts.take(event)
+            is_changed = is_changed or bool(lasting)
             if not is_changed or time.monotonic() < rests_until:
                 yield b"" if batch.events else b"\n"  # a heartbeat finds out whether the reader is still there
                 continue

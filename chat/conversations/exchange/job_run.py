@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -77,17 +77,10 @@ def _write_archive(job: ExchangeJob, pace: Pace) -> None:
     if not note_progress(job.pk, total=len(keys), done=0):
         raise LostJobError
     draft = files.find_draft_path(job.pk)
-    noted_at = time.monotonic()
     try:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("manifest.json", _write_manifest(job, len(keys)))
-            for done, key in enumerate(keys, start=1):
-                _write_conversation(archive, key)
-                pace.pause_or_stop()
-                if time.monotonic() - noted_at > NOTE_EVERY:
-                    noted_at = time.monotonic()
-                    if not note_progress(job.pk, done=done):
-                        raise LostJobError
+            _write_conversations(archive, job, keys, pace)
         size = draft.stat().st_size
         draft.replace(files.find_path(job.pk))
     finally:
@@ -109,6 +102,18 @@ def _write_manifest(job: ExchangeJob, count: int) -> str:
         "conversations": count,
     }
     return json.dumps(manifest, ensure_ascii=False, indent=1)
+
+
+def _write_conversations(archive: zipfile.ZipFile, job: ExchangeJob, keys: Sequence[UUID], pace: Pace) -> None:
+    """Write these conversations, and note now and then how many are done. Raises `LostJobError`."""
+    noted_at = time.monotonic()
+    for done, key in enumerate(keys, start=1):
+        _write_conversation(archive, key)
+        pace.pause_or_stop()
+        if time.monotonic() - noted_at > NOTE_EVERY:
+            noted_at = time.monotonic()
+            if not note_progress(job.pk, done=done):
+                raise LostJobError
 
 
 def _write_conversation(archive: zipfile.ZipFile, key: UUID) -> None:
