@@ -1,12 +1,15 @@
 """Tables of the usage review: calls by purpose, by hour of the day, and by conversation.
 
-The sums by hour have purposes and hours. Users and conversations, which they do not have, are added up from the rows of
-the ledger, where these are few enough.
+The sums by hour have purposes and hours, and those of months by hour of the day. Users and conversations, which they do
+not have, are added up from the rows of the ledger, where these are few enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import chain
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -23,10 +26,10 @@ from django.db.models import (
 from django.db.models.functions import Cast, Coalesce, Round, Substr
 
 from chat.accounting.figures import Line, find_line, sort_by_size
-from chat.accounting.report_steps import select_hours
+from chat.accounting.report_steps import select_hours, split_period
 from chat.accounting.report_times import MAX_CALLS_TIMED
-from chat.accounting.selections import Selection
-from chat.models import SUMS, USAGE_FIELDS, Outcome
+from chat.accounting.selections import Selection, clip_period, find_counted_days
+from chat.models import SUMS, USAGE_FIELDS, Outcome, UsageMonthHour
 
 NO_CONVERSATION = "no conversation"
 
@@ -52,17 +55,17 @@ class HourTables(NamedTuple):
 
 
 def sum_by_purpose_and_hour(selection: Selection, calls: int) -> HourTables | None:
-    """Return both tables of a selection of `calls`, in one query; None where too many rows would have to be read."""
+    """Return both tables of a selection of `calls`; None where too many rows would have to be read."""
     if selection.is_personal:
         if calls > MAX_CALLS_TIMED:
             return None
         rows = _read_calls(selection)
     else:
-        rows = _read_hours(selection)
+        rows = _read_months_and_hours(clip_period(selection))
     purposes: dict[str, Line] = {}
     hours: dict[str, Line] = {}
     for purpose, hour, interrupted, *sums in rows:
-        for line in (find_line(purposes, purpose), find_line(hours, hour)):
+        for line in (find_line(purposes, purpose), find_line(hours, f"{int(hour):02}")):
             line.figures.add([*map(int, sums)], "")
             line.figures.interrupted += int(interrupted)
     for line in hours.values():
@@ -104,6 +107,22 @@ def _read_calls(selection: Selection) -> Iterable[tuple[Any, ...]]:
     named = selection.select_calls().order_by().annotate(clock=Substr(Cast("started_at", TextField()), 12, 2))
     interrupted = Count("pk", filter=Q(outcome=Outcome.INTERRUPTED))
     return named.values_list("purpose", "clock").annotate(interrupted=interrupted, **_SUMS_OF_CALLS)
+
+
+def _read_months_and_hours(selection: Selection) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of `_read_calls`: whole months from their sums, days at both ends from those of their hours."""
+    counted = find_counted_days() or (selection.start, selection.end)
+    months, days = split_period(selection.start, selection.end, counted)
+    of_days = (_read_hours(replace(selection, start=start, end=end)) for start, end in days)
+    return chain(_read_months(selection, months) if months else (), *of_days)
+
+
+def _read_months(selection: Selection, months: Sequence[date]) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of `_read_calls` from the sums of whole months: 14 ms for a year, whose hours take 220."""
+    interrupted = Sum("calls", filter=Q(outcome=Outcome.INTERRUPTED), default=0)
+    found = UsageMonthHour.objects.filter(selection.sum_conditions, month__range=(months[0], months[-1]))
+    rows = found.order_by().values("purpose", "hour").annotate(interrupted=interrupted, **_SUMS_OF_HOURS)
+    return rows.values_list("purpose", "hour", "interrupted", *_SUMS_OF_HOURS)
 
 
 def _read_hours(selection: Selection) -> Iterable[tuple[Any, ...]]:

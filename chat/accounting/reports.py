@@ -17,7 +17,7 @@ from chat.accounting.figures import Line, find_line, merge_line, sort_by_size
 from chat.accounting.latency import split_provider
 from chat.accounting.report_steps import Cells, Step, read_months, write_step_name
 from chat.accounting.report_times import read_times
-from chat.accounting.selections import Selection, clip_period, find_counted_days
+from chat.accounting.selections import Selection, clip_period
 from chat.models import SUMS, Outcome, User
 
 By = Literal["day", "user", "group", "model", "provider", "error"]
@@ -68,7 +68,7 @@ def make_report(selection: Selection) -> Report:
 def make_trend(selection: Selection, step: Step | None = None) -> Trend:
     """Return how a selection went from step to step; without one given, in the steps that suit its length."""
     cells = Cells(clip_period(selection), step)
-    times = read_times(cells)
+    times = read_times(cells.selection, cells.count_calls(), cells.step)
     series = {name: Line(name, key=name) for name in cells.list_steps()}
     parts: tuple[dict[str, Line], dict[str, Line], dict[str, Line]] = ({}, {}, {})
     total = Line("total")
@@ -121,19 +121,18 @@ def make_table(selection: Selection, by: By) -> list[Line]:
 
 def sum_selection(selection: Selection) -> Line:
     """Return the total of a selection, with its times."""
-    cells = Cells(clip_period(selection), "month")  # the fewest rows
+    chosen = clip_period(selection)
     total = Line("total")
-    for _, _, outcome, _, *sums in cells.rows:
+    for outcome, *sums in read_months(chosen, ("outcome",), by_user=chosen.is_personal):
         total.figures.add(sums, outcome)
-    total.timing = read_times(cells, by_step=False)("total", "")
+    total.timing = read_times(chosen, total.figures.calls)("total", "")
     return total
 
 
 def sum_by_user(selection: Selection) -> list[Line]:
     """Return one line a user, with one for all deleted users."""
-    counted = find_counted_days() or (selection.start, selection.end)
     lines: dict[int, Line] = {}
-    for user, outcome, *sums in read_months(selection, counted, ("user_id", "outcome"), by_user=True):
+    for user, outcome, *sums in read_months(selection, ("user_id", "outcome"), by_user=True):
         line = lines.get(user)
         if line is None:
             line = lines[user] = Line("", key=user)

@@ -88,6 +88,23 @@ class UsageHour(ModelSums):
         return f"{self.model} for {self.purpose} at {self.hour:%Y-%m-%d %H}:00"
 
 
+class UsageMonthHour(Sums):
+    """All users of one hour of the day in all days of a month, by what the calls were for."""
+
+    month = models.DateField(help_text="Its first day.")
+    hour = models.PositiveSmallIntegerField(help_text="Of the day, UTC: 0 to 23.")
+    purpose = models.CharField(max_length=10)
+    model = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("month", "hour", "purpose", "model", "outcome"), name="usage_month_hour"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} for {self.purpose} at {self.hour:02}:00 in {self.month:%Y-%m}"
+
+
 class UserDay(ModelSums):
     """One user and one day. `user_id` is no foreign key: what was spent was spent, whoever is deleted later."""
 

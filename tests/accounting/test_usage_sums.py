@@ -29,7 +29,9 @@ from chat.models import (
     TimesDay,
     TimesMonth,
     UsageDay,
+    UsageHour,
     UsageMonth,
+    UsageMonthHour,
     User,
     UserDay,
     UserMonth,
@@ -37,7 +39,18 @@ from chat.models import (
 )
 from tests.support import ledger_rows
 
-TABLES = (UsageDay, UsageMonth, UserDay, UserMonth, UserTotal, OutcomeHour, TimesDay, TimesMonth)
+TABLES = (
+    UsageDay,
+    UsageHour,
+    UsageMonth,
+    UsageMonthHour,
+    UserDay,
+    UserMonth,
+    UserTotal,
+    OutcomeHour,
+    TimesDay,
+    TimesMonth,
+)
 
 
 def count_sums(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
@@ -129,7 +142,10 @@ def test_rows_that_were_not_counted_are_caught_up_with_once(rows: None, monkeypa
 
 @pytest.mark.parametrize(
     ("table", "name"),
-    [(UserDay, "day"), (UserMonth, "month"), (UserTotal, "month"), (UsageDay, "day"), (UsageMonth, "month")],
+    [
+        *((UserDay, "day"), (UserMonth, "month"), (UserTotal, "month"), (UsageDay, "day"), (UsageMonth, "month")),
+        *((UsageHour, "hour"), (UsageMonthHour, "month")),
+    ],
 )
 def test_every_table_of_sums_has_the_same_total(rows: None, table: Any, name: str) -> None:
     rollups.catch_up()

@@ -56,6 +56,7 @@ from chat.models.usage_totals import (
     UsageDay,
     UsageHour,
     UsageMonth,
+    UsageMonthHour,
     UserDay,
     UserMonth,
     UserTotal,
@@ -334,7 +335,18 @@ PATIENCE = 30.0
 MAX_AWAITS = 500
 
 # What the ledger adds up to, some seconds later.
-SUMS = (UsageDay, UsageHour, UsageMonth, UserDay, UserMonth, UserTotal, OutcomeHour, TimesDay, TimesMonth)
+SUMS = (
+    UsageDay,
+    UsageHour,
+    UsageMonth,
+    UsageMonthHour,
+    UserDay,
+    UserMonth,
+    UserTotal,
+    OutcomeHour,
+    TimesDay,
+    TimesMonth,
+)
 
 
 def format_row(row: models.Model) -> str:
