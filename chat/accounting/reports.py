@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group
 
 from chat.accounting.figures import Line, find_line, merge_line, sort_by_size
 from chat.accounting.latency import split_provider
-from chat.accounting.report_steps import Cells, Step, read_months, write_step_name
+from chat.accounting.report_steps import Cells, Step, group_in_memory, read_months, write_step_name
 from chat.accounting.report_times import read_times
 from chat.accounting.selections import Selection, clip_period
 from chat.models import SUMS, Outcome, User
@@ -60,8 +60,9 @@ class Report:
 
 def make_report(selection: Selection) -> Report:
     """Make the whole report on a selection, in about a dozen queries."""
-    trend = make_trend(selection)
-    users = list(sum_by_user(clip_period(selection)))
+    with group_in_memory():
+        trend = make_trend(selection)
+        users = list(sum_by_user(clip_period(selection)))
     return Report(trend, users, sum_by_group(users, selection))
 
 

@@ -18,6 +18,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -195,9 +196,11 @@ def match_word(word: str) -> Q:
     if users is None:
         named = Q(user__username__icontains=word) | Q(requested_by__username__icontains=word)
     elif users:
-        # By their keys: nobody asked for most calls, of which SQLite concludes that an index of who did is no help.
-        requested = ProviderCall.objects.filter(requested_by__in=users).values("pk")
-        named = Q(user__in=users) | Q(pk__in=requested)
+        requested = Q(requested_by__in=users)
+        if connection.vendor == "sqlite":
+            # By their keys: nobody asked for most calls, of which SQLite concludes that an index of who did is no help.
+            requested = Q(pk__in=ProviderCall.objects.filter(requested).values("pk"))
+        named = Q(user__in=users) | requested
     if models := [name for name in list_known_models() if word.lower() in name.lower()]:
         named |= Q(model__in=models)
     return named or Q(request_id=word, outcome=Outcome.INTERRUPTED)

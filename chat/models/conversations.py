@@ -385,6 +385,11 @@ class Message(models.Model):
             models.Index(
                 fields=("-created_at", "-id"), condition=Q(status=Status.INTERRUPTED), name="interrupted_by_time"
             ),
+            models.Index(
+                fields=("model", "-created_at", "-id"),
+                condition=Q(status=Status.INTERRUPTED),
+                name="interrupted_by_model",
+            ),
             models.Index(fields=("created_at",), condition=~Q(interrupted_by=""), name="answers_gone_on_with"),
             models.Index(fields=("-created_at",), condition=Q(is_indexed=False), name="messages_to_index"),
         )
