@@ -23,12 +23,20 @@ from chat.models import Outcome, Status
 # The rows that are counted and have pages. An earlier row is found by a filter or by its day.
 MAX_COUNTED = 10_000
 
+# Among a request's own values, which no header can name.
+_LONG = "chat.admin.is_long_list"
+
 
 class BoundedPaginator(Paginator[Any]):
     """The pages of a list's first rows, at most `MAX_COUNTED`."""
 
+    is_known_to_be_cut = False
+    """True where a search has found more rows than these already: then nothing is counted."""
+
     @cached_property
     def _found(self) -> int:
+        if self.is_known_to_be_cut:
+            return MAX_COUNTED + 1
         rows = self.object_list
         assert isinstance(rows, QuerySet)  # noqa: S101 - for the type checker
         return rows.order_by()[: MAX_COUNTED + 1].count()
@@ -91,6 +99,16 @@ class LargeList(admin.ModelAdmin[Any]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LargeChangeList
+
+    def mark_long(self, request: HttpRequest) -> None:
+        """Note that what a request searches for is in more rows than have pages."""
+        request.META[_LONG] = "1"
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> BoundedPaginator:
+        """Return the pages of what was found."""
+        pages = self.paginator(*args, **kwargs)
+        pages.is_known_to_be_cut = _LONG in request.META
+        return pages
 
 
 class ModelFilter(admin.SimpleListFilter):

@@ -32,7 +32,8 @@ from chat.accounts.user_names import find_few_users
 from chat.admin import model_health
 from chat.admin.large_lists import CallErrorFilter, CauseFilter, ErrorCodeFilter, LargeList, ModelFilter
 from chat.admin.model_names import PicksModel, list_known_models
-from chat.admin.redaction import ReadOnly, Record, Veiled, may_read
+from chat.admin.redaction import ReadOnly, Record, may_read
+from chat.admin.text_search import FindsTexts, Words, match_conversations, match_messages
 from chat.conversations import refusals
 from chat.core.errors import CODES
 from chat.models import (
@@ -132,7 +133,7 @@ class MessageInline(ReadOnly, admin.TabularInline[Message, Conversation]):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(Veiled, ReadOnly, ByUser, LargeList):
+class ConversationAdmin(ReadOnly, ByUser, FindsTexts):
     """Conversations, without what was said unless the reader may read it."""
 
     view_on_site = False  # only its owner sees its page
@@ -150,12 +151,15 @@ class ConversationAdmin(Veiled, ReadOnly, ByUser, LargeList):
     def get_list_display(self, request: HttpRequest) -> Any:
         return ("title" if may_read(request) else "id", "user", "created_at", "updated_at")
 
+    def match_words(self, words: Words) -> Q:
+        return match_conversations(words)
+
     def load_messages(self, obj: Conversation) -> Iterable[Message]:
         return obj.messages.select_related("conversation").defer("text", "reasoning", "outline")
 
 
 @admin.register(Message)
-class MessageAdmin(Veiled, ReadOnly, ByUser, LargeList):
+class MessageAdmin(ReadOnly, ByUser, FindsTexts):
     """Messages, without their text unless the reader may read it."""
 
     list_display = (
@@ -177,6 +181,9 @@ class MessageAdmin(Veiled, ReadOnly, ByUser, LargeList):
     date_hierarchy = "created_at"
     exclude = ("conversation", "parent")
     readonly_fields = ("show_user", "created_at")
+
+    def match_words(self, words: Words) -> Q:
+        return match_messages(words)
 
     def load_messages(self, obj: Message) -> Iterable[Message]:
         return [obj]

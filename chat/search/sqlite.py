@@ -31,6 +31,12 @@ _FIND = """
     ORDER BY found.rowid DESC LIMIT %s
 """
 
+_FIND_OF_USERS = """
+    SELECT entry.source, entry.conversation_id, entry.role
+    FROM chat_searchwords AS found CROSS JOIN chat_searchentry AS entry ON entry.id = found.rowid
+    WHERE found.words MATCH %s LIMIT %s
+"""
+
 NEWEST = 1000
 """Entries of a user that are looked through word by word for a short beginning, before FTS5 is asked.
 
@@ -67,7 +73,7 @@ def find_entries(
         found = _find_among_newest(user_id, lookups, upper, conditions, most)
         if len(found) == most:
             return found
-    wanted = " AND ".join(_compose(user_id, lookup) for lookup in lookups)
+    wanted = _compose(user_id, lookups)
     with connection.cursor() as cursor:
         cursor.execute(_FIND.format(conditions=conditions.sql), (wanted, upper, *conditions.values, most))
         return list(cursor.fetchall())
@@ -84,7 +90,19 @@ def _find_among_newest(
         return list(cursor.fetchall())
 
 
-def _compose(user_id: int, lookup: Lookup) -> str:
+def find_entries_of_users(user_ids: Sequence[int], lookups: Sequence[Lookup], most: int) -> list[tuple[Any, Any, str]]:
+    """Return the sources, conversations and roles of entries of some users that have all of these words."""
+    wanted = " OR ".join(f"({_compose(user_id, lookups)})" for user_id in user_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND_OF_USERS, (wanted, most))
+        return list(cursor.fetchall())
+
+
+def _compose(user_id: int, lookups: Iterable[Lookup]) -> str:
+    return " AND ".join(_compose_lookup(user_id, lookup) for lookup in lookups)
+
+
+def _compose_lookup(user_id: int, lookup: Lookup) -> str:
     # Words hold letters, digits and pictures, and no quotation mark.
     return f'"{_join_words(user_id, lookup)}"{" *" if lookup.is_prefix else ""}'
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.db.models import Sum
+from django.utils import timezone
+from pytest_django.fixtures import SettingsWrapper
 
 from chat.accounting import ledger, rollups
 from chat.accounting.histogram import compute_percentile, count_buckets, find_bucket, find_middle, write_bucket_sql
@@ -172,6 +174,7 @@ def test_a_rebuild_repairs_whatever_was_done_to_the_sums(rows: None) -> None:
     UsageDay.objects.update(calls=1)
     UserMonth.objects.all().delete()
     TimesDay.objects.update(calls=1000)
+    UsageMonthHour.objects.filter(hour__lt=12).update(calls=0)
     rollups.rebuild()
     assert count_sums() == before
 
@@ -183,6 +186,7 @@ def test_a_rebuild_keeps_the_sums_of_pruned_days(rows: None) -> None:
     Pruning.objects.create(before=cut)
     ProviderCall.objects.filter(started_at__lt=rollups.find_midnight(cut), counted=True).delete()
     UserMonth.objects.filter(month__gte=cut.replace(day=1)).update(calls=0)
+    UsageMonthHour.objects.filter(month__gte=cut.replace(day=1)).delete()
     rollups.rebuild()
     assert count_sums() == before
 
@@ -207,6 +211,26 @@ def test_calls_around_midnight_count_for_their_utc_day(db: None) -> None:
         "2026-03-01",
     ]
     assert UserMonth.objects.count() == 2
+    hours = UsageMonthHour.objects.order_by("month").values_list("month", "hour", "calls")
+    assert [(str(month), hour, calls) for month, hour, calls in hours] == [("2026-02-01", 23, 1), ("2026-03-01", 0, 1)]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland"])
+def test_the_hours_of_months_are_the_sums_of_the_ledger_in_any_time_zone(
+    rows: None, settings: SettingsWrapper, zone: str
+) -> None:
+    """Hours are UTC, whatever zone the site's limits and pages are in, and rows that are deleted stay in the sums."""
+    settings.CHAT_TIME_ZONE = settings.TIME_ZONE = zone
+    with timezone.override(zone):
+        rollups.catch_up()
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for call in ProviderCall.objects.exclude(outcome=Outcome.RUNNING):
+        at = call.started_at.astimezone(UTC)
+        expected[at.date().replace(day=1), at.hour, call.purpose, call.model, call.outcome] += call.output_tokens
+    ProviderCall.objects.filter(outcome=Outcome.INTERRUPTED).delete()
+    names = ("month", "hour", "purpose", "model", "outcome")
+    kept = UsageMonthHour.objects.values_list(*names, "output_tokens")
+    assert {tuple(key): tokens for *key, tokens in kept} == expected
 
 
 def test_many_writers_at_once_lose_no_call(transactional_db: None) -> None:
