@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.models import Sum
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from chat.accounting import ledger, rollups
 from chat.accounting.histogram import compute_percentile, count_buckets, find_bucket, find_middle, write_bucket_sql
@@ -216,9 +216,7 @@ def test_calls_around_midnight_count_for_their_utc_day(db: None) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland"])
-def test_the_hours_of_months_are_the_sums_of_the_ledger_in_any_time_zone(
-    rows: None, settings: SettingsWrapper, zone: str
-) -> None:
+def test_hours_of_months_are_the_ledgers_in_any_time_zone(rows: None, settings: Settings, zone: str) -> None:
     """Hours are UTC, whatever zone the site's limits and pages are in, and rows that are deleted stay in the sums."""
     settings.CHAT_TIME_ZONE = settings.TIME_ZONE = zone
     with timezone.override(zone):

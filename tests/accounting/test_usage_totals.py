@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -206,6 +207,35 @@ def test_purposes_hours_and_conversations_add_up_to_the_ledgers_rows(
     conversations = call_tables.sum_by_conversation(chosen, calls)
     assert conversations is not None
     assert sum_figures(conversations) == add_up_in_sql(where, since)
+
+
+@pytest.mark.parametrize(
+    "conditions", [{}, {"model": "openai:gpt-4o"}, {"provider": "demo"}, {"outcome": "interrupted"}]
+)
+@pytest.mark.parametrize("days", [(0, 0), (0, 40), (45, 3), (33, 33)], ids=str)
+def test_purposes_and_hours_of_whole_months_and_the_days_beside_them(
+    big_ledger: None, db: None, days: tuple[int, int], conditions: dict[str, Any]
+) -> None:
+    every = choose_everything()
+    chosen = Selection(every.start + timedelta(days[0]), every.end - timedelta(days[1]), **conditions)
+    where = "started_at >= %s AND started_at < %s AND left_out IS NOT TRUE"
+    moments: list[Any] = [rollups.find_midnight(chosen.start), rollups.find_midnight(chosen.end + timedelta(1))]
+    for name, value in conditions.items():
+        where += " AND model LIKE %s" if name == "provider" else f" AND {name} = %s"
+        moments.append(f"{value}:%" if name == "provider" else value)
+    purposes = call_tables.sum_by_purpose(chosen, 0)
+    hours = call_tables.sum_by_hour_of_day(chosen, 0)
+    assert purposes is not None
+    assert hours is not None
+    assert sum_figures(hours) == add_up_in_sql(where, *moments)
+    for line in purposes:
+        assert read_figures(line) == add_up_in_sql(f"{where} AND purpose = %s", *moments, line.name)
+    at_nine = "SUBSTR(started_at, 12, 2) = '09'"
+    if connection.vendor == "postgresql":
+        at_nine = "EXTRACT(HOUR FROM started_at AT TIME ZONE 'UTC') = 9"
+    assert sum_figures([line for line in hours if line.name == "09:00"]) == add_up_in_sql(
+        f"{where} AND {at_nine}", *moments
+    )
 
 
 def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None) -> None:
