@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.text import smart_split, unescape_string_literal
@@ -20,6 +21,9 @@ from chat.admin.redaction import Veiled, may_read
 from chat.models import Conversation, Message
 from chat.search.everywhere import Found, find_everywhere
 from chat.search.queries import read_query
+
+# Rows that are looked through first for what many have.
+_FIRST_PART = 500
 
 
 class Words(NamedTuple):
@@ -42,16 +46,44 @@ class FindsTexts(Veiled, LargeList):
     ) -> tuple[QuerySet[Any], bool]:
         """Return the rows that every word matches."""
         words = list(_look_words_up(search_term, is_reader=may_read(request)))
+        # Other filters leave fewer rows, and so do other words.
+        if len(words) == 1 and words[0].are_many and set(request.GET) <= {SEARCH_VAR, PAGE_VAR}:
+            self.mark_long(request)
+            shown = self.list_per_page * _read_page(request.GET.get(PAGE_VAR, ""))
+            keys = _find_latest(queryset, str(self.date_hierarchy), self.match_words(words[0]), shown)
+            return queryset.filter(pk__in=keys), False
         for each in words:
             queryset = queryset.filter(self.match_words(each))
-        # Other filters leave fewer rows, and so do other words.
-        if len(words) == 1 and words[0].are_many and set(request.GET) <= {"q", "p", "o"}:
-            self.mark_long(request)
         return queryset, False
 
     def match_words(self, words: Words) -> Q:
         """Return the condition that a row is of a user with these words in the name, or has them in its text."""
         raise NotImplementedError
+
+
+def _read_page(text: str) -> int:
+    """Return the number of a list's page, from 1; the list itself complains about what is none."""
+    return min(int(text), MAX_COUNTED) if text.isascii() and text.isdigit() else 1
+
+
+def _find_latest(rows: QuerySet[Any], time: str, condition: Q, most: int) -> list[Any]:
+    """Return the keys of the latest rows with what many have.
+
+    The rows are looked through in larger and larger parts: PostgreSQL takes whatever LIKE is asked for to be rare, and
+    reads all of them for a page.
+    """
+    ordered = rows.order_by(f"-{time}", "-pk")
+    found: list[Any] = []
+    passed, part, before = 0, _FIRST_PART, Q()
+    while len(found) < most:
+        passed += part
+        last = ordered.values_list(time, flat=True)[passed : passed + 1].first()
+        within = before & Q(**{f"{time}__gte": last}) if last else before
+        found += ordered.filter(within, condition).values_list("pk", flat=True)[: most - len(found)]
+        if last is None:
+            break
+        part, before = part * 4, Q(**{f"{time}__lt": last})
+    return found
 
 
 def _look_words_up(term: str, *, is_reader: bool) -> Iterator[Words]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -38,27 +38,30 @@ def find_everywhere(text: str, most: int) -> Found | None:
     query = read_query(text)
     if query is None:
         return None
-    found = Found({}, set())
-    for source, conversation, role in islice(_find_indexed(query, most + 1), most + 1):
-        if role == TITLE:
-            found.titles.add(conversation)
-        else:
-            found.messages[source] = conversation
-    if len(found.messages) + len(found.titles) > most:
+    entries = list(islice(_find_indexed(query, most + 1), most + 1))
+    if len(entries) > most:
         return None
+    found = Found({}, set())
+    for source, conversation, role in entries:
+        if role == TITLE:
+            found.titles.add(_read_id(conversation))
+        else:
+            found.messages[_read_id(source)] = _read_id(conversation)
     if not query.is_exact:
         _look_once_more(found, query)
     _add_unindexed(found, query)
     return found
 
 
-def _find_indexed(query: Query, most: int) -> Iterator[tuple[UUID, UUID, str]]:
+def _read_id(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _find_indexed(query: Query, most: int) -> Iterator[tuple[Any, Any, str]]:
     database = postgres if connection.vendor == "postgresql" else sqlite
     users = list(User.objects.order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(users), USERS_AT_ONCE):
-        some = users[start : start + USERS_AT_ONCE]
-        for source, conversation, role in database.find_entries_of_users(some, query.lookups, most):
-            yield UUID(str(source)), UUID(str(conversation)), role
+        yield from database.find_entries_of_users(users[start : start + USERS_AT_ONCE], query.lookups, most)
 
 
 def _look_once_more(found: Found, query: Query) -> None:

@@ -8,6 +8,7 @@ from django.db.models import F
 from django.test import Client
 
 from chat.admin import large_lists, text_search
+from chat.admin.site import ConversationAdmin, MessageAdmin
 from chat.models import Conversation, Message, User
 from chat.search import everywhere
 from tests.support.searching import index_all, keep_turn
@@ -122,6 +123,27 @@ def test_a_word_of_more_rows_than_have_pages_is_read_for(reader: Client, monkeyp
     assert list_found(reader, "sky", "message") == ["A skyscraper does not, ada-lang does.", "Why is the sky blue?"]
     assert list_found(reader, "sky scattering") == ["Colours"]
     assert list_found(reader, "rain", "message") == ["rain"]
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_the_pages_of_a_long_list_have_the_latest_first(
+    reader: Client, monkeypatch: pytest.MonkeyPatch, part: int, page: int
+) -> None:
+    owner = User.objects.get(username="ada")
+    for number in range(25):
+        keep_turn(owner, f"needle {number}", f"needle {number}" if number % 3 else "straw")
+    index_all()
+    monkeypatch.setattr(text_search, "MAX_COUNTED", 15)
+    monkeypatch.setattr(text_search, "_FIRST_PART", part)
+    for admin_class, name in ((MessageAdmin, "message"), (ConversationAdmin, "conversation")):
+        monkeypatch.setattr(admin_class, "list_per_page", 6)
+        listed = reader.get(f"/admin/chat/{name}/", {"q": "needle", "p": str(page)}).context["cl"].result_list
+        wanted = reader.get(
+            f"/admin/chat/{name}/", {"q": "needle", "o": "-1" if name == "message" else "-3", "p": str(page)}
+        )
+        assert [row.pk for row in listed] == [row.pk for row in wanted.context["cl"].result_list]
+        assert len(listed) == 6
 
 
 def test_filters_of_a_long_list_are_counted_as_ever(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
