@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
 from chat.accounting.figures import Line
@@ -55,6 +54,15 @@ CALL_COLUMNS = (
 )
 
 
+_FIELDS = {
+    "user": "user__username",
+    "requested_by": "requested_by__username",
+    "conversation": "answer__conversation_id",
+    "answer": "answer_id",
+}
+_ID, _STARTED_AT, _COST = map(CALL_COLUMNS.index, ("id", "started_at", "cost"))
+
+
 def write_table(by: str, lines: Iterable[Line]) -> Iterator[str]:
     """Yield a table as CSV, line by line; that of conversations names them by their ids and their users."""
     is_named_twice = by == "conversation"
@@ -70,9 +78,9 @@ async def write_calls(selection: Selection) -> AsyncIterator[str]:
     """Yield every row as CSV, a thousand at a time; between two reads neither memory nor a connection is kept."""
     yield write_line(CALL_COLUMNS)
     after: RowCursor[int] | None = None
-    while rows := await run_in_thread(list, select_whole_calls(selection, after)[:ROWS_A_CHUNK]):
-        yield "".join(write_line(_list_cells(call)) for call in rows)
-        after = find_cursor(rows[-1])
+    while rows := await run_in_thread(list, _read_cells(selection, after)[:ROWS_A_CHUNK]):
+        yield "".join(write_line(_write_cells(row)) for row in rows)
+        after = RowCursor(rows[-1][_STARTED_AT], rows[-1][_ID])
 
 
 def select_calls(selection: Selection, after: RowCursor[int] | None) -> QuerySet[ProviderCall]:
@@ -82,10 +90,10 @@ def select_calls(selection: Selection, after: RowCursor[int] | None) -> QuerySet
     return after.exclude_shown(selection.select_calls(after.at), "started_at").select_related("user")
 
 
-def select_whole_calls(selection: Selection, after: RowCursor[int] | None) -> QuerySet[ProviderCall]:
-    """Return the calls behind a place with all that the CSV says of them."""
-    conversation = F("answer__conversation_id")
-    return select_calls(selection, after).select_related("requested_by").annotate(conversation=conversation)
+def _read_cells(selection: Selection, after: RowCursor[int] | None) -> QuerySet[ProviderCall, tuple[Any, ...]]:
+    """Return all that the CSV says of the calls behind a place, by its columns; as objects they take twice as long."""
+    fields = (_FIELDS.get(name, name) for name in CALL_COLUMNS)
+    return select_calls(selection, after).values_list(*fields)
 
 
 def find_cursor(call: ProviderCall) -> RowCursor[int]:
@@ -93,13 +101,11 @@ def find_cursor(call: ProviderCall) -> RowCursor[int]:
     return RowCursor(call.started_at, call.pk)
 
 
-def _list_cells(call: ProviderCall) -> Iterator[Any]:
-    for name in CALL_COLUMNS:
-        value = getattr(call, "answer_id" if name == "answer" else name)
-        if name == "cost":
-            yield NO_PRICE if value is None else f"{value:f}"
-        else:
-            yield value.isoformat() if isinstance(value, datetime) else value
+def _write_cells(row: tuple[Any, ...]) -> list[Any]:
+    cells = list(row)
+    cells[_STARTED_AT] = row[_STARTED_AT].isoformat()
+    cells[_COST] = NO_PRICE if row[_COST] is None else f"{row[_COST]:f}"
+    return cells
 
 
 async def stream_lines(lines: Iterable[str]) -> AsyncIterator[str]:
