@@ -16,6 +16,9 @@ from tests.support import ledger_rows
 # Rows that are made up. The others are copies.
 MADE_UP = 50_000
 
+# Words of the questions that not all of them have, such as "topic4321": of five million calls 107 have one.
+TOPICS = 5000
+
 
 def write_ledger(count: int, users: Sequence[User], days: int) -> int:
     """Write `count` calls of the last `days`, with the answers, failures and ratings that belong to them; how many.
@@ -63,7 +66,6 @@ def _write_conversations() -> list[str]:
         return f"('{kind:x}' || LPAD(TO_HEX({high}), 15, '0') || LPAD(TO_HEX({low}), 16, '0'))::uuid"
 
     no = "0" if is_sqlite else "false"
-    yes = "1" if is_sqlite else "true"
     conversation, question, answer = (
         write_id(1, "user_id", "id / 50000"),
         write_id(2, "id", "0"),
@@ -80,10 +82,10 @@ def _write_conversations() -> list[str]:
         "INSERT INTO chat_conversation (id, user_id, title, indexed_title, system_prompt, created_at, updated_at) "
         f"SELECT {conversation}, user_id, 'A chat', 'A chat', '', MIN(started_at), MAX(started_at) "
         f"FROM chat_providercall WHERE {chosen} GROUP BY user_id, id / 50000",
-        f"{message} {question}, {conversation}, NULL, 'user', 'A question', '', '[]', 0, 'complete', '', '', '', '', "
-        f"0, started_at, 0, {yes} FROM chat_providercall WHERE {chosen}",
+        f"{message} {question}, {conversation}, NULL, 'user', 'A question about topic' || (id % {TOPICS}), '', '[]', "
+        f"0, 'complete', '', '', '', '', 0, started_at, 0, {no} FROM chat_providercall WHERE {chosen}",
         f"{message} {answer}, {conversation}, {question}, 'assistant', 'An answer', '', '[]', 0, outcome, "
-        f"error_code, '', model, '', 0, started_at, 0, {yes} FROM chat_providercall WHERE {chosen}",
+        f"error_code, '', model, '', 0, started_at, 0, {no} FROM chat_providercall WHERE {chosen}",
         f"UPDATE chat_providercall SET answer_id = {answer} WHERE {chosen}",
         "INSERT INTO chat_rating (answer_id, user_id, value, model, prompt, comment, may_be_read, created_at, "
         "updated_at) SELECT answer_id, user_id, CASE WHEN id % 3 = 0 THEN 'down' ELSE 'up' END, model, '', '', "
