@@ -44,7 +44,8 @@ def _copy_rows(made: int, seconds: float) -> None:
     """Copy the made-up rows, begun so many seconds later."""
     table = ProviderCall._meta.db_table
     columns = [str(field.column) for field in ProviderCall._meta.concrete_fields if not field.primary_key]
-    later = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', started_at, %s || ' seconds')"
+    # With as many digits as Django writes: rows are compared as text, and one a page of the CSV would come twice.
+    later = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', started_at, %s || ' seconds') || '000'"
     if connection.vendor == "postgresql":
         later = "started_at + %s * INTERVAL '1 second'"
     values = ", ".join(later if column == "started_at" else column for column in columns)
