@@ -385,10 +385,16 @@ class Message(models.Model):
             models.Index(
                 fields=("-created_at", "-id"), condition=Q(status=Status.INTERRUPTED), name="interrupted_by_time"
             ),
+            # Those of one model or code, the latest first: PostgreSQL reads and sorts all of them otherwise.
             models.Index(
                 fields=("model", "-created_at", "-id"),
                 condition=Q(status=Status.INTERRUPTED),
                 name="interrupted_by_model",
+            ),
+            models.Index(
+                fields=("error_code", "-created_at", "-id"),
+                condition=Q(status=Status.INTERRUPTED),
+                name="interrupted_by_code",
             ),
             models.Index(fields=("created_at",), condition=~Q(interrupted_by=""), name="answers_gone_on_with"),
             models.Index(fields=("-created_at",), condition=Q(is_indexed=False), name="messages_to_index"),

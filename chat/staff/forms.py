@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +25,19 @@ class FilterForm(forms.Form):
     code = forms.ChoiceField(
         required=False, choices=[("", "Any code"), *((code, code.replace("_", " ")) for code in CODES)]
     )
-    model = forms.ChoiceField(
-        required=False, choices=lambda: [("", "Any model"), *((name, name) for name in failures.load_model_names())]
-    )
+    model = forms.ChoiceField(required=False)
     user = forms.CharField(required=False, max_length=150, widget=forms.TextInput(attrs={"placeholder": "Any user"}))
     age = forms.ChoiceField(
         required=False, choices=[("", "Any time"), *((key, label) for key, (label, _) in failures.AGES.items())]
     )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Once for a form, which is checked with them and shows them: 12 ms with 125,000 failed answers.
+        load_names = cache(failures.load_model_names)
+        field = self.fields["model"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+        field.choices = lambda: [("", "Any model"), *((name, name) for name in load_names())]
 
     def to_filter(self) -> failures.Filter:
         """Return the filter of a valid form."""
