@@ -21,7 +21,7 @@ WARN_BEFORE = timedelta(days=60)
 MAX_OFFERED = 50
 
 _listed: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-_servers: set[tuple[str, str]] = set()  # the providers and addresses that have told what they serve
+_servers: set[tuple[str, str]] = set()  # the providers and addresses that have listed what they serve
 
 
 def get_registry() -> CapabilityRegistry:

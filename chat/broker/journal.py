@@ -60,7 +60,7 @@ class _Log:
 class Journal:
     """The logs of the answers that this process writes, and those that others have left in the same directory.
 
-    A log that cannot be written costs its answer nothing, but the chance of being gone on with after a crash.
+    A log that cannot be written costs its answer nothing, but the chance to be continued after a crash.
     """
 
     def __init__(self, directory: Path) -> None:

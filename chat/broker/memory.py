@@ -167,7 +167,7 @@ class ChannelFollowing:
         self._channel = channel
         self._position = after
         self._shown_notice: Notice | None = None
-        self._is_told = False  # that the answer has another owner
+        self._knows_new_owner = False
         self._has_ended = False
 
     async def read_next(self, timeout: float) -> Batch | None:
@@ -205,7 +205,7 @@ class ChannelFollowing:
     def _read(self, start: int, until: int) -> list[Event]:
         """Return the events between two positions, with a notice where another owner took the answer over."""
         transcript, resumed = self._channel.transcript, self._channel.resumed
-        if resumed is None or self._is_told or not start <= resumed[0] <= until:
+        if resumed is None or self._knows_new_owner or not start <= resumed[0] <= until:
             return [*transcript.read_since(start, until)]
-        self._is_told = True
+        self._knows_new_owner = True
         return [*transcript.read_since(start, resumed[0]), resumed[1], *transcript.read_since(resumed[0], until)]

@@ -170,10 +170,10 @@ class RedisBroker:
             self._write_soon(grown)
 
     async def notify(self, answer: str, fence: int, notice: Notice) -> None:
-        if (told := self._find(answer, fence)) is not None:
+        if (log := self._find(answer, fence)) is not None:
             await self._local.notify(answer, fence, notice)
-            told.notices.append(notice)
-            self._write_soon(told)
+            log.notices.append(notice)
+            self._write_soon(log)
 
     async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
         if (ended := self._find(answer, fence)) is None:

@@ -49,9 +49,9 @@ class ChatError(Exception):
 
     `detail` is for the log only: it may hold what the provider said and is never shown to a user.
     `retry_after` is in seconds, when the provider gave it. `may_pass` is false when the same call, made again at once,
-    would fail in the same way, whatever the code says of its kind. `is_told` says that the provider itself told of the
-    failure; `is_accepted` that it had begun to answer and did not, so that it has read what it was asked. `report` is
-    what the provider said of it; `cause` is the code's own unless it is given.
+    would fail in the same way, whatever the code says of its kind. `is_reported` says that the provider itself reported
+    the failure; `is_accepted` that it had begun to answer and did not, so that it has read what it was asked. `report`
+    is what the provider said of it; `cause` is the code's own unless it is given.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ChatError(Exception):
         *,
         retry_after: float | None = None,
         may_pass: bool = True,
-        is_told: bool = False,
+        is_reported: bool = False,
         is_accepted: bool = False,
         cause: Cause | None = None,
         report: ProviderReport = NO_REPORT,
@@ -71,7 +71,7 @@ class ChatError(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.may_pass = may_pass
-        self.is_told = is_told
+        self.is_reported = is_reported
         self.is_accepted = is_accepted
         self.cause = cause or find_cause(code)
         self.report = report

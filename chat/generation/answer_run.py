@@ -167,8 +167,8 @@ class AnswerRun:
         if call is not None and (not live.slot.is_given or (opening is not None and opening.locked())):
             call.postpone()
             await self._keep_row(call)
-            is_told = not live.slot.is_given
-            if is_told:
+            waits = not live.slot.is_given
+            if waits:
                 await live.tell_queue_place(self._broker, self._resources.slots.list_waiting().index(live.slot))
             try:
                 async with asyncio.timeout(settings.CHAT_TOTAL_TIMEOUT):
@@ -176,7 +176,7 @@ class AnswerRun:
                     await self._begin_opening(opening)
             except TimeoutError as error:
                 raise ChatError("overloaded", "no slot came free") from error
-            if is_told:
+            if waits:
                 await self._broker.notify(live.key, live.fence, SLOT_GIVEN)
             call.begin()
             await self._keep_row(call)
@@ -351,11 +351,11 @@ class AnswerRun:
                     raise
                 log.warning("answer %s: trying again in %.1f s: %s", live.id, wait, live.redact(error))
                 metrics.count_retry(live.model, error.code)
-                is_told_to_wait = error.code == "rate_limited"
+                has_to_wait = error.code == "rate_limited"
                 await self._pause_before_retry(make_retry_notice(error, wait), make_interruption(error.code))
             call = await self._open_call(call.prompt)
             # After a crash many are asked for at once: those that were taken up wait for as long as they are told to.
-            tries += not (live.is_taken_up and is_told_to_wait)
+            tries += not (live.is_taken_up and has_to_wait)
 
     async def _leave_out_failing_model(self) -> UpstreamCall | None:
         """Return the call to be made: in the place of a model that has failed again and again, one of another."""

@@ -174,6 +174,6 @@ def _postpone(deadline: asyncio.Timeout, seconds: float) -> None:
 
 
 def _forget_response_that_failed(call: UpstreamCall, error: ChatError) -> None:
-    """Forget the bookmark of a response that has told its failure itself, or that the provider has no more."""
-    if error.is_told or isinstance(error, ResponseGoneError):
+    """Forget the bookmark of a response that has reported its own failure, or that the provider no longer has."""
+    if error.is_reported or isinstance(error, ResponseGoneError):
         call.forget_response()

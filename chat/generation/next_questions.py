@@ -25,7 +25,7 @@ class NextQuestionAsker:
     """Asks what is due: at once where it knows of a next question, and with each sweep whatever it finds.
 
     An answer's end costs no query where nobody has written a next question: this process knows the conversations of
-    those that were kept here, or that another process has told it of. A notice that was lost costs two seconds.
+    those that were kept here, or that another process has announced. A notice that was lost costs two seconds.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -38,7 +38,7 @@ class NextQuestionAsker:
         start_detached(self._ask(conversation_id))
 
     def note_end(self, conversation_id: UUID, user_id: int) -> None:
-        """Note that an answer has ended: what comes next is asked, or waits, and its pages are told."""
+        """Note that an answer has ended: ask what comes next, or let it wait, and notify its pages."""
         if conversation_id in self._known:
             start_detached(self._ask(conversation_id, user_id))
 

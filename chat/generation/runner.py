@@ -204,8 +204,8 @@ class Runner:
             self._publishing[live.id] = live
             self.resources.slots.leave(live.slot)
             try:
-                # Published after the database knows it, so that a reader who then asks the database is not told "live";
-                # and not at all when the database knows another end.
+                # Published after the database knows it, so that a reader who then asks the database is not given
+                # "live"; and not at all when the database knows another end.
                 await run.publish_end(written)
             finally:
                 del self._publishing[live.id]

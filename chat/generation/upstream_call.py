@@ -216,7 +216,7 @@ class UpstreamCall:
         is_silence = isinstance(error, SilenceError)
         if self.bookmark is None or tries >= (1 if is_silence else MAX_TAKE_UPS):
             return None
-        if self.finish is not None or error.is_told or not error.may_pass or error.code not in _PASSING_CODES:
+        if self.finish is not None or error.is_reported or not error.may_pass or error.code not in _PASSING_CODES:
             return None
         wait = error.retry_after or (TAKE_UP_AFTER * 2**tries if tries else 0.0)
         return wait if wait <= LONGEST_WAIT else None

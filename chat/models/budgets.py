@@ -63,7 +63,7 @@ class Budget(models.Model):
     is_hard = models.BooleanField(
         "refuses",
         default=True,
-        help_text="Refuse what does not fit any more. Otherwise the budget only warns.",
+        help_text="Refuse questions that exceed it. Otherwise the budget only warns.",
     )
     fallback_model = models.CharField(
         max_length=200,
@@ -146,7 +146,7 @@ class Delivery(models.Model):
     channel = models.CharField(max_length=7, choices=Channel.choices)
     state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
     tries = models.PositiveSmallIntegerField(default=0)
-    due_at = models.DateTimeField(help_text="When it is tried next; whoever tries it now has it until then.")
+    due_at = models.DateTimeField(help_text="When it is tried next; a process that tries it now holds it until then.")
     sent_at = models.DateTimeField(null=True)
     error = models.CharField(max_length=200, blank=True, help_text="Why the last try failed.")
 

@@ -308,14 +308,14 @@ class Message(models.Model):
         default=0, db_default=0, help_text="How often its server went away and another one went on with it."
     )
     breaks = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="How often its provider broke off and was asked to go on."
+        default=0, db_default=0, help_text="How often its provider broke off and was asked to continue."
     )
     interrupted_by = models.CharField(
         max_length=20,
         blank=True,
         default="",
         db_default="",
-        help_text="The code of the last interruption that it was gone on with after.",
+        help_text="The code of the last interruption after which it was continued.",
     )
 
     continued_by = models.UUIDField(

@@ -29,7 +29,7 @@ class ExchangeJob(models.Model):
     total = models.PositiveIntegerField(null=True, help_text="Conversations; empty until they have been counted.")
     done = models.PositiveIntegerField(default=0, help_text="Conversations that have been looked at.")
     report = models.JSONField(default=dict, help_text="What was brought and what was left out, see `Report`.")
-    error = models.CharField(max_length=300, blank=True, help_text="Why it failed, as its user is told.")
+    error = models.CharField(max_length=300, blank=True, help_text="Why it failed, in words for its user.")
     size = models.PositiveBigIntegerField(default=0, help_text="Of its file, in bytes.")
     tries = models.PositiveSmallIntegerField(
         default=0, help_text="How often a process has taken it since something of it was done."
@@ -85,7 +85,7 @@ class ImportedConversation(models.Model):
 class ImportedAnswer(models.Model):
     """An answer that was written elsewhere: the staff has nothing to do with it, and the ledger has no row of it.
 
-    `figures` are its tokens, interruptions and rating as its archive told them.
+    `figures` are its tokens, interruptions and rating as its archive has them.
     """
 
     answer = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="imported")

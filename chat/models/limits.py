@@ -90,9 +90,11 @@ class Meter(models.Model):
     used = models.BigIntegerField(default=0, help_text="By requests that were admitted, and by calls that have ended.")
     held = models.BigIntegerField(default=0, help_text="By calls that are under way.")
     most = models.BigIntegerField(null=True, help_text="The limit, as the last call was admitted by it.")
-    is_hard = models.BooleanField(default=True, help_text="What would outgrow the limit is refused.")
-    told = models.PositiveSmallIntegerField(default=0, help_text="The highest threshold, in percent, that was told of.")
-    is_seeded = models.BooleanField(default=False, help_text="What the ledger had from before is in it.")
+    is_hard = models.BooleanField(default=True, help_text="Refuse whatever would exceed the limit.")
+    told = models.PositiveSmallIntegerField(
+        default=0, help_text="The highest threshold that was reported, in percent."
+    )
+    is_seeded = models.BooleanField(default=False, help_text="Whether it includes what the ledger had before.")
 
     class Meta:
         # No column that changes with every call: so PostgreSQL writes no index at an update.

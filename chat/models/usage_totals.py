@@ -23,7 +23,7 @@ class Sums(models.Model):
 
     outcome = models.CharField(max_length=11)
     calls = models.PositiveBigIntegerField()
-    estimated = models.PositiveBigIntegerField(help_text="Calls with a figure that is ours.")
+    estimated = models.PositiveBigIntegerField(help_text="Calls with a figure that the site estimated.")
     unpriced = models.PositiveBigIntegerField(help_text="Calls whose cost is not known.")
     input_tokens = models.PositiveBigIntegerField()
     output_tokens = models.PositiveBigIntegerField()
@@ -202,7 +202,9 @@ class OutcomeHour(models.Model):
 
     hour = models.DateTimeField(help_text="When it began, UTC.")
     model = models.CharField(max_length=200)
-    cause = models.CharField(max_length=15, blank=True, help_text="What they failed of; empty for those that did not.")
+    cause = models.CharField(
+        max_length=15, blank=True, help_text="The cause of their failure; empty where they did not fail."
+    )
     calls = models.PositiveBigIntegerField()
 
     class Meta:

@@ -159,7 +159,7 @@ class MessagesDecoder(decoder.Decoder):
             self._declined = _DECLINED.get(read_string(message.stop_details.get("category")), "")
 
     def _add_before_end(self) -> None:
-        """Add what goes back to the model as a whole: where the parts that are told one by one do not say it all."""
+        """Add what goes back to the model as a whole, where the parts that were published do not hold all of it."""
         self._end_block()
         if not self._calls and not self._is_paused:
             for text in self._content.texts:
@@ -251,7 +251,7 @@ class MessagesDecoder(decoder.Decoder):
             self._batch.add_text(kind, text)
 
     def _find_kind(self, block: dict[str, Any]) -> decoder.TextKind:
-        """Find out whose text a call's arguments are: the answer's own, or those of a call that is told now."""
+        """Find out whose text a call's arguments are: the answer's own, or those of a call that begins now."""
         name = read_string(block.get("name"))
         if self._answer and name == self._answer:
             return Token

@@ -144,7 +144,7 @@ def _is_asked_in_words(prompt: Prompt) -> bool:
 def convert_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the schema in the form that the API takes, with what it does not know said in a description.
 
-    None when its objects have names that are not listed, which the API cannot be told.
+    None when its objects have names that are not listed, which the API has no way to say.
     """
     try:
         return anthropic.transform_schema(dict(schema)) if _is_closed(schema) else None

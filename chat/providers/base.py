@@ -124,8 +124,8 @@ AdaptationKind = Literal[
 class Adaptation:
     """A way in which a model is asked otherwise, because its provider refuses the usual one.
 
-    See `chat.providers.adaptations`. `value` is the figure that the refusal named, `name` the word that is told of it,
-    where the kind has one.
+    See `chat.providers.adaptations`. `value` is the figure that the refusal named, `name` the word for it, where the
+    kind has one.
     """
 
     kind: AdaptationKind

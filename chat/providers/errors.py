@@ -70,7 +70,7 @@ def _mask_error(error: ChatError, api_key: str) -> ChatError:
         _mask_text(error.detail, api_key),
         retry_after=error.retry_after,
         may_pass=error.may_pass,
-        is_told=error.is_told,
+        is_reported=error.is_reported,
         is_accepted=error.is_accepted,
         cause=error.cause,
         report=ProviderReport(
@@ -208,7 +208,7 @@ def stream_failure(body: object) -> ChatError:
     detail = " ".join(("in the stream:", *words)) + f": {message}"
     code = find_code(status, words, message)
     report = ProviderReport(status, _write_kind(words), message)
-    return ChatError(code, detail, is_told=True, cause=_find_cause(code, Cause.REPORTED), report=report)
+    return ChatError(code, detail, is_reported=True, cause=_find_cause(code, Cause.REPORTED), report=report)
 
 
 def is_error(body: Mapping[str, Any]) -> bool:

@@ -70,7 +70,7 @@ async def _read_events(body: Body, decoder: Decoder, read: bytes) -> AsyncGenera
 
 
 def _is_over(decoder: Decoder) -> bool:
-    """Return whether the end marker has come. Raises the failure that the stream has told of."""
+    """Return whether the end marker has come. Raises the failure that the stream has reported."""
     if decoder.failure is not None:
         raise decoder.failure
     return decoder.finished

@@ -203,13 +203,13 @@ class ChatCompletionsDecoder(decoder.Decoder):
                 has_text = True
                 break
         if isinstance(delta.reasoning_details, list):
-            has_text = self._add_details(delta.reasoning_details, is_told=has_text) or has_text
+            has_text = self._add_details(delta.reasoning_details, has_text=has_text) or has_text
         return has_text
 
-    def _add_details(self, sent: list[Any], *, is_told: bool) -> bool:
+    def _add_details(self, sent: list[Any], *, has_text: bool) -> bool:
         """Keep reasoning with what belongs to it, and tell its text where no other field has. Return whether it has."""
         self._details.add(sent)
-        text = "" if is_told else get_details_text(sent)
+        text = "" if has_text else get_details_text(sent)
         if text:
             self._batch.add_text(Reasoning, text)
         return bool(text)

@@ -22,7 +22,7 @@ OpenAIApi = Literal["auto", "responses", "chat"]
 class OpenAIProvider:
     """Asks by the Responses API or by Chat Completions, over the same connections.
 
-    Which one is told by `api`; with "auto", by what a refusal has taught about the model, otherwise by the model's
+    `api` says which one; with "auto", by what a refusal has taught about the model, otherwise by the model's
     capabilities. With `background` the Responses API keeps the answers that readers follow, so that they can be taken
     up again.
     """

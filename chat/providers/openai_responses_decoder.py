@@ -153,7 +153,7 @@ class ResponsesDecoder(decoder.Decoder):
         return [] if self._kept_id else super().release_rest()
 
     def _fail(self, error: ChatError) -> None:
-        if self._kept_id and not error.is_told:
+        if self._kept_id and not error.is_reported:
             self.failure = error
         else:
             super()._fail(error)

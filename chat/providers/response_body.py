@@ -57,7 +57,7 @@ async def _close_at_end(body: Body) -> AsyncGenerator[Body, None]:
     try:
         yield body
     except ChatError as error:
-        error.is_accepted = not error.is_told
+        error.is_accepted = not error.is_reported
         error.report = replace(error.report, request_id=body.request_id)
         raise
     except Exception as error:

@@ -121,7 +121,7 @@ class _Open:
     sent_id: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
-    is_told: bool = False
+    is_announced: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     told_extra: str = ""
 
@@ -138,8 +138,8 @@ class Gatherer:
     """One answer's tool calls, from deltas that hold to OpenAI's format or only nearly.
 
     Which call a delta belongs to is said by its index, or its id, or neither: then it is the latest call's, unless it
-    brings a name and that call has all it needs. A call is told when its name is known to be whole: it is a tool's and
-    the beginning of no other's, or arguments follow it.
+    brings a name and that call has all it needs. A call is announced when its name is known to be whole: it is a
+    tool's and the beginning of no other's, or arguments follow it.
     """
 
     def __init__(self, batch: Batch, prompt: Prompt) -> None:
@@ -171,12 +171,12 @@ class Gatherer:
     def _add(self, piece: Piece, call: _Open) -> None:
         if piece.extra:
             call.extra = merge(call.extra, piece.extra)
-        if piece.name and not call.is_told:
+        if piece.name and not call.is_announced:
             # Some servers repeat the name, or send it as far as it has come.
             call.name = piece.name if piece.name.startswith(call.name) else call.name + piece.name
         if piece.arguments:
             call.arguments.append(piece.arguments)
-        if call.is_told:
+        if call.is_announced:
             self._say(call, piece.arguments)
         elif call.name and (piece.arguments or self._is_whole(call.name)):
             self._tell(call)
@@ -218,8 +218,8 @@ class Gatherer:
         return name in self._tools and not any(tool != name and tool.startswith(name) for tool in self._tools)
 
     def _tell(self, call: _Open) -> None:
-        if not call.is_told:
-            call.is_told = True
+        if not call.is_announced:
+            call.is_announced = True
             self._batch.put(ToolCall(call.id, make_storable(call.name)))
             self._say(call, "".join(call.arguments))
 

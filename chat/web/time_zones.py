@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}"
 
 
 def find_zone(request: HttpRequest) -> ZoneInfo:
-    """Return the time zone of a request's browser, or the site's where the browser has told none."""
+    """Return the time zone of a request's browser, or the site's where the browser has sent none."""
     return _load_zone(request.COOKIES.get(COOKIE, "")) or ZoneInfo(str(settings.CHAT_TIME_ZONE))
 
 
