@@ -91,9 +91,7 @@ class Meter(models.Model):
     held = models.BigIntegerField(default=0, help_text="By calls that are under way.")
     most = models.BigIntegerField(null=True, help_text="The limit, as the last call was admitted by it.")
     is_hard = models.BooleanField(default=True, help_text="Refuse whatever would exceed the limit.")
-    told = models.PositiveSmallIntegerField(
-        default=0, help_text="The highest threshold that was reported, in percent."
-    )
+    told = models.PositiveSmallIntegerField(default=0, help_text="The highest threshold that was reported, in percent.")
     is_seeded = models.BooleanField(default=False, help_text="Whether it includes what the ledger had before.")
 
     class Meta:

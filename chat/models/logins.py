@@ -14,9 +14,7 @@ class LoginTally(models.Model):
     key = models.CharField(max_length=64, primary_key=True)
     wrong = models.PositiveIntegerField(default=0)
     free_at = models.DateTimeField(help_text="When the next try is accepted.")
-    known_until = models.DateTimeField(
-        null=True, blank=True, help_text="Known until then by a correct password."
-    )
+    known_until = models.DateTimeField(null=True, blank=True, help_text="Known until then by a correct password.")
     wrong_until = models.DateTimeField(db_index=True, help_text="When the failed tries are forgotten.")
 
     def __str__(self) -> str:

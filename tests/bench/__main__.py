@@ -321,7 +321,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--brokers", type=split_list, default=["memory"], help="memory,redis")
     parser.add_argument("--limits", type=split_list, default=["on"], help="on,off: every limit of users, and a budget")
     parser.add_argument("--streams", type=split_list, default=["1", "50", "200", "500"], help="at once: 1,50,200,500")
-    parser.add_argument("--tokens", type=int, default=200, help="in each answer")
+    parser.add_argument("--tokens", type=int, default=225, help="in each answer")
     parser.add_argument("--rate", type=float, default=50, help="tokens a second in each stream")
     parser.add_argument("--spread", type=float, default=2, help="seconds over which the streams begin")
     parser.add_argument(
