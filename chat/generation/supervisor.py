@@ -139,7 +139,7 @@ class Supervisor:
         await self.pulse.aclose()
 
     async def _run(self) -> None:
-        """With every tick write the checkpoints of all live answers and obey what the database says of them; sweep."""
+        """Write the checkpoints of all live answers with every tick, obey what the database says of them, and sweep."""
         while True:
             try:
                 is_served = await self._write_checkpoints()
