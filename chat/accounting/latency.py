@@ -7,9 +7,7 @@ from datetime import date
 from typing import NamedTuple
 
 from chat.accounting.histogram import compute_percentile
-from chat.models import (
-    Measure,
-)
+from chat.models import Measure
 
 
 class Timing(NamedTuple):
@@ -29,14 +27,11 @@ def split_provider(model: str) -> str:
     return model.partition(":")[0]
 
 
-# Times
-
-
 class LatencyHistogram:
     """Histograms of models, providers and periods. Call it with ("model", "openai:gpt-4o") for that model's times."""
 
-    def __init__(self, *, known: bool) -> None:
-        self.known = known
+    def __init__(self, *, is_known: bool) -> None:
+        self.is_known = is_known
         self._counts: dict[tuple[str, str, int], dict[int, int]] = defaultdict(lambda: defaultdict(int))
 
     def count(self, step: date | None, model: str, measure: int, bucket: int, calls: int) -> None:
@@ -47,7 +42,7 @@ class LatencyHistogram:
             self._counts[kind, name, measure][bucket] += calls
 
     def __call__(self, kind: str, name: str) -> Timing:
-        if not self.known:
+        if not self.is_known:
             return UNKNOWN
         return Timing(
             *(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from django.db.models import Model, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
 from chat.accounting.histogram import count_buckets
 from chat.accounting.latency import LatencyHistogram
@@ -20,7 +20,7 @@ MAX_CALLS_TIMED = 20_000
 
 
 def read_times(chosen: Selection, calls: int, step: Step | None = None) -> LatencyHistogram:
-    """Return the times of a selection of `calls`; not `known` where they are of single users and too many.
+    """Return the times of a selection of `calls`; not `is_known` where they are of single users and too many.
 
     Without a step those of the steps are left out, which may be most of what is read.
     """
@@ -30,27 +30,27 @@ def read_times(chosen: Selection, calls: int, step: Step | None = None) -> Laten
 
 
 def _read_times_of_sums(chosen: Selection, step: Step | None) -> LatencyHistogram:
-    clock = LatencyHistogram(known=True)
-    in_months = step == "month"
+    """Read the times of all calls of these days from the tables of histograms: whole months, and the days around."""
+    times = LatencyHistogram(is_known=True)
     months, days = split_period(chosen.start, chosen.end, find_counted_days() or (chosen.start, chosen.end))
     if step == "day":
-        between = TimesDay.objects.filter(chosen.sum_conditions, day__range=(chosen.start, chosen.end))
-        for day, measure, bucket, calls in _read_histogram(between, ("day", "measure", "bucket")):
-            clock.count(day, "", measure, bucket, calls)
-    parts: list[tuple[type[Model], str, tuple[date, date]]] = [(TimesDay, "day", pair) for pair in days]
+        rows = TimesDay.objects.filter(chosen.sum_conditions, day__range=(chosen.start, chosen.end))
+        for day, measure, bucket, calls in _read_histogram(rows, ("day", "measure", "bucket")):
+            times.count(day, "", measure, bucket, calls)
+    for start, end in days:
+        rows = TimesDay.objects.filter(chosen.sum_conditions, day__range=(start, end))
+        month = start.replace(day=1) if step == "month" else None
+        for model, measure, bucket, calls in _read_histogram(rows, ("model", "measure", "bucket")):
+            times.count(month, model, measure, bucket, calls)
     if months:
-        parts.append((TimesMonth, "month", (months[0], months[-1])))
-    for table_of, name, pair in parts:
-        rows = table_of._default_manager.filter(chosen.sum_conditions, **{f"{name}__range": pair})
-        if not in_months:
-            for model, measure, bucket, calls in _read_histogram(rows, ("model", "measure", "bucket")):
-                clock.count(None, model, measure, bucket, calls)
+        whole = TimesMonth.objects.filter(chosen.sum_conditions, month__range=(months[0], months[-1]))
+        if step == "month":
+            for month, model, measure, bucket, calls in _read_histogram(whole, ("month", "model", "measure", "bucket")):
+                times.count(month, model, measure, bucket, calls)
         else:
-            month = pair[0].replace(day=1) if name == "day" else None
-            names = ("model", "measure", "bucket") if month else ("month", "model", "measure", "bucket")
-            for row in _read_histogram(rows, names):
-                clock.count(month or row[0], *row[-4:])
-    return clock
+            for model, measure, bucket, calls in _read_histogram(whole, ("model", "measure", "bucket")):
+                times.count(None, model, measure, bucket, calls)
+    return times
 
 
 def _read_histogram(rows: QuerySet[Any], names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -61,17 +61,17 @@ def _read_histogram(rows: QuerySet[Any], names: Sequence[str]) -> Iterator[tuple
 def _read_times_of_rows(chosen: Selection, calls: int, step: Step | None) -> LatencyHistogram:
     """Read the times of some users from the ledger's rows, when these are few enough."""
     if calls > MAX_CALLS_TIMED:
-        return LatencyHistogram(known=False)
-    clock = LatencyHistogram(known=True)
+        return LatencyHistogram(is_known=False)
+    times = LatencyHistogram(is_known=True)
     values: Mapping[tuple[date, str, int], list[int]] = defaultdict(list)
-    for started, model, *times in (
+    for started, model, *both in (
         chosen.select_calls().order_by().values_list("started_at", "model", "first_token_ms", "total_ms")
     ):
         begins = started.date() if step == "day" else started.date().replace(day=1)
-        for measure, ms in zip(Measure, times, strict=True):
+        for measure, ms in zip(Measure, both, strict=True):
             if ms is not None:
                 values[begins, model, measure].append(ms)
     for (begins, model, kind), some in values.items():
         for bucket, count in count_buckets(some).items():
-            clock.count(begins, model, kind, bucket, count)
-    return clock
+            times.count(begins, model, kind, bucket, count)
+    return times

@@ -96,7 +96,7 @@ def make_trend(selection: Selection, step: Step | None = None) -> Trend:
         providers=sort_by_size(providers.values()),
         errors=sort_by_size(errors.values()),
         cost_units=cost_units,
-        timed=times.known,
+        timed=times.is_known,
     )
 
 

@@ -18,9 +18,6 @@ from chat.templatetags.figures import NO_PRICE
 
 ROWS_A_CHUNK = 1000
 
-
-# CSV
-
 TABLE_COLUMNS = ("calls", "interrupted", *SUMS[1:-1])
 
 CALL_COLUMNS = (

@@ -103,9 +103,9 @@ class ExchangeWorker:
             log.warning("old archives could not be deleted: %s", error)
 
 
-_exchangers = OncePerLoop(ExchangeWorker)
+_workers = OncePerLoop(ExchangeWorker)
 
 
 def get_exchange_worker() -> ExchangeWorker:
     """Return the exchange worker of the running event loop."""
-    return _exchangers.get()
+    return _workers.get()
