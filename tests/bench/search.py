@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from tests.bench import tables
@@ -104,6 +107,41 @@ def measure_lists(texts: Texts) -> str:
     return tables.format_table(("Work", *HEAD[1:]), rows)
 
 
+def measure_archive() -> str:
+    """Return a table of what an export of all that the user has took, and its import by another user."""
+    from chat.conversations.exchange import files, jobs  # noqa: PLC0415
+    from chat.conversations.exchange.job_run import run_job  # noqa: PLC0415
+    from chat.models import ExchangeJob, User  # noqa: PLC0415
+
+    user = User.objects.get(username="bench")
+    reader = User.objects.create_user(f"{uuid4()}")
+    rows = []
+    archive: Path | None = None
+    for name, owner, kind in (
+        ("an export of all", user, ExchangeJob.Kind.EXPORT),
+        ("its import", reader, ExchangeJob.Kind.IMPORT),
+    ):
+        begun = jobs.begin_job(owner, kind, uuid4(), draft=archive)
+        job = jobs.claim_next()
+        assert job is not None
+        assert job.pk == begun.pk
+        began, worked, memory = time.perf_counter(), time.process_time(), measure_memory()
+        run_job(job, lambda: False)
+        took, work = time.perf_counter() - began, time.process_time() - worked
+        job.refresh_from_db()
+        assert not job.error, job.error
+        archive = files.find_path(job.pk)
+        size = f"{job.size / 1e6:.0f}"
+        rows.append([name, f"{job.done:,}", size, f"{took:.0f}", f"{work:.0f}", f"{measure_memory() - memory:.0f}"])
+        archive = archive.rename(archive.with_name(f"{uuid4()}")) if kind == ExchangeJob.Kind.EXPORT else archive
+    return tables.format_table(("Work", "conversations", "MB", "s", "CPU-s", "more memory, MB"), rows)
+
+
+def measure_memory() -> float:
+    """Return the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
 def _write_row(name: str, found: str, times: list[float], work: list[float]) -> list[str]:
     p50, p95 = statistics.median(times), tables.compute_percentile(times, 95)
     return [name, found, f"{p50:.1f}", f"{p95:.1f}", f"{max(times):.0f}", f"{statistics.median(work):.1f}"]
@@ -132,6 +170,7 @@ def main() -> None:
             f"{connection.vendor}, {messages:,} messages, load {load()}\n\n{measure(texts)}\n{measure_lists(texts)}",
             flush=True,
         )
+        print(measure_archive(), flush=True)
 
 
 if __name__ == "__main__":
