@@ -45,7 +45,7 @@ async def read_standing(site: Site) -> Standing:
 
 
 def read_figures(quota: Quota) -> tuple[Any, ...]:
-    """The limit, what is used, what is reserved."""
+    """Return the limit, what is used, and what is reserved."""
     return quota.limit, quota.used, quota.reserved
 
 
@@ -294,7 +294,7 @@ async def test_a_failed_call_settles_what_was_used(site: Site, settings: Setting
 
 
 def make_lost_answer(user: User, text: str) -> Message:
-    """An answer whose server has gone, with its call."""
+    """Make an answer whose server has gone, with its call."""
     conversation = Conversation.objects.create(user=user)
     question = Message.objects.create(conversation=conversation, role="user", text="Why?")
     answer = Message.objects.create(
@@ -337,7 +337,7 @@ def begin_call(user: User, model: str = "openai:gpt-test", **fields: Any) -> Pro
 
 
 def add_earlier_usage(user: User, measure: str, amount: int, ago: timedelta = timedelta()) -> None:
-    """A meter of the user's, in the window of so long ago."""
+    """Add a meter of the user's for the window that was under way `ago` before now."""
     window = find_window("day" if measure == "tokens" else "month", datetime.now(UTC) - ago)
     key = f"user/{user.pk}/{measure}/{window.name}"
     Meter.objects.create(key=key, begins=window.begins, until=window.until, used=amount, is_seeded=True)
@@ -483,7 +483,7 @@ def test_a_model_without_a_price_is_not_held_up_by_a_cost_limit(user: User, sett
 
 
 def set_limit(user: User | None = None, group: str = "", **figures: Any) -> None:
-    """A limit of the user, or of a group that the user is put into."""
+    """Set a limit of the user, or of a group that the user is put into."""
     if user is not None and group:
         user.groups.add(Group.objects.create(name=group))
         Limit.objects.create(group=Group.objects.get(name=group), **figures)

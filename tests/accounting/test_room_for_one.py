@@ -32,7 +32,7 @@ def make_live_answer(user: User) -> Message:
 
 
 def ask(user: User, answer: UUID, gate: Any) -> bool:
-    """Whether one call is admitted, when all others come too."""
+    """Ask for one call at the moment when all others do; return whether it is admitted."""
     gate.wait(60)
     try:
         admit(ProviderCall(user=user, answer_id=answer, model="openai:gpt-test", input_tokens=100))
@@ -57,7 +57,7 @@ def leave_connections() -> None:
 
 
 def count_admitted(user: User) -> tuple[int, int]:
-    """How many of all the calls are admitted, and how many there were."""
+    """Return how many of all the calls are admitted, and how many there were."""
     answers = [make_live_answer(user).pk for _ in range(PROCESSES * THREADS)]
     leave_connections()
     gate, verdicts = FORK.Barrier(PROCESSES * THREADS), FORK.Queue()
@@ -95,7 +95,7 @@ def limit_everything(settings: Settings, user: User) -> None:
 
 
 def limit_by_budget(scope: str, **amount: Any) -> Callable[[Settings, User], None]:
-    """A budget of the site, of the user's group, or of the user."""
+    """Return a function that makes a budget of the site, of the user's group, or of the user."""
 
     def limit(settings: Settings, user: User) -> None:
         group = Group.objects.create(name="Team")

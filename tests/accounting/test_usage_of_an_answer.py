@@ -23,13 +23,13 @@ def read_figures(usage: Json) -> tuple[int, int, bool]:
 
 
 async def read_streamed_usage(site: Site, answer: str) -> tuple[int, int, bool]:
-    """The usage event, by a reader who was there."""
+    """Return the figures of the usage event in the answer's stream."""
     [usage] = [event for _, event in await site.read_events(answer) if event["type"] == "usage"]
     return read_figures(usage)
 
 
 async def read_kept_usage(site: Site, answer: Json) -> tuple[tuple[int, int, bool], tuple[int, int, bool]]:
-    """The answer's own JSON, and that of its conversation."""
+    """Return the figures in the answer's own JSON, and those in the JSON of its conversation."""
     conversation = json.loads((await site.get(f"/api/conversations/{answer['conversation']}/")).content)
     [of_conversation] = [each["usage"] for each in conversation["messages"] if each["id"] == answer["id"]]
     return read_figures((await site.answer(answer["id"]))["usage"]), read_figures(of_conversation)

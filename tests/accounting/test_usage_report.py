@@ -26,7 +26,7 @@ def rows(db: None) -> None:
 
 
 def run(*arguments: str) -> tuple[str, str]:
-    """What the command prints, and what it says beside it."""
+    """Run the command; return what it prints, and what it writes to standard error."""
     out, beside = StringIO(), StringIO()
     call_command("usage_report", *arguments, stdout=out, stderr=beside)
     return out.getvalue(), beside.getvalue()

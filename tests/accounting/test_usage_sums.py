@@ -56,7 +56,7 @@ TABLES = (
 
 
 def count_sums(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
-    """What the tables of sums hold, without the ids of their rows."""
+    """Return the rows of each table of sums, counted, without their ids."""
     return [
         Counter(each._default_manager.values_list(*(field.name for field in each._meta.fields if field.name != "id")))
         for each in tables or TABLES
@@ -64,7 +64,7 @@ def count_sums(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
 
 
 def count_expected_days() -> Counter[tuple[Any, ...]]:
-    """What UsageDay must hold, added up by Python from the rows."""
+    """Return what UsageDay must hold, added up by Python from the rows."""
     sums: dict[tuple[Any, ...], list[int]] = {}
     for call in ProviderCall.objects.exclude(outcome=Outcome.RUNNING):
         key = (call.started_at.astimezone(UTC).date(), call.model, call.outcome, call.error_code)

@@ -34,7 +34,7 @@ def admin(db: None) -> Client:
 
 
 def list_filters() -> list[tuple[dict[str, str], Callable[[], tuple[str, list[Any]]]]]:
-    """Queries of the page, and the same in SQL over the rows."""
+    """Return queries of the page, each with a function that returns the same condition in SQL over the rows."""
     in_group = "user_id IN (SELECT user_id FROM chat_user_groups WHERE group_id = %s)"
     today = timezone.now().date()
     return [

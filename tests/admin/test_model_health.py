@@ -31,7 +31,7 @@ async def admin(site: Site) -> Site:
 
 
 def call(outcome: str, code: str = "", *, ago: float, model: str = MODEL) -> None:
-    """A call of so many minutes ago."""
+    """Keep a call in the ledger that began `ago` minutes before now."""
     row = ProviderCall.objects.create(model=model, outcome=outcome, error_code=code)
     ProviderCall.objects.filter(pk=row.pk).update(started_at=timezone.now() - timedelta(minutes=ago))
 

@@ -265,7 +265,7 @@ async def test_a_table_streams_as_csv(connected: None) -> None:
 
 
 async def read_parts(path: str) -> list[str]:
-    """The parts of a file, as they come."""
+    """Return the parts of a CSV file, as they come."""
     client = AsyncClient()
     await sync_to_async(client.force_login)(await sync_to_async(User.objects.create_superuser)("root"))
     response: object = await client.get(path)

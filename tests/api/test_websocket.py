@@ -232,7 +232,7 @@ async def test_a_socket_is_cut_off_when_its_user_may_not_go_on(
 
 
 def end_by(site: Site, end: str) -> None:
-    """What ends a login."""
+    """End the user's login in the way that `end` names."""
     if end == "the session ends":
         site.client.session.flush()
     elif end == "the user is deactivated":
