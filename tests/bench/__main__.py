@@ -122,7 +122,7 @@ class Measured:
         return self.gauge.cpu * 100_000 / (len(self.readings) * self.load.tokens)
 
     def format_row(self, floor: float) -> list[str]:
-        """A line of the table; `floor` is the pass-through's `cpu`."""
+        """Return a line of the table; `floor` is the pass-through's `cpu`."""
         first = [reading.first * 1000 for reading in self.readings if reading.first is not None]
         delays = [delay * 1000 for reading in self.readings for delay in reading.delays]
         complete = sum(reading.complete for reading in self.readings)
@@ -213,12 +213,12 @@ class Site:
 
     @contextmanager
     def serve(self) -> Iterator[int]:
-        """A new process; its pid."""
+        """Serve the site in a new process and yield its pid."""
         with self.server:
             yield self.server.pid
 
     def make_visitors(self, conversations: int, turns: int = 0) -> list[Visitor]:
-        """New conversations of new users; empty ones are made in advance, because each time a process has to start."""
+        """Return new conversations of new users. Empty ones are made in advance: each time, a process has to start."""
         if turns:
             return self._make_visitors(conversations, turns)
         if len(self._known) < conversations:
@@ -241,14 +241,14 @@ class Site:
 
 
 def measure_direct(load_: Load, servers: Mapping[str, tuple[int, int]]) -> Iterator[Measured]:
-    """The provider itself, the pass-through and peers; each has a pid and a port."""
+    """Measure the provider itself, the pass-through and peers; each has a pid and a port."""
     visitors = [Visitor()] * (load_.answers + WARMING)
     for name, (pid, port) in servers.items():
         yield measure(name, "provider", f"http://127.0.0.1:{port}", pid, load_, visitors)
 
 
 def measure_site(site: Site, load_: Load) -> Iterator[Measured]:
-    """The site's two streams, each in a new process: memory that the first one freed would hide what the next takes."""
+    """Measure the site's two streams, each in a new process: memory freed by one would hide what the next takes."""
     targets: tuple[Target, ...] = ("json", "page")
     for target in targets:
         visitors = site.make_visitors(load_.answers + WARMING, load_.turns)

@@ -103,7 +103,7 @@ class Long:
 
 
 def choose_chromium() -> str:
-    """The machine's Chromium, or Playwright's own; the environment's CHROMIUM first."""
+    """Return the machine's Chromium, or Playwright's own; the environment's CHROMIUM comes first."""
     try:
         return find_chromium()
     except (pytest.skip.Exception, pytest.fail.Exception) as missing:
@@ -115,7 +115,7 @@ def write_question(characters: int, rate: int, kind: str = "") -> str:
 
 
 def measure_page(context: BrowserContext, again: int) -> list[list[str]]:
-    """What `/` weighs and takes, with nothing in the browser's cache."""
+    """Measure what `/` weighs and how long it takes, with nothing in the browser's cache."""
     loads: list[dict[str, Any]] = []
     for _ in range(again):
         page = context.new_page()
@@ -138,7 +138,7 @@ def measure_page(context: BrowserContext, again: int) -> list[list[str]]:
 
 
 def measure_first_word(context: BrowserContext, again: int, line: int = 0) -> list[list[str]]:
-    """From the click to the frame with the word; `line` is the round trip of a slower line, in milliseconds."""
+    """Measure from the click to the frame with the word; `line` is the round trip of a slower line, in milliseconds."""
     took = []
     for _ in range(again + 1):
         page = context.new_page()
@@ -183,7 +183,7 @@ def measure_long_answer(context: BrowserContext, long: Long) -> list[list[str]]:
 
 
 def measure_nothing(context: BrowserContext, seconds: float) -> list[list[str]]:
-    """What the machine drops by itself."""
+    """Measure how many frames the machine drops while a page does nothing."""
     page = context.new_page()
     page.goto("/")
     page.evaluate(WATCH)

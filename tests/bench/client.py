@@ -154,7 +154,7 @@ def send_form(
 
 
 def make_cookies(visitor: Visitor) -> dict[str, str]:
-    """The headers of a browser that is logged in."""
+    """Return the headers of a browser that is logged in."""
     return {"cookie": f"sessionid={visitor.session}; csrftoken={_CSRF}"}
 
 
@@ -173,7 +173,7 @@ async def listen(http: aiohttp.ClientSession, job: Job, visitor: Visitor, start:
 
 
 async def run(job: Job) -> list[Reading]:
-    """All streams of a job, at their times."""
+    """Run all streams of a job, each from its start time, and return their readings."""
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(None)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:

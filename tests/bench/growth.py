@@ -73,7 +73,7 @@ def write_question(characters: int) -> str:
 
 
 async def measure_lengths(site: Site, pid: int, characters: list[int]) -> list[list[str]]:
-    """A line for each length and target."""
+    """Measure answers of each length as JSON and as HTML; return a line of the table for each."""
     rows = []
     most = max(characters)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
@@ -111,7 +111,7 @@ async def measure_answers(http: aiohttp.ClientSession, pid: int, site: Site, job
 
 
 async def measure_turns(site: Site, pid: int, numbers: list[int]) -> list[list[str]]:
-    """A line for each number of turns."""
+    """Measure conversations of each number of turns; return a line of the table for each."""
     rows = []
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         for number in numbers:

@@ -54,7 +54,7 @@ def watch_process(pid: int) -> Iterator[Gauge]:
 
 
 def read_cpu_seconds(pid: int) -> float:
-    """What a process has taken since it began."""
+    """Return the CPU seconds that a process has taken since it began."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
@@ -67,7 +67,7 @@ def _read_status(pid: int, name: str) -> int:
 
 @contextmanager
 def run_listener(*arguments: str, port: int) -> Iterator[int]:
-    """A Python process that listens on a port; its pid."""
+    """Run a Python process, wait until it listens on the port, and yield its pid."""
     with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as started:
         try:
             wait_for(port)
@@ -88,12 +88,12 @@ def wait_for(port: int) -> None:
 
 
 def load() -> str:
-    """The machine's load average over the last minute: what else it had to do."""
+    """Return the machine's load average over the last minute, which shows what else it had to do."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def describe_machine() -> str:
-    """The machine and the versions, in one line."""
+    """Return the machine and the versions, in one line."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     total = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     assert total

@@ -47,7 +47,7 @@ def profile_site(site: Site, target: Target, load: Load, raw: Path) -> float:
 
 
 def count_shares(raw: str) -> tuple[Counter[str], Counter[str]]:
-    """Samples by function, with what it called and by itself; lines of one function are added up."""
+    """Return the samples of each function, with what it called and by itself; lines of one function are added up."""
     inclusive: Counter[str] = Counter()
     own: Counter[str] = Counter()
     for line in raw.splitlines():

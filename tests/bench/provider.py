@@ -64,17 +64,20 @@ ENDLESS = {
 
 
 def make_stamp() -> int:
-    """Now, in tenths of a millisecond, on the clock that all processes of a machine share. Turns over in 2.5 hours."""
+    """Return the time in tenths of a millisecond, on the clock that all processes of a machine share.
+
+    It turns over in 2.5 hours.
+    """
     return _FROM + time.monotonic_ns() // 100_000 % _TURN
 
 
 def calculate_seconds_since(stamped: int, now: int) -> float:
-    """The time between two stamps."""
+    """Return the seconds between two stamps."""
     return ((now - stamped + _TURN // 2) % _TURN - _TURN // 2) / 10_000
 
 
 def _list_layout() -> Iterator[tuple[str, str]]:
-    """What stands before and after each stamp, as the inside of a JSON string."""
+    """Yield what stands before and after each stamp, as the inside of a JSON string."""
     yield "## ", " "
     yield from [("", " ")] * 4
     yield "", r"\n\n"
@@ -115,7 +118,7 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 def write_stamped(tokens: int, asked: int) -> Iterator[bytes]:
-    """So many tokens, each made when it is asked for, each with a later stamp than the one before."""
+    """Yield so many tokens, each made when it is asked for, each with a later stamp than the one before."""
     last = asked
     for number, (before, after) in zip(range(tokens), cycle(LAYOUT), strict=False):
         received = f"{asked} " if number == 0 else ""
@@ -124,13 +127,13 @@ def write_stamped(tokens: int, asked: int) -> Iterator[bytes]:
 
 
 def write_endless_block(kind: str, characters: int) -> str:
-    """A block of this kind, as long as it takes."""
+    """Return one block of this kind, with at least so many characters."""
     first, line = ENDLESS[kind]
     return first + "".join(line.format(number) for number in range(characters // len(line) + 1))
 
 
 def write_markdown(characters: int, kind: str = "") -> Iterator[bytes]:
-    """The Markdown again and again, or one endless block, to so many characters, four a token."""
+    """Yield so many characters, four a token, of one endless block or of the Markdown again and again."""
     text = (write_endless_block(kind, characters) if kind else MARKDOWN * (characters // len(MARKDOWN) + 1))[
         :characters
     ]
@@ -139,7 +142,10 @@ def write_markdown(characters: int, kind: str = "") -> Iterator[bytes]:
 
 
 def find_wanted(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the newest question wants; an answer that broke off is asked to go on by words that are none."""
+    """Return what the newest question asks for.
+
+    User messages that are no JSON object are skipped: they ask for the rest of an answer that broke off.
+    """
     said = [message["content"] for message in reversed(messages) if message["role"] == "user"]
     wanted: dict[str, Any] = json.loads(next(content for content in said if content.startswith("{")))
     return wanted

@@ -51,7 +51,7 @@ LIMITS = {
 
 
 def make_environment(database: str, provider: int, *, limits: bool) -> dict[str, str]:
-    """A site on this database that asks the bench's provider."""
+    """Return the environment of a site on this database that asks the bench's provider."""
     return {
         "DJANGO_SETTINGS_MODULE": "chatsite.settings",
         "DATABASE_URL": database,
@@ -67,7 +67,7 @@ def make_environment(database: str, provider: int, *, limits: bool) -> dict[str,
 
 
 def make_visitor(conversations: int, *, limits: bool) -> tuple[str, str, list[str]]:
-    """A new user's token, session and conversations; with limits, in a site that has a budget."""
+    """Make a user; return a token, a session and conversations. With `limits`, make sure that the site has a budget."""
     from chat.models import ApiToken, Budget, Conversation, User  # noqa: PLC0415 - after the settings are chosen
     from tests.bench.visitors import make_session  # noqa: PLC0415 - after the settings are chosen
 
@@ -81,7 +81,7 @@ def make_visitor(conversations: int, *, limits: bool) -> tuple[str, str, list[st
 async def request(
     application: Any, path: str, body: bytes = b"", query: str = "", headers: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
-    """The whole body of the response: a POST when there is something to send."""
+    """Send a request, a POST when there is a body, and return the whole body of the response."""
     given = {"host": "localhost", "content-length": str(len(body)), **headers}
     scope = {
         "type": "http",
@@ -118,7 +118,7 @@ QUESTION = json.dumps({"tokens": 1, "rate": 1000, "first": 0.1})
 
 
 async def ask_as_program(application: Any, token: str, conversation: str) -> None:
-    """One question over the API, and its answer as events to the end."""
+    """Ask one question over the API, and read its answer as events to the end."""
     headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream", "content-type": "application/json"}
     path = f"/api/conversations/{conversation}/messages/"
     answer = await request(application, path, json.dumps({"content": QUESTION}).encode(), headers=headers)
@@ -126,7 +126,7 @@ async def ask_as_program(application: Any, token: str, conversation: str) -> Non
 
 
 async def ask_as_page(application: Any, session: str, conversation: str) -> None:
-    """One question from a page: its form's own response is the stream."""
+    """Ask one question from a page: its form's own response is the stream."""
     csrf = "c" * 32
     headers = {
         "cookie": f"sessionid={session}; csrftoken={csrf}",
@@ -141,7 +141,7 @@ async def ask_as_page(application: Any, session: str, conversation: str) -> None
 
 @contextmanager
 def count_statements() -> Iterator[Counter[str]]:
-    """What is asked of the database, and handed over to threads, by kind."""
+    """Yield a count, by kind, of the statements sent to the database and the calls handed over to threads."""
     from tests.support.statements import hear_statements  # noqa: PLC0415 - not before Django's settings
 
     counted: Counter[str] = Counter()
@@ -181,7 +181,7 @@ async def measure(ask: Callable[[Any, str, str], Awaitable[None]], known_as: str
 
 
 def find_database(directory: Path) -> str:
-    """The URL of the database that `DATABASE_URL` names, migrated, or of a new SQLite file."""
+    """Return the URL of the database that `DATABASE_URL` names, migrated, or of a new SQLite file."""
     if url := os.environ.get("DATABASE_URL"):
         subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True)
         return url

@@ -11,14 +11,14 @@ NONE = "-"
 
 
 def compute_percentile(values: Sequence[float], percent: int) -> float:
-    """Of no values: not a number."""
+    """Return a percentile of the values; of no values, not a number."""
     if len(values) < 2:
         return values[0] if values else float("nan")
     return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column is text, the others are figures."""
+    """Format a Markdown table whose first column is text and whose others are figures."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     assert all(len(line) == len(head) for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -193,7 +193,7 @@ def measure(only: str) -> None:
 
 
 def check_sums(html: str) -> None:
-    """The page's totals beside a plain SQL sum over the rows."""
+    """Compare the page's totals with a plain SQL sum over the rows, and exit with an error if they differ."""
     from django.db import connection  # noqa: PLC0415
 
     began = time.monotonic()

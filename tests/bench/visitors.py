@@ -39,7 +39,7 @@ def make_session(user: User) -> str:
 
 
 def make(users: int, conversations: int, turns: int) -> list[Visitor]:
-    """Conversations with so many turns each, spread evenly over the users."""
+    """Make conversations with so many turns each, spread evenly over the users."""
     visitors = []
     names = [f"{uuid4()}" for _ in range(users)]
     made = [User.objects.create(username=name, password="!") for name in names]
