@@ -62,7 +62,7 @@ async def owner(directory: Path) -> Owner:
 
 
 async def seize(directory: Path, after: int = 0) -> Sequence[Event] | None:
-    """What a process finds that comes after the owner's."""
+    """Return the events beyond `after` that another process finds when it takes the answer over from its owner."""
     return await MemoryBroker(Journal(directory)).seize(ANSWER, 2, after)
 
 
@@ -72,7 +72,7 @@ def list_journal_files(directory: Path) -> list[Path]:
 
 @contextmanager
 def simulate_full_disk() -> Iterator[None]:
-    """No file can grow beyond some bytes."""
+    """Let no file grow beyond 80 bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (80, limits[1]))
     try:

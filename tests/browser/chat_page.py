@@ -15,7 +15,7 @@ def expect_foot(page: Page, status: str) -> None:
 
 
 def read_thread(page: Page) -> str:
-    """The conversation as the browser has it, without what htmx and code.js note down for themselves."""
+    """Return the conversation's HTML in the browser, without what htmx and code.js note down for themselves."""
     html: str = page.eval_on_selector(
         "#thread",
         """thread => {
@@ -32,7 +32,7 @@ def read_thread(page: Page) -> str:
 
 
 def measure_distance(page: Page) -> float:
-    """Pixels between what is seen and the end of the conversation."""
+    """Return how many pixels lie between what is seen and the end of the conversation."""
     scroller = "const s = document.querySelector('#scroller')"
     found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")
     return found

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Request, WebSocket
 
 @contextmanager
 def count_requests(page: Page, path: str = "") -> Iterator[list[str]]:
-    """The addresses that the page asks for in this block, sockets too, as far as they contain `path`."""
+    """Yield a list of the addresses that the page asks for in this block, sockets too, if they contain `path`."""
     addresses: list[str] = []
 
     def note(request: Request | WebSocket) -> None:

@@ -199,7 +199,7 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
 
 
 def press_while_composing(page: Page, key: str, **fields: object) -> None:
-    """A key while an input method composes in the box, as browsers tell of it."""
+    """Press a key while an input method composes in the box, as browsers report it."""
     page.eval_on_selector(
         "#composer textarea",
         "(box, fields) => box.dispatchEvent(new KeyboardEvent('keydown', fields))",

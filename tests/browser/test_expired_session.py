@@ -17,7 +17,7 @@ END_SESSIONS = "from django.contrib.sessions.models import Session; Session.obje
 
 
 def log_in(context: BrowserContext, url: str, name: str = "demo") -> None:
-    """In another tab, which has the focus meanwhile."""
+    """Log in from another tab, which has the focus meanwhile."""
     tab = context.new_page()
     tab.goto(f"{url}/accounts/login/")
     tab.fill("[name=username]", name)
@@ -27,7 +27,7 @@ def log_in(context: BrowserContext, url: str, name: str = "demo") -> None:
 
 
 def begin_answer(page: Page, provider: ProviderServer, relay: Relay) -> None:
-    """An answer that has said `one` and goes on when the provider is released."""
+    """Begin an answer that has said `one` and goes on when the provider is released."""
     provider.script = Script(text="one two three", chunk_size=4, gate_after=4)
     page.goto(relay.url)
     ask(page)
@@ -35,7 +35,7 @@ def begin_answer(page: Page, provider: ProviderServer, relay: Relay) -> None:
 
 
 def end_session(server: Server, relay: Relay) -> None:
-    """And cut the stream, or it would go on until the server looks for its user again."""
+    """End every session and cut the stream, which would go on until the server looks for its user again."""
     server.manage("shell", "-c", END_SESSIONS)
     relay.cut()
     relay.mend()

@@ -16,7 +16,7 @@ KNOWN_FOR = 5
 
 
 def limit(server: Server, requests_per_minute: int) -> None:
-    """Of the user `demo`: the server knows it after a moment."""
+    """Limit the requests per minute of the user `demo`, and wait until the server knows it."""
     code = (
         "from chat.models import Limit, User; Limit.objects.update_or_create(user=User.objects.get(username='demo'), "
         f"defaults={{'requests_per_minute': {requests_per_minute}}})"

@@ -21,7 +21,7 @@ def environment() -> dict[str, str]:
 
 
 def begin_answer(page: Page, provider: ProviderServer, relay: Relay) -> None:
-    """An answer that has said `one` and goes on when the provider is released."""
+    """Begin an answer that has said `one` and goes on when the provider is released."""
     provider.script = Script(text="one two three", chunk_size=4, gate_after=4)
     page.goto(relay.url)
     ask(page)

@@ -69,7 +69,7 @@ def context(browser: Browser, deployment: Deployment) -> Iterator[BrowserContext
 
 
 def list_protocols(page: Page) -> set[str]:
-    """What the browser spoke for the page, its files and its requests."""
+    """Return the protocols that the browser spoke for the page, its files and its requests."""
     script = """() => ["navigation", "resource"].flatMap(type => performance.getEntriesByType(type))
                       .filter(entry => entry.nextHopProtocol).map(entry => entry.nextHopProtocol)"""
     return set(page.evaluate(script))
@@ -100,7 +100,7 @@ def ask_and_find_producer(page: Page, deployment: Deployment) -> Server:
 
 
 def stream_of(page: Page) -> str:
-    """The access log's pattern for the streams of the answer that the page follows."""
+    """Return the access log's pattern for the streams of the answer that the page follows."""
     address = page.get_attribute(".wire", "hx-sse:connect") or ""
     return "GET " + address.partition("?")[0]
 
@@ -159,7 +159,7 @@ def test_a_process_that_is_killed_takes_no_page_with_it_whose_answer_lives_in_th
 
 
 def wait_until_kept(page: Page, words: str) -> None:
-    """Until the database has these words: without Redis, what no checkpoint has dies with its process."""
+    """Wait until the database has these words: without Redis, what no checkpoint has dies with its process."""
     answer = (page.get_attribute(".answer", "id") or "").removeprefix("answer-")
     block_until(lambda: words in page.request.get(f"/api/answers/{answer}/").json()["text"])
 

@@ -15,7 +15,7 @@ def expect_end(page: Page, status: str = "complete") -> None:
 
 
 def strip_markup(html: str) -> str:
-    """The HTML without what a reader's own click has opened, and without the template's line breaks."""
+    """Return the HTML without what a reader's own click has opened, and without the template's line breaks."""
     return re.sub(r"\s+", "", html.replace(' open=""', ""))
 
 

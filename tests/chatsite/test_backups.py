@@ -43,7 +43,7 @@ def count_rows(server: Server) -> str:
 
 
 def find_documented_options(command: str) -> list[str]:
-    """The options of a command as the page has it, without files and databases."""
+    """Return the options of a command as the page has it, without files and databases."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "docs" / "deploy.md").read_text())
     [found] = re.findall(rf"^    {command} (.*?)(?:  +#.*)?$", text, re.MULTILINE)
     return [

@@ -86,11 +86,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_page(404 if self.path.endswith("?exact") else 200)
 
     def hang_up(self) -> None:
-        """The request may have been done; there is no telling."""
+        """Close the connection without a response: nginx cannot tell whether the request was done."""
         self.close_connection = True
 
     def stream_words(self) -> None:
-        """The first word at once, the second when told; without the header that asks nginx not to buffer."""
+        """Send the first word at once, the second when told; without the header that asks nginx not to buffer."""
         self.send_response(200)
         self.send_header("Content-Type", self.server.content_type)
         self.send_header("Transfer-Encoding", "chunked")
@@ -100,14 +100,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"4\r\n" + word + b"\r\n0\r\n\r\n")
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing: the tests look at `requests`."""
+        """Log nothing: the tests look at `requests`."""
 
 
 @contextmanager
 def run_nginx(
     directory: Path, upstreams: Sequence[Upstream], *, dead: Sequence[int] = (), staticfiles: Path | None = None
 ) -> Iterator[tuple[Nginx, httpx2.Client]]:
-    """nginx before the upstreams and before ports where nothing listens, and a client that trusts it."""
+    """Run nginx before the upstreams and before ports where nothing listens; yield it and a client that trusts it."""
     with ExitStack() as stack:
         for upstream in upstreams:
             stack.enter_context(upstream)
@@ -477,7 +477,7 @@ def test_the_example_of_an_environment_has_no_secret_and_only_settings_that_are_
 
 
 def find_instructions(name: str) -> list[str]:
-    """The Dockerfile's instructions of one kind, continued lines joined."""
+    """Return the Dockerfile's instructions of one kind, continued lines joined."""
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     return re.findall(rf"^{name} (.*)", text, re.MULTILINE)
 

@@ -65,7 +65,7 @@ def drip(server: Server, name: str, first: bytes, each: bytes, lasted: dict[str,
 
 
 def send_slowly(server: Server, token: str, got: list[bytes]) -> None:
-    """A whole request in 4 s, as by a bad line."""
+    """Send a whole request in 4 s, as over a bad line, and append the response to `got`."""
     pieces = [HEAD, f"Authorization: Bearer {token}\r\n".encode(), b"Content-Length: 4\r\n\r\n", b" ", b"{", b"}", b" "]
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.settimeout(60)

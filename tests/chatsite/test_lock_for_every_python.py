@@ -36,7 +36,7 @@ LOCKS = ("requirements", "requirements-dev")
 
 
 def make_marker_environment(python: str) -> dict[str, str]:
-    """What markers see in that Python on Linux."""
+    """Return the values that dependency markers are compared with by that Python on Linux."""
     return {
         **{name: str(value) for name, value in default_environment().items()},
         "python_version": python.rpartition(".")[0],

@@ -27,7 +27,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def read_allowed_cores(pid: int) -> list[set[int]]:
-    """The cores that each thread of a process may run on."""
+    """Return the cores that each thread of a process may run on."""
     found = []
     for thread in os.listdir(f"/proc/{pid}/task"):
         try:

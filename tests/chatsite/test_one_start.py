@@ -20,7 +20,7 @@ from tests.support.services import find_free_port
 
 @contextmanager
 def run_command(database: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """The command on a database; its log goes to standard error."""
+    """Run the command on a database; its log goes to standard error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--port", str(port)],
