@@ -23,7 +23,7 @@ async def check_stream(provider: Provider, server: ProviderServer, row: Row) -> 
 
 
 def read(heard: Heard, wanted: dict[str, Any]) -> dict[str, Any]:
-    """What was heard, as far as a row says what it should be."""
+    """Return what was heard, as far as a row says what it should be."""
     found = {
         "err": heard.error.code if heard.error else None,
         "text": heard.text,

@@ -104,7 +104,7 @@ async def is_live(broker: Broker, answer: str = ANSWER) -> bool:
 
 
 async def read_until_text(following: Following, text: str) -> list[Event]:
-    """What comes until so much text has come; nothing else may come in between."""
+    """Return the events until so much text has come; fail when there are no more before that."""
     events: list[Event] = []
     while join_text(events) != text:
         batch = await following.read_next(PATIENCE)
@@ -115,7 +115,7 @@ async def read_until_text(following: Following, text: str) -> list[Event]:
 
 
 async def read_rest(following: Following) -> list[Event]:
-    """Everything that still comes, to the end."""
+    """Return all events that still come, to the end."""
     events: list[Event] = []
     async with asyncio.timeout(PATIENCE):
         while (batch := await following.read_next(PATIENCE)) is not None:

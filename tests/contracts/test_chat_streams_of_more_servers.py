@@ -20,7 +20,7 @@ def make_delta(**members: Any) -> dict[str, Any]:
 
 
 def make_reasoning_block(kind: str, **members: Any) -> list[dict[str, Any]]:
-    """`reasoning_details` of one block."""
+    """Return the `reasoning_details` of one block."""
     return [{"type": f"reasoning.{kind}", **members, "index": 0}]
 
 

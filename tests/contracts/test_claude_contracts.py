@@ -44,7 +44,7 @@ def make_prompt(model: str, *turns: Turn, **wishes: Any) -> Prompt:
 
 
 def assert_typed(body: dict[str, Any]) -> None:
-    """The SDK's own types take every request. They leave out the temperature, which older models still take."""
+    """Assert that the SDK's own types take a request. They leave out the temperature, which older models still take."""
     kind = MessageCreateParamsStreaming if body.get("stream") else MessageCreateParamsNonStreaming
     sent = {name: value for name, value in body.items() if name != "temperature"}
     assert list(find_complaints(sent, kind)) == []

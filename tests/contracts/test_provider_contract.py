@@ -95,7 +95,10 @@ async def test_deltas_that_come_while_the_reader_is_busy_are_read_in_one_go(
 
 
 def find_exchanges() -> set[int]:
-    """The SDK's requests and responses in memory. By their types, because `isinstance` wakes lazy objects of others."""
+    """Return the ids of the SDK's requests and responses in memory.
+
+    They are found by their types, because `isinstance` wakes lazy objects of other libraries.
+    """
     gc.collect()
     return {id(held) for held in gc.get_objects() if issubclass(type(held), httpx2.Request | httpx2.Response)}
 

@@ -20,7 +20,10 @@ ASKED = replace(PROMPT, tools=(ToolSchema("clock", "What time it is.", {"type": 
 
 
 def list_signature_events(name: str) -> list[str]:
-    """What ends reasoning. The Responses API has it sent back with the call or the answer that follows it."""
+    """Return the events that end reasoning.
+
+    The Responses API needs none: there the reasoning is sent back with the call or the answer that follows it.
+    """
     return [] if name == "responses" else ["Signature"]
 
 

@@ -68,7 +68,7 @@ def write_responses_stream(text: str, pages: Pages, reason: str = "") -> str:
 
 
 def write_chat_stream(text: str, pages: Pages, reason: str = "stop") -> str:
-    """As OpenAI's search models and OpenRouter have it: the citations in a delta of their own."""
+    """Write a stream as OpenAI's search models and OpenRouter do: with the citations in a delta of their own."""
     cited = [
         {"type": "url_citation", "url_citation": {"url": url, "title": title, "start_index": 0, "end_index": 1}}
         for url, title in pages
@@ -78,7 +78,7 @@ def write_chat_stream(text: str, pages: Pages, reason: str = "stop") -> str:
 
 
 def write_chunks(*choices: Json, **beside: Any) -> str:
-    """A stream of Chat Completions; what lies `beside` the choices comes with the last one."""
+    """Write a stream of Chat Completions; the members in `beside` are added to the last chunk, beside its choices."""
     said = [{"choices": [{"index": 0, **choice}]} for choice in choices]
     said[-1] |= beside
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in said) + "data: [DONE]\n\n"

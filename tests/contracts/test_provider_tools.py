@@ -51,14 +51,14 @@ def list_calls(heard: Heard) -> list[tuple[str, str]]:
 
 
 def add_results(prompt: Prompt, heard: Heard, *results: str) -> Prompt:
-    """The prompt of the next step."""
+    """Return the prompt of the next step: what was heard, and the results of its calls, are added."""
     made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
     turns = [Turn("tool", result, call_id=call.id) for call, result in zip(heard.calls, results, strict=True)]
     return replace(prompt, turns=(*prompt.turns, made, *turns))
 
 
 def find_results(name: str, body: dict[str, Any]) -> list[tuple[str, str]]:
-    """The id and the content of each result in the request, in its order."""
+    """Return the id and the content of each result in the request, in its order."""
     if name == "openai":
         return [(turn["tool_call_id"], turn["content"]) for turn in body["messages"] if turn["role"] == "tool"]
     if name == "responses":

@@ -150,7 +150,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_kept(
 
 
 def post_and_read_status(client: Client, path: str, body: bytes | Iterator[bytes]) -> int:
-    """The status, or 413 for a connection that was cut while the rest of the body was still being sent."""
+    """Return the status, or 413 for a connection that was cut while the rest of the body was still being sent."""
     try:
         return client.http.post(path, content=body, headers={"content-type": "application/json"}).status_code
     except (httpx2.WriteError, httpx2.ReadError, httpx2.RemoteProtocolError):

@@ -101,6 +101,6 @@ async def test_the_kernel_asks_whether_a_silent_server_is_still_there(
 
 
 def list_timers(port: int) -> list[int]:
-    """The timers of this machine's connections to a port."""
+    """Return the states of the timers of this machine's connections to a port."""
     connections = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     return [int(fields[5].partition(":")[0], 16) for fields in connections if fields[2].endswith(f":{port:04X}")]

@@ -32,7 +32,7 @@ async def get(site: Site, path: str) -> Json:
 
 
 async def make(site: Site, count: int, **fields: Any) -> list[str]:
-    """Conversations, the newest first. Two at a time share their moment."""
+    """Make conversations and return their ids, the newest first. Two at a time share their moment."""
     rows = [Conversation(user=site.user, title=f"Number {number}", **fields) for number in range(count)]
     await Conversation.objects.abulk_create(rows)
     for number, row in enumerate(rows):

@@ -54,7 +54,7 @@ def test_a_key_is_made_once_and_kept_for_the_user_alone(tmp_path: Path) -> None:
 
 
 def copy_checkout(directory: Path) -> Path:
-    """A copy of what the site runs, to be spoilt."""
+    """Copy what the site runs, so that a test may damage it; return the copy."""
     copy = directory / "checkout"
     copy.mkdir()
     for name in ("chat", "chatsite", "templates", "static", "manage.py"):

@@ -48,7 +48,7 @@ def test_room_is_kept_for_a_long_answer() -> None:
 
 
 def add_native_forms(turns: tuple[Turn, ...], model: str, chars: int = 2_000) -> tuple[Turn, ...]:
-    """The same turns, each answer with what came with it in its provider's own form."""
+    """Return the same turns, each answer with a native form that has so many characters of reasoning."""
     form = write_extra(model, {"items": [{"type": "reasoning", "encrypted_content": "x" * chars}]})
     return tuple(replace(turn, native_form=form) if turn.role == "assistant" else turn for turn in turns)
 
@@ -156,7 +156,7 @@ async def test_every_message_is_sent_in_order_where_the_window_is_unknown(site: 
 
 @contextmanager
 def note_loaded_messages() -> Iterator[list[Message]]:
-    """The messages that are read from the database meanwhile."""
+    """Yield a list of the messages that are read from the database in this block."""
     messages: list[Message] = []
 
     def note(instance: Message, **_: Any) -> None:

@@ -24,7 +24,7 @@ MAX_SECONDS = 0.05
 
 
 def make(user: User, count: int) -> None:
-    """Conversations with an answer each, one in a hundred pinned, one in two archived; an hour apart."""
+    """Make conversations with an answer each, one in a hundred pinned, one in two archived; an hour apart."""
     now = timezone.now()
     rows = []
     for number in range(count):

@@ -59,7 +59,7 @@ FIELDS = [
 
 
 def make_script(model: str, text: str = TEXT, **how: Any) -> Script:
-    """The script of a model that answers with this JSON, in its format's own way."""
+    """Return the script of a model that answers with this JSON; Anthropic's does so by a tool call."""
     if model == ANTHROPIC:
         return Script(text="", tool_calls=[Call("answer", text)], **how)
     return Script(text=text, **how)
@@ -140,7 +140,7 @@ def test_any_json_gives_back_its_value() -> None:
 
 
 def put_together(fields: list[tuple[str, Any]]) -> Any:
-    """What the fields are of; here no member's name is a number."""
+    """Rebuild the value from its fields, each with its JSON pointer; here no member's name is a number."""
     whole: dict[str, Any] = {}
     for path, value in fields:
         names = [name.replace("~1", "/").replace("~0", "~") for name in path.split("/")[1:]]

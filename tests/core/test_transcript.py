@@ -49,7 +49,7 @@ def join_content(said: Said, kind: type[Token | Reasoning]) -> str:
 
 
 def list_positions(said: Said) -> list[object]:
-    """What stands at each position: a character of a kind, or an event that cannot be split."""
+    """Return what stands at each position: a character of a kind, or an event that cannot be split."""
     line: list[object] = []
     for event in said:
         if isinstance(event, TextEvent):
