@@ -89,7 +89,10 @@ httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 def close_old_connections(**signal: Any) -> None:
-    """Django's, but for the connection of a test that is one transaction; its own client does without too."""
+    """Close old connections as Django does, but not that of a test that is one transaction.
+
+    Django's own test client does not close it either.
+    """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()

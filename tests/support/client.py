@@ -40,7 +40,7 @@ class Client:
         return found
 
     def wait_for_end(self, answer: str, within: float) -> dict[str, Any]:
-        """The answer once it is terminal; the test fails when it is not in time."""
+        """Return the answer once it is terminal; fail the test when that takes longer than `within` seconds."""
         end = time.monotonic() + within
         while (found := self.answer(answer))["status"] in {"queued", "streaming"}:
             assert time.monotonic() < end, f"still {found['status']} after {within} s"

@@ -7,7 +7,7 @@ from chatsite.servers.request_guard import Application, Receive, Scope, Send
 
 
 async def close(scope: Scope, receive: Receive, send: Send) -> None:
-    """Accept a WebSocket and close it with the code that its query is; without one, as the server does by itself."""
+    """Close a WebSocket, once accepted, with the code that its query is; without one, as the server does by itself."""
     if scope["type"] != "websocket":
         return
     await receive()

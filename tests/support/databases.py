@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
 
 
 def prepare_database(directory: Path, postgres: str = "") -> Prepared:
-    """An SQLite file in `directory`, or a database on the PostgreSQL at this URL."""
+    """Make an SQLite file in `directory`, or a database on the PostgreSQL at this URL."""
     template = _prepare_template(postgres)
     if isinstance(template.database, Path):
         return template._replace(database=Path(shutil.copy(template.database, directory)))
@@ -44,14 +44,17 @@ def prepare_database(directory: Path, postgres: str = "") -> Prepared:
 
 
 def prepare_tested_database(directory: Path) -> Prepared:
-    """As `new`, on the PostgreSQL that DATABASE_URL names if it names one: `make test-postgres` does."""
+    """Make a database as `prepare_database` does, on the PostgreSQL that DATABASE_URL names if it names one.
+
+    `make test-postgres` sets it.
+    """
     url = os.environ.get("DATABASE_URL", "")
     return prepare_database(directory, url if url.startswith("postgres") else "")
 
 
 @contextmanager
 def serve_new_site(kind: str, directory: Path, **environment: str) -> Iterator[tuple[Server, str]]:
-    """A running server with a database of its own, and the token of its user."""
+    """Serve a site with a database of its own; yield the server and the token of its user."""
     database, token = prepare_tested_database(directory)
     with Server(kind, database, logs=directory, **environment) as server:
         yield server, token
@@ -76,7 +79,7 @@ def _prepare_template(postgres: str) -> Prepared:
 
 
 def _make_template(kept: Path, postgres: str) -> str:
-    """Migrate a database and keep it, a PostgreSQL as its dump; return the token of its user."""
+    """Make and keep a migrated database, a PostgreSQL as its dump; return the token of its user."""
     database = create_database(postgres, f"migrated_{uuid4().hex}") if postgres else kept
     server = Server("daphne", database, logs=kept.parent)
     server.manage("migrate", "--verbosity", "0")

@@ -64,7 +64,10 @@ class Suspensions:
 
     @contextmanager
     def pass_step(self) -> Iterator[None]:
-        """A step of a task, up to where it waits for something. Raises what ends the task."""
+        """Let a task take one step, up to where it waits for something; at the chosen step the client leaves.
+
+        Raise what ends the task.
+        """
         is_last = self._seen == self._at
         if is_last:
             self._heard.clear()
@@ -88,7 +91,7 @@ class Suspensions:
 
 
 def is_providers(work: Any) -> bool:
-    """Whether a coroutine is one of the tests' provider server, which runs beside the site."""
+    """Return whether a coroutine is one of the tests' provider server, which runs beside the site."""
     return "provider_server" in getattr(getattr(work, "cr_code", None), "co_filename", "")
 
 

@@ -27,7 +27,7 @@ CODES = ("rate_limited", "timeout", "upstream_error", "server_lost", "content_fi
 
 
 def make_users(count: int, groups: Sequence[str] = ("Research", "Support", "Sales")) -> list[User]:
-    """Users in one of the groups, some in two, some in none."""
+    """Make users in one of the groups, some in two, some in none."""
     made = [Group.objects.get_or_create(name=name)[0] for name in groups]
     users = User.objects.bulk_create([User(username=f"user-{number:04}") for number in range(count)])
     memberships = User.groups.through._default_manager
@@ -40,7 +40,7 @@ def make_users(count: int, groups: Sequence[str] = ("Research", "Support", "Sale
 def make_ledger_rows(
     count: int, users: Sequence[User], days: float, seed: int = 1, ended_days_ago: float = 0
 ) -> Iterator[ProviderCall]:
-    """Settled calls and a few running ones over `days`; the last of them is of this moment, or of days ago."""
+    """Yield settled calls and a few running ones over `days`; the last began now, or `ended_days_ago` days ago."""
     chance = random.Random(seed)
     last = datetime.now(UTC) - timedelta(days=ended_days_ago)
     for number in range(count):

@@ -13,7 +13,7 @@ def make_conversation(turns: int, chars: int = 400) -> tuple[Turn, ...]:
 
 
 def fill_conversation(site: Site, turns: int) -> str:
-    """A conversation of so many turns, as the site would have kept it."""
+    """Make a conversation of so many turns, as the site would have kept it; return its id."""
     conversation = Conversation.objects.create(user=site.user, title="Long")
     leaf = None
     for turn in make_conversation(turns)[1:-1]:

@@ -10,7 +10,7 @@ from chat.models import Conversation, Message, ProviderCall, User
 
 
 def keep_lost_answer(user: User, text: str = "What was said", *, ago: float = 1) -> Message:
-    """An answer as a process leaves it that dies without a word."""
+    """Keep an answer as a killed process leaves it, with its call; its lease ran out `ago` seconds ago."""
     conversation = Conversation.objects.create(user=user, title="Lost")
     question = Message.objects.create(conversation=conversation, role="user", text="Why?")
     answer = Message.objects.create(

@@ -85,7 +85,7 @@ class _Writer:
         return ["| a | b |", self._chance.choice(("|---|---|", "|:-:|--:|", "|---|", "---|---")), *rows]
 
     def _write_fenced_code(self, depth: int) -> list[str]:
-        """Code with blank lines in it, closed or not."""
+        """Write code with blank lines in it, closed or not."""
         mark = self._chance.choice(("```", "```", "~~~", "````"))
         code = [self._chance.choice(("a = 1", "  b", "", "", "- x", "```", "# c", "\tt", "1. y")) for _ in range(4)]
         opening = " " * self._chance.choice((0, 0, 0, 1, 3)) + mark + self._chance.choice(_INFO)
@@ -109,7 +109,7 @@ class _Writer:
         return [line if self._chance.random() < 0.05 else mark + line for line in inner]
 
     def _indent(self, marker: str, indent: str, lines: list[str]) -> list[str]:
-        """Items as people write them, and a little wrong now and then."""
+        """Indent the lines of an item as people write them, and a little wrong now and then."""
         first, *others = lines
         indented = [marker + first]
         for line in others:

@@ -19,7 +19,7 @@ class Scrape(dict[Sample, float]):
     """The samples of a scrape by name and labels."""
 
     def get_sample(self, name: str, **labels: str) -> float:
-        """A sample that nothing was counted for yet is 0."""
+        """Return the value of a sample, which is 0 when nothing was counted for it yet."""
         return self.get((name, frozenset(labels.items())), 0.0)
 
 
@@ -48,7 +48,7 @@ def make_figures(**changes: Any) -> metrics.Figures:
 
 
 def list_exported_samples() -> set[str]:
-    """Every family that a scrape has, by the names of its samples in Prometheus."""
+    """Return every family that a scrape has, by the names of its samples in Prometheus."""
     names = set()
     for family in text_string_to_metric_families(metrics.render_scrape(make_figures(pool=POOL)).decode()):
         if family.type == "histogram":

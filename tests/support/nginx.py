@@ -79,7 +79,7 @@ class Nginx:
         (directory / "nginx.conf").write_text(MAIN.format(user=user, directory=directory, served_by=SERVED_BY))
 
     def _adapt_configuration(self, upstreams: Sequence[int], staticfiles: Path) -> str:
-        """The real file with what an operator changes, and the ports and paths that a test cannot have."""
+        """Return the real file with what an operator changes, and with the test's own ports and paths."""
         text = CONFIGURATION.read_text()
         processes = re.compile(r"(?:^ +server 127\.0\.0\.1:\d+(.*;)\n)+", re.MULTILINE)
         text = processes.sub(
@@ -103,11 +103,11 @@ class Nginx:
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """Trusts this server's certificate and no other."""
+        """A context that trusts this server's certificate and no other."""
         return ssl.create_default_context(cafile=str(self.certificate))
 
     def check(self) -> str:
-        """What `nginx -t` says of the file; fails the test when it does not accept it."""
+        """Return what `nginx -t` says of the file; fail the test when nginx does not accept it."""
         ended = subprocess.run(
             [*self._make_command(), "-t"], capture_output=True, text=True, timeout=START, check=False
         )
@@ -148,8 +148,10 @@ class Nginx:
         block_until(lambda: text in self.access_log.read_text(), START, lambda: f"{text} is not in the access log")
 
     def find_serving_ports(self, request: str) -> list[int]:
-        """The ports of the processes that answered the requests whose line (`GET /path HTTP/2.0`) matches a pattern,
-        in the order in which they ended. nginx writes a line when a request has ended.
+        """Return the ports of the processes that answered the requests whose line in the log matches a pattern.
+
+        A request's line is `GET /path HTTP/2.0`. The ports are in the order in which the requests ended: nginx writes
+        a line when a request has ended.
         """
         served = re.compile(r'"([^"]*)" \d+ \d+ \S+ \S+ "(?:[^"]*, )?[\d.]+:(\d+)"')
         return [int(port) for line, port in served.findall(self.access_log.read_text()) if re.search(request, line)]

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_openai_events(*events: object, done: bool = True) -> str:
-    """OpenAI's events; a string goes as it is."""
+    """Write OpenAI's events; a string is written as it is."""
     data = [event if isinstance(event, str) else json.dumps(event) for event in events]
     return "".join(f"data: {each}\n\n" for each in [*data, *(["[DONE]"] if done else [])])
 
@@ -22,7 +22,6 @@ def make_chunk(content: Any = None, reason: Any = None, **others: Any) -> dict[s
 
 
 def write_anthropic_events(*events: dict[str, Any]) -> str:
-    """Anthropic's events."""
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
@@ -53,7 +52,7 @@ def end_response(reason: Any, **usage: Any) -> dict[str, Any]:
 
 
 def write_stream(name: str, text: str, reason: Any) -> str:
-    """A whole stream that ends with this word."""
+    """Write a whole stream that ends for this reason, in the words of its provider."""
     if name == "openai":
         return write_openai_events(make_chunk(text), make_chunk(reason=reason))
     if name == "responses":

@@ -16,7 +16,9 @@ class Page:
         self.html = html
 
     def swap(self, selector: str, how: str, html: str) -> None:
-        """`selector` is empty for the whole text; its last stretch is `> :last-child`, and in there are the last block
+        """Change the HTML as htmx does for a swap.
+
+        `selector` is empty for the whole text; its last stretch is `> :last-child`, and in there are the last block
         and the tail, and in the tail what is its last child, or the last child of that.
         """
         if not selector:
@@ -45,7 +47,7 @@ class Page:
         return self._list_children(self.html.index(">", start) + 1, end - len("</div>"))[-1]
 
     def _list_children(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Where the elements between two places begin and end."""
+        """Return where the elements between two places begin and end."""
         found = []
         while (following := self.html.find("<", start, end)) >= 0:
             start = self._end_of(following)
@@ -53,7 +55,7 @@ class Page:
         return found
 
     def _end_of(self, start: int) -> int:
-        """Where the element that begins at `start` ends."""
+        """Return where the element that begins at `start` ends."""
         depth = 0
         for found in re.finditer(r"<(/?)(\w+)[^>]*>", self.html[start:]):
             if found[2] in _VOID:

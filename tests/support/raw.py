@@ -28,7 +28,7 @@ class Raw:
         await self.writer.drain()
 
     async def read_response(self) -> tuple[int, bytes]:
-        """The status and the body of a response that tells its length."""
+        """Return the status and the body of a response that tells its length."""
         head = (await self.read_until(b"\r\n\r\n")).decode().lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         return int(head.split()[1]), await self.reader.readexactly(length)

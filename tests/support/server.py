@@ -107,17 +107,17 @@ class Server:
         return self.process.pid
 
     def kill(self) -> None:
-        """As a power cut does."""
+        """Kill the process, as a power cut would."""
         self._end(signal.SIGKILL, 10)
 
     def terminate(self, timeout: float) -> float:
-        """As a deployment does; the seconds it took."""
+        """Terminate the process, as a deployment does; return the seconds it took."""
         began = time.monotonic()
         self._end(signal.SIGTERM, timeout)
         return time.monotonic() - began
 
     def pause(self) -> None:
-        """As a machine does whose virtual disk hangs, or that is moved: every thread stands still."""
+        """Pause every thread, as on a machine whose virtual disk hangs, or that is being moved."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -139,7 +139,7 @@ class FreshServer(Server):
 
 
 def log_in_demo(server: Server) -> httpx2.Client:
-    """A browser of the demo user; its cookies are the session's."""
+    """Return a browser that is logged in as the user `demo`; its cookies are the session's."""
     client = httpx2.Client(base_url=server.url, timeout=30)
     client.get("/accounts/login/")
     form = {"username": "demo", "password": "demo-password", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
@@ -185,5 +185,5 @@ class Cluster:
             server.kill()
 
     def log(self) -> str:
-        """What all of them logged."""
+        """Return what all of them logged."""
         return "".join(server.log.read_text() for server in self.servers if server.log.exists())

@@ -55,7 +55,7 @@ class Service(ABC):
 
     @abstractmethod
     def is_answering(self) -> bool:
-        """Whether a client is served."""
+        """Return whether a client is served."""
 
     def __enter__(self) -> Self:
         try:
@@ -98,13 +98,13 @@ class Service(ABC):
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """As an operator does: every connection ends, nothing is lost."""
+        """Stop the service as an operator does: every connection ends, nothing is lost."""
         if self.process is not None and self.running:
             self.process.send_signal(self.stop_signal)
             self.process.wait(STOP)
 
     def kill(self) -> None:
-        """As a power cut does."""
+        """Kill every process of the service, as a power cut would."""
         if self.process is not None and self.running:
             self.pause()  # or it would start again what is killed
             self._send_signal(signal.SIGKILL)
@@ -181,7 +181,7 @@ class Postgres(Service):
         return self._make_url("postgres")
 
     def create_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Make a new, empty database and return its URL."""
         self._databases += 1
         return create_database(self.url, f"site{self._databases}")
 
@@ -234,7 +234,10 @@ def create_database(url: str, name: str, template: str = "template1") -> str:
 
 
 def list_children(pid: int) -> list[int]:
-    """What a process has started. PostgreSQL's children leave its process group: a signal for that misses them."""
+    """Return the processes that a process has started.
+
+    PostgreSQL's children leave its process group: a signal for that misses them.
+    """
     with suppress(FileNotFoundError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []

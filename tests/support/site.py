@@ -84,13 +84,13 @@ class Site:
         return cast("Json", json.loads(response.content))
 
     async def read_events(self, answer: str, after: int | None = None, media_type: str = SSE) -> list[Positioned]:
-        """The events that a reader at `after` gets, to the end."""
+        """Return the events that a reader at `after` gets, to the end."""
         return [positioned async for positioned in self.follow(answer, after, media_type)]
 
     async def follow(
         self, answer: str, after: int | None = None, media_type: str = SSE
     ) -> AsyncGenerator[Positioned, None]:
-        """The events one by one, as they come."""
+        """Yield the events one by one, as they come."""
         query = "" if after is None else f"?after={after}"
         response = await self.stream(f"/api/answers/{answer}/events/{query}", accept=media_type)
         parse = from_sse if media_type == SSE else from_ndjson
@@ -103,7 +103,7 @@ class Site:
 
 
 def from_sse(buffer: bytes) -> tuple[list[Positioned], bytes]:
-    """The whole messages in the buffer, and what is left of it."""
+    """Parse the whole messages in the buffer; return their events, and what is left of the buffer."""
     *messages, rest = buffer.split(b"\n\n")
     return [_parse_message(message.decode()) for message in messages if not message.startswith(b":")], rest
 

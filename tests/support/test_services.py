@@ -74,7 +74,7 @@ async def test_nothing_is_left_behind() -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """A dead process that nobody has waited for yet has no command line any more."""
+    """Return whether a process lives. A dead one that nobody has waited for yet has no command line any more."""
     try:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except FileNotFoundError:

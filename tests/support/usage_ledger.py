@@ -75,7 +75,7 @@ class Totals(NamedTuple):
 
 
 def add_up_in_sql(where: str = "TRUE", *params: Any) -> Totals:
-    """The settled rows added up by the database, with nothing of the site in between."""
+    """Add up the settled rows in the database, with nothing of the site in between."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), "
@@ -102,7 +102,7 @@ def load_page(client: Client, **query: str) -> str:
 
 
 def read_cards(html: str) -> dict[str, str]:
-    """The figures of the cards, by their names."""
+    """Return the figures of the cards, by their names."""
     cards = re.findall(r"<dt>([^<]+)</dt>\s*<dd[^>]*>(.*?)</dd>\s*<dd[^>]*>(.*?)</dd>", html, re.DOTALL)
     figures = {}
     for name, figure, more in cards:
