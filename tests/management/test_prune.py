@@ -26,7 +26,7 @@ def run(*arguments: str) -> str:
 
 
 def make_conversation(user: User, days_ago: float, status: str = "complete") -> Conversation:
-    """A conversation in which something was last said so many days ago."""
+    """Make a conversation in which something was last said so many days ago."""
     made = Conversation.objects.create(user=user, title=f"{days_ago} days")
     question = Message.objects.create(conversation=made, role="user", text="Why?")
     moment = timezone.now() - timedelta(days=days_ago)

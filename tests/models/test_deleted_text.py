@@ -37,7 +37,7 @@ def test_a_deleted_conversation_leaves_no_text_in_the_file(kind: str, tmp_path: 
 
 
 def count_occurrences(database: Path, directory: Path) -> int:
-    """How often the text stands in a copy of the file, once all that was written is in the file itself."""
+    """Count the text in a copy of the file, once all that was written is in the file itself."""
     copy = directory / "copy.sqlite3"
     for ending in ("", "-wal"):
         source = Path(f"{database}{ending}")

@@ -25,7 +25,7 @@ PATIENCE = 30.0
 
 @contextmanager
 def fill_disk(server: Server) -> Iterator[None]:
-    """No file of the server grows: the kernel refuses each write behind its first page, as a full disk does."""
+    """Let no file of the server grow: the kernel refuses each write behind its first page, as a full disk does."""
     _, most = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, most))
     yield
@@ -77,7 +77,7 @@ def test_what_is_not_saved_is_told_and_taken_back(kind: str, tmp_path: Path) -> 
 
 
 def check_that_a_question_is_refused(browser: httpx2.Client, program: httpx2.Client, conversation: str) -> None:
-    """A question is refused with a sentence, by the page and by the API."""
+    """Check that the page and the API refuse a question with a sentence."""
     form = {"content": "One more", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
     sent = browser.post("/send/", data=form, headers={"HX-Request": "true"})
     assert sent.status_code == 503
@@ -89,7 +89,7 @@ def check_that_a_question_is_refused(browser: httpx2.Client, program: httpx2.Cli
 
 
 def read_until(lines: Iterator[str], is_it: Callable[[str], bool]) -> list[str]:
-    """The lines up to the first one that it is, which is the last of them."""
+    """Return the lines up to the first for which `is_it` is true, that line included."""
     read = []
     end = time.monotonic() + PATIENCE
     for line in lines:

@@ -321,7 +321,7 @@ class From(AsyncClient):
 async def read_response(
     client: AsyncClient, path: str = "/metrics", method: str = "get", **headers: str
 ) -> tuple[int, str]:
-    """Status and body, without what differs between any two responses."""
+    """Return status and body, without what differs between any two responses."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     response: Any = await getattr(client, method)(path, headers=names)
     body = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", response.content.decode())
@@ -396,7 +396,7 @@ async def test_a_proxys_address_opens_nothing(site: Site, header: str) -> None:
 
 
 def list_expressions(panel: Any) -> Iterator[str]:
-    """The queries of a panel, and of those inside it."""
+    """Yield the queries of a panel, and of those inside it."""
     for target in panel.get("targets", []):
         yield target["expr"]
     for inner in panel.get("panels", []):

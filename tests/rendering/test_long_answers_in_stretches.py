@@ -107,7 +107,7 @@ def test_a_change_is_not_longer_in_a_longer_text(line: str) -> None:
 
 @contextmanager
 def cut_blocks() -> Iterator[None]:
-    """Blocks and lines that are cut after a few words."""
+    """Cut blocks and lines after a few words, so that short texts are cut too."""
     with (
         shorten_stretches(),
         mock.patch.object(fold, "LEAF_COST", 60),

@@ -76,7 +76,7 @@ class Browser:
 
 
 def find_text(html: str, answer: str) -> str:
-    """The inside of the answer's text in a page."""
+    """Return the inside of the answer's text in a page."""
     start = html.index(">", html.index(f'id="part-{answer}-0"')) + 1
     depth = 1
     for found in re.finditer(r"<(/?)div\b", html[start:]):
@@ -93,7 +93,7 @@ async def reload_page(site: Site, conversation: str, answer: str) -> str:
 
 
 async def read_stream(site: Site, answer: str) -> tuple[str, str]:
-    """What a browser shows in the end, and all that it was sent."""
+    """Return the HTML that a browser shows in the end, and all that it was sent."""
     browser = Browser(answer)
     response = await site.stream(f"/answers/{answer}/stream/?after=0")
     body = b"".join([chunk async for chunk in response]).decode()

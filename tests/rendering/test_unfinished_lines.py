@@ -65,7 +65,7 @@ def test_a_paragraph_after_something_else_is_shown_while_it_grows(before: str, b
 
 
 def assert_grows(before: str, line: str) -> None:
-    """Each word of the rest is sent to the page with the letter that ends it."""
+    """Assert that each word of the rest is sent to the page with the letter that ends it."""
     streaming = StreamingMarkdown()
     streaming.feed(before + line.removesuffix(REST))
     streaming.take_changes()

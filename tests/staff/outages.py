@@ -13,7 +13,7 @@ MODEL = "openai:gpt-test"
 
 
 def make_outage(count: int, *, code: str = "upstream_error", users: int = 5) -> list[Message]:
-    """So many conversations whose only answer failed, of several users."""
+    """Make so many conversations whose only answer failed, of several users; return those answers."""
     owners = [User.objects.create_user(f"user{number}-{uuid.uuid4().hex[:6]}") for number in range(users)]
     return [make_failed_answer(owners[number % users], f"Question {number}", code=code) for number in range(count)]
 

@@ -32,7 +32,7 @@ LONG = 90.0
 
 
 def count_most_at_once(provider: ProviderServer) -> int:
-    """How many requests the provider had open at the same moment."""
+    """Return how many requests the provider had open at the same moment, at most."""
     moments = []
     for request in provider.requests:
         end = request.finished_at or request.closed_at

@@ -33,7 +33,7 @@ async def load_progress(batch: RetryBatch) -> Progress:
 
 
 async def wait_for_rest(batch: RetryBatch, state: str) -> Progress:
-    """Its progress once it has this state and nobody works on it."""
+    """Wait until nobody works on the batch; return its progress, which must be in this state."""
     await wait_until(RetryBatch.objects.filter(pk=batch.pk, lease_until=None).aexists)
     found = await load_progress(batch)
     assert found.state == state

@@ -37,7 +37,7 @@ def desk(reader: User) -> Client:
 def make_failed_answer(
     name: str = "ada", *, code: str = "timeout", model: str = MODEL, ago: float = 1, text: str = ""
 ) -> Message:
-    """An answer of so many minutes ago, in a conversation of its own."""
+    """Make an answer that failed so many minutes ago, in a conversation of its own."""
     user = User.objects.filter(username=name).first() or User.objects.create_user(name)
     conversation = Conversation.objects.create(user=user, title="A title")
     question = Message.objects.create(conversation=conversation, role="user", text="A question")
@@ -64,13 +64,13 @@ def add_attempt(
 
 
 def read_words(response: Any) -> str:
-    """The page without its tags."""
+    """Return the page without its tags."""
     assert response.status_code == 200
     return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
 def read_counts(response: Any) -> list[int]:
-    """The number of each group, as the page shows them."""
+    """Return the number of each group, as the page shows them."""
     return [int(number) for number in re.findall(r'class="count">\s*<strong>(\d+)', response.content.decode())]
 
 
@@ -262,7 +262,7 @@ def test_only_failed_answers_are_read_here(desk: Client) -> None:
 
 
 def make_recovered_answer(name: str, code: str, status: str = "complete", **fields: Any) -> Message:
-    """An answer that was interrupted with this code, continued by itself, and then ended so."""
+    """Make an answer that was interrupted with this code, was continued automatically, and then got this status."""
     answer = make_failed_answer(name, text="A text")
     error = "timeout" if status == "interrupted" else ""
     Message.objects.filter(pk=answer.pk).update(status=status, error_code=error, interrupted_by=code, **fields)

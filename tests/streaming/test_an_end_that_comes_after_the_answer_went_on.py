@@ -49,7 +49,7 @@ class EndOnItsWay:
 
 
 def continue_elsewhere(site: Site, answer: str) -> None:
-    """As another process does: this one is told nothing."""
+    """Continue the answer as another process does: this process is told nothing."""
     ended = Message.objects.select_related("conversation", "parent").get(pk=answer)
     started = store_with_tools(lambda model: (), lambda: keep_continuation(site.user, ended, ended.model))
     assert started.is_new

@@ -26,7 +26,7 @@ PIECES = st.lists(
 
 
 def as_read(html: str) -> str:
-    """What a browser makes of line ends: in a page's HTML, and in each message of an event stream."""
+    """Return HTML with the line ends that a browser makes of it, in a page and in each message of an event stream."""
     return html.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -25,12 +25,12 @@ FOOT = re.compile(r'<footer class="foot".*?</footer>', re.DOTALL)
 
 
 def read_words(html: str) -> str:
-    """What a reader reads of it."""
+    """Return the words of HTML, as a reader sees them."""
     return " ".join(re.sub("<[^>]+>", " ", html).split())
 
 
 async def read_messages(site: Site, answer: str, after: int | None = None) -> list[tuple[int, str]]:
-    """The page's messages from a position on, each with the position behind it."""
+    """Return the page's messages from a position on, each with the position behind it."""
     headers = {} if after is None else {"last_event_id": str(after)}
     response = await site.stream(f"/answers/{answer}/stream/?after=0", **headers)
     body = b"".join([chunk async for chunk in response]).decode()

@@ -37,7 +37,7 @@ async def answer(site: Site, provider: ProviderServer) -> str:
 
 
 def is_the_rest(events: list[Positioned], after: int) -> None:
-    """Text and positions go on where the reader was, and end where everybody's end."""
+    """Assert that text and positions go on where the reader was, and end where everybody's end."""
     assert BEFORE[:after] + join_text(events) == BEFORE + AFTER, after
     expected = after
     for position, event in events:

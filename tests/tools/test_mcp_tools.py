@@ -32,7 +32,7 @@ MakeToolbox = Callable[..., Toolbox]
 
 
 def process(*arguments: str, **environment: str) -> dict[str, Any]:
-    """The configuration of a server of tests.support.mcp_server."""
+    """Return the configuration of a server of tests.support.mcp_server."""
     path = {"PYTHONPATH": str(ROOT)}
     return {
         "command": sys.executable,
@@ -74,7 +74,7 @@ async def ask_for_process(tools: Toolbox) -> int:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there, and is more than a dead one that nobody has asked about."""
+    """Return whether a process runs, and is not a dead one that nobody has waited for yet."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -32,12 +32,12 @@ def load_page(user: User) -> str:
 
 
 def read_words(html: str) -> str:
-    """What is read, with single blanks."""
+    """Return the text that HTML shows, with single blanks."""
     return " ".join(strip_tags(html).split())
 
 
 def read_gauge(user: User, title: str) -> str:
-    """The words of one limit."""
+    """Return the words of one limit on the user's page, or nothing when the page does not have it."""
     gauges = re.findall(r'<li class="gauge">(.*?)</li>', load_page(user), re.DOTALL)
     return next(
         (words.removeprefix(title).strip() for html in gauges if (words := read_words(html)).startswith(title)), ""
@@ -45,7 +45,7 @@ def read_gauge(user: User, title: str) -> str:
 
 
 def add_call(user: User, ago: timedelta = timedelta(), **fields: Any) -> ProviderCall:
-    """A call that ended, so long before `NOW`."""
+    """Add a call that began so long before `NOW` and is settled."""
     figures: dict[str, Any] = {"input_tokens": 60, "output_tokens": 30, "outcome": "complete", **fields}
     call = ProviderCall.objects.create(user=user, model="openai:gpt-test", **figures)
     ProviderCall.objects.filter(pk=call.pk).update(started_at=NOW - ago)
@@ -53,7 +53,7 @@ def add_call(user: User, ago: timedelta = timedelta(), **fields: Any) -> Provide
 
 
 def set_used(user: User, measure: str, amount: int, at: datetime | None = None) -> None:
-    """So much is used in the window of that moment, otherwise in the one under way."""
+    """Set what is used in the window of the moment `at`, by default in the one under way."""
     now = at or datetime.now(UTC)
     window = find_window("month" if measure == "cost" else "day", now)
     name, until = ("now", now + timedelta(minutes=1)) if measure == "requests" else (window.name, window.until)

@@ -18,7 +18,7 @@ async def load_page(site: Site, path: str, **headers: str) -> str:
 
 
 def list_numbers(html: str) -> list[int]:
-    """The questions that are shown, in their order."""
+    """Return the numbers of the questions that are shown, in their order."""
     return [int(number) for number in re.findall(r'<p dir="auto">(\d+)\?', html)]
 
 

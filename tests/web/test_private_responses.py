@@ -20,7 +20,7 @@ VALUES = {"uuid": SOME_ID, "slug": "user", "path": "1", "int": "1", "str": "chat
 
 
 def list_addresses(patterns: Any, before: str = "/") -> list[str]:
-    """Every address of the URL table, with some value for each of its places, but for those of Django's admin."""
+    """Return every address of the URL table except Django's admin, with some value for each of its placeholders."""
     found = []
     for entry in patterns:
         route = getattr(entry.pattern, "_route", "")

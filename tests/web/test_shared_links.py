@@ -338,7 +338,7 @@ async def test_a_reader_follows_a_live_answer_until_the_link_ends(
 
 
 async def read_within(seconds: float, chunks: Any) -> Any:
-    """What comes of a stream, which must end within so many seconds, and two on a busy machine."""
+    """Yield what comes of a stream, which must end within so many seconds, and two on a busy machine."""
     async with asyncio.timeout(seconds + 2):
         async for chunk in chunks:
             yield chunk

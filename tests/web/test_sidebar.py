@@ -31,7 +31,7 @@ async def post(site: Site, path: str, form: dict[str, str] | None = None, **head
 
 
 async def make(site: Site, count: int, **fields: Any) -> list[Conversation]:
-    """Conversations, the newest first, an hour apart."""
+    """Make conversations an hour apart and return them, the newest first."""
     rows = [Conversation(user=site.user, title=f"Number {number}", **fields) for number in range(count)]
     await Conversation.objects.abulk_create(rows, batch_size=500)
     for number, row in enumerate(rows):
