@@ -50,7 +50,7 @@ def ask_many(user: User, answers: list[Any], gate: Any, verdicts: Any) -> None:
 
 
 def leave_connections() -> None:
-    """Leave none that two processes would share."""
+    """Close all connections, which the processes that are forked next must not share."""
     connections.close_all()
     if connection.vendor == "postgresql":
         connection.close_pool()  # type: ignore[attr-defined]

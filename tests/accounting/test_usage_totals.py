@@ -146,7 +146,7 @@ def test_each_line_is_its_own_sql_sum(big_ledger: None, db: None) -> None:
 
 @pytest.mark.parametrize("username", ["", "user-0003"])
 def test_the_percentiles_are_those_of_the_rows_but_for_five_percent(big_ledger: None, db: None, username: str) -> None:
-    """Of everybody they come from the sums, of a user from the rows."""
+    """For all users they come from the sums, for one user from the rows."""
     end = choose_everything().end
     start = end - timedelta(30)
     rows = ProviderCall.objects.exclude(outcome=Outcome.RUNNING).filter(started_at__gte=rollups.find_midnight(start))

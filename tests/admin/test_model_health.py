@@ -41,7 +41,7 @@ def find_health(model: str) -> Health:
 
 
 async def press_test_button(admin: Site, model: str = MODEL) -> tuple[Any, str]:
-    """Press the button; the response, and the page after it as words."""
+    """Press the button; return the response, and the words of the page after it."""
     response: Any = await admin.client.post(f"{PAGE}test/", {"model": model})
     page = (await admin.get(PAGE)).content.decode()
     return response, " ".join(re.sub(r"<[^>]+>", " ", page).split())

@@ -237,7 +237,10 @@ def test_a_page_of_calls_that_cannot_be_is_named(admin: Client, after: str) -> N
 
 @pytest.fixture
 async def connected(transactional_db: None) -> AsyncIterator[None]:
-    """A test with an event loop leaves a connection in the loop's thread, which keeps PostgreSQL's test database."""
+    """A database whose connection in the event loop's thread is closed after the test.
+
+    PostgreSQL could not drop the test database while it is open.
+    """
     yield
     await sync_to_async(connections.close_all)()
 

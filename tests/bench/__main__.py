@@ -38,9 +38,9 @@ from tests.support.services import Postgres, Redis, find_free_port
 
 FIRST = 0.2  # seconds that the provider thinks before its first word
 READY = 2.0  # seconds for a client process to be there before its first question, unless `--ready` says otherwise
-WARMING = 8  # streams; a process starts as many threads for its first ones, and fills its caches
+WARMING = 8  # streams before what is measured: for its first ones a process starts threads and fills its caches
 USER_STREAMS = 10  # one user has so many streams open
-IN_ADVANCE = 60  # conversations
+IN_ADVANCE = 60  # conversations that are made at once
 CLIENT_STREAMS = 250  # a client process reads so many, and stays well under a core
 
 HEAD = (
@@ -62,7 +62,7 @@ SCENES: dict[str, dict[str, Any]] = {
     "tools": {"tool": "calculate"},  # two upstream calls, and the tool between them
     "search": {},  # while somebody searches
 }
-"""What an answer is like, by what the bench's provider is asked for beside its tokens."""
+"""What the bench's provider is asked for besides tokens, by the name of the scene."""
 
 SEARCHES = 10  # a second, in the scene of that name
 
@@ -88,7 +88,7 @@ class Load:
 
     @property
     def rounds(self) -> int:
-        """One stream alone is asked for several times, one after the other: a median of one is none."""
+        """A single stream is repeated several times, one after the other: one figure alone has no median."""
         return 5 if self.streams == 1 else 1
 
     @property
@@ -140,7 +140,7 @@ class Measured:
 
 
 def ask(target: Target, url: str, load: Load, visitors: list[Visitor]) -> list[Reading]:
-    """Open a stream for each visitor, from as many client processes as it takes; what they read."""
+    """Open a stream for each visitor, from as many client processes as it takes; return what they read."""
     begin = time.monotonic() + load.ready
     starts = [
         begin + load.seconds * (number // load.streams) + load.spread * (number % load.streams) / load.streams
@@ -281,7 +281,7 @@ def search_meanwhile(url: str, token: str) -> Iterator[None]:
 def run(
     loads: list[Load], ways: list[tuple[str, str, str, str]], peers_of: Sequence[str] = (), peers_from: Path = Path()
 ) -> list[list[str]]:
-    """Measure all targets under all loads; the table's rows, printed as they come."""
+    """Measure all targets under all loads; print the table's rows as they come, and return them."""
     rows: list[list[str]] = []
     port, between_port = find_free_port(), find_free_port()
     with ExitStack() as stack:

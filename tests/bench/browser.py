@@ -87,7 +87,7 @@ class Long:
     characters: int
     rate: int
     kind: str = ""
-    """One of the provider's endless blocks; none is a little of everything."""
+    """The kind of one of the provider's endless blocks; when empty, the answer has a little of everything."""
 
     @property
     def question(self) -> str:

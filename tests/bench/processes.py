@@ -23,7 +23,7 @@ _START = 60.0
 
 @dataclass(slots=True)
 class Gauge:
-    """What a process took while `watching`. Seconds of CPU time, user and system; KiB of resident memory."""
+    """What a process took during `watch_process`. Seconds of CPU time, user and system; KiB of resident memory."""
 
     cpu: float = 0
     memory: int = 0
@@ -77,7 +77,7 @@ def run_listener(*arguments: str, port: int) -> Iterator[int]:
 
 
 def wait_for(port: int) -> None:
-    """Return when something listens on a port."""
+    """Wait until something listens on a port."""
     end = time.monotonic() + _START
     while time.monotonic() < end:
         with socket.socket() as probe:

@@ -24,7 +24,7 @@ RATE = 250  # samples a second
 
 
 def profile_site(site: Site, target: Target, load: Load, raw: Path) -> float:
-    """Write py-spy's folded stacks; the CPU seconds for 100,000 tokens, questions included."""
+    """Write py-spy's folded stacks; return the CPU seconds for 100,000 tokens, questions included."""
     program = shutil.which("py-spy")
     if program is None:
         raise SystemExit("py-spy is not installed")

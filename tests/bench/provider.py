@@ -8,9 +8,9 @@ What is asked for is a JSON object in the last message:
     {…, "thinking": 100}                              so many tokens of reasoning before the answer, at the same rate
     {…, "tool": "calculate"}                          a call of this tool first, and the answer when its result has come
 
-`first` is in seconds, `rate` in tokens a second. A stamp is `stamp()`; the first token has two, the moment when the
-question arrived before the one when it was sent. Stamps stand in headings, paragraphs, lists and code, so that a site
-that renders Markdown has to.
+`first` is in seconds, `rate` in tokens a second. `make_stamp` makes a stamp. The first token has two: when the question
+arrived, and when the token was sent. Stamps stand in headings, paragraphs, lists and code, so that a site that renders
+Markdown has to render them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def intensity(wavelength: float) -> float:
 
 """
 
-# One block that goes on and on; of each a line is given, and what stands before the first.
+# Blocks that go on and on: for each kind, what stands before the first line, and the line that is repeated.
 ENDLESS = {
     "paragraphs": ("", "Sunlight is **scattered** by the air, and *blue* light more than `red`, line {} of many.\n\n"),
     "list": ("", "- an item of a **long** list, number {}, with a [link](https://example.org/) and a few words\n"),
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are not its children
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass of it
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._answering is not None:

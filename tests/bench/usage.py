@@ -65,7 +65,7 @@ def fill(count: int, users: int, days: int) -> None:
         is_new = True
     if is_new:
         with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")  # or it is planned as if no row were counted, and the ledger is read to its end
+            cursor.execute("ANALYZE")  # or queries are planned as if no row were counted, and read the whole ledger
     User.objects.get_or_create(username="bench", is_staff=True, is_superuser=True)
     tables = (ProviderCall, UsageDay, UserDay, UserMonth, TimesDay)
     print(", ".join(f"{each.__name__} {each._default_manager.count():,}" for each in tables))

@@ -32,7 +32,7 @@ ANSWER = MARKDOWN.partition("\n\n| ")[0]
 def make_session(user: User) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]  # which is asked first when somebody logs in
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]  # the one that a login tries first
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     return str(session.session_key)
@@ -81,6 +81,6 @@ def talk(conversation: Conversation, turns: int) -> None:
 
 if __name__ == "__main__":
     wanted = list(map(int, sys.argv[1:5]))
-    if wanted.pop():  # every question of everybody has to be counted in it
+    if wanted.pop():  # a budget in which each question of each user is counted
         Budget.objects.get_or_create(name="Site", defaults={"scope": "site", "tokens": 10**12, "cost": 10**6})
     print(json.dumps([asdict(visitor) for visitor in make(*wanted)]))

@@ -177,7 +177,7 @@ async def test_a_process_that_was_paused_finds_its_own_journal(owner: Owner, dir
 
 
 async def test_the_file_of_the_later_of_two_owners_counts(owner: Owner, directory: Path) -> None:
-    """The taker died before it could forget what it had seized."""
+    """The process that took the answer over died before it could forget what it had seized."""
     await owner.say(Token("One "))
     await seize(directory)
     taker = Owner(directory, Transcript.restore("One ", "", [("token", 4)]))

@@ -44,7 +44,7 @@ def deployment(provider: ProviderServer, tmp_path_factory: pytest.TempPathFactor
         "OPENAI_BASE_URL": provider.openai_url,
         "CHAT_MODELS": "openai:gpt-test",
         "CHAT_LEASE": "3",
-        "CHAT_FINISH_LOST": "0",  # what a page shows of an answer that nobody continues is tried here
+        "CHAT_FINISH_LOST": "0",  # a test here needs a lost answer that nobody continues
     }
     database, _ = databases.prepare_database(directory)
     servers = [Server("daphne", database, logs=directory, **environment) for _ in range(2)]

@@ -110,7 +110,7 @@ def test_logins_and_tokens_survive_a_new_key(tmp_path: Path, path: str) -> None:
         server.terminate(20)
         server.environment |= {"SECRET_KEY": "the new key", "SECRET_KEY_FALLBACKS": "only for tests"}
         server.start()
-        if path == "/ws/chat/":  # of a page that was open all the time
+        if path == "/ws/chat/":  # the socket of a page that was open all the time
             cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
             address = f"{server.url.replace('http', 'ws')}{path}"
             with connect(address, additional_headers={"cookie": cookies}, origin=Origin(server.url)):

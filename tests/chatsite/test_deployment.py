@@ -35,7 +35,7 @@ PATIENCE = 20.0
 PAGE = "<p>word</p>" * 500
 
 
-# Processes that are not the site, to see what nginx does with a process's every mood
+# Processes that are not the site, to see what nginx does however a process behaves
 
 
 class Upstream(ThreadingHTTPServer):
@@ -187,7 +187,7 @@ def test_the_connection_to_a_process_is_used_again(tmp_path: Path) -> None:
     with run_nginx(tmp_path, [upstream]) as (_, client):
         for _ in range(20):
             client.get("/")
-    # One for each of nginx's workers; another where half a second went by in between.
+    # One connection for each of nginx's workers, and another where half a second passed between two requests.
     assert len(set(upstream.peers)) < 10
 
 

@@ -47,7 +47,7 @@ def test_a_request_that_never_becomes_whole_is_closed(kind: str, tmp_path: Path)
 
 
 def drip(server: Server, name: str, first: bytes, each: bytes, lasted: dict[str, float]) -> None:
-    """Send a half, and note how long its connection has lasted."""
+    """Send half a request, then a little each second; note how long the connection has lasted."""
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.settimeout(0.5)

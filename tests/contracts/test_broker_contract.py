@@ -289,7 +289,7 @@ async def open_late(owner: Owner) -> None:
 
 
 async def write_all(owner: Owner, readers: Broker) -> None:
-    """Return when whatever an owner has published is where all readers look: what it publishes next is."""
+    """Wait until readers can see all that an owner has published: they see what it publishes after that."""
     await owner.broker.open("answer-2", 1, Transcript())
     await wait_until(lambda: is_live(readers, "answer-2"))
 
@@ -352,7 +352,7 @@ async def test_a_reader_who_comes_for_a_later_owner_is_given_no_earlier_log(
 ) -> None:
     await owner.say("One ")
     later = Owner(later_broker, 2, said="One ")
-    async with broker.follow(ANSWER, 0) as before:  # who came before that
+    async with broker.follow(ANSWER, 0) as before:  # a reader who came before the later owner
         await read_until_text(before, "One ")
         with pytest.raises(NotLiveError):
             async with broker.follow(ANSWER, 4, later.fence):
@@ -360,7 +360,7 @@ async def test_a_reader_who_comes_for_a_later_owner_is_given_no_earlier_log(
         await go_on(later, broker)
         async with broker.follow(ANSWER, 4, later.fence) as following:
             await read_until_text(following, "two ")
-            with pytest.raises(NotLiveError):  # the database has it all
+            with pytest.raises(NotLiveError):  # the whole answer is in the database
                 await read_rest(before)
             await owner.end()
             await write_all(owner, broker)

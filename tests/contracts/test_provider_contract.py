@@ -81,7 +81,7 @@ async def test_deltas_that_come_while_the_reader_is_busy_are_read_in_one_go(
 
     def count_wakes(self: ResponseHandler, data: bytes) -> None:
         nonlocal wakes
-        wakes += bool(data)  # aiohttp wakes its own parser with nothing
+        wakes += bool(data)  # aiohttp itself calls this with no data, to wake its parser
         received(self, data)
 
     monkeypatch.setattr(ResponseHandler, "data_received", count_wakes)

@@ -65,7 +65,7 @@ def test_text_before_any_cut_and_text_after_it_are_the_whole(said: Said) -> None
     line = list_positions(said)
     for cut in range(transcript.position + 1):
         if line[cut : cut + 1] == [Continued()] == line[cut - 1 : cut]:
-            continue  # nobody is in the middle of what comes whole
+            continue  # a reader gets such an event whole, and is never in the middle of it
         assert line[:cut] + list_positions(transcript.read_since(cut)) == line
         assert list_positions(transcript.read_since(0, cut)) == line[:cut]
 

@@ -100,7 +100,7 @@ async def test_a_reader_who_comes_before_a_late_end_gets_the_rest(
     reading = asyncio.ensure_future(read_into(read, response))
     await wait_until(lambda: b"two" in read)
     await late_end.arrive()
-    await asyncio.sleep(0.2)  # in which its readers are told
+    await asyncio.sleep(0.2)  # time for its readers to be told
     assert not reading.done(), read.decode()
     await sync_to_async(end_elsewhere)(answer)
     await asyncio.wait_for(reading, 10)

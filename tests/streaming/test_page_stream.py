@@ -122,7 +122,7 @@ async def test_an_answer_that_was_finished_after_an_interruption_says_so_live_an
     get_runner().supervisor.sweep_soon()
 
     async def is_gone_on_with() -> bool:
-        return (await Message.objects.aget(pk=answer.pk)).position == 19  # the joint is two wide
+        return (await Message.objects.aget(pk=answer.pk)).position == 19  # 17 characters, and 2 for the joint
 
     await wait_until(is_gone_on_with)
     reading = asyncio.ensure_future(read_messages(site, str(answer.pk)))

@@ -17,7 +17,7 @@ from tests.support.sockets import open_socket
 
 BEFORE, AFTER = "One two ", "three four."
 REST = Script(text=AFTER, chunk_size=3, gate_after=6)
-JOINT = 2  # the usage and the end of what there was before
+JOINT = 2  # positions: the usage and the end of the text before
 
 # Every position of the text, and of the joint.
 PLACES = range(1, len(BEFORE) + JOINT + 1)

@@ -18,7 +18,7 @@ LONGEST = 5.0
 
 
 class Suspensions:
-    """Counts the moments at which a task that began inside `counted` waits for something, and calls `leave` at the
+    """Counts the moments at which a task that began inside `count` waits for something, and calls `leave` at the
     `at`-th. `at` is None for a client that stays.
     """
 
@@ -49,8 +49,8 @@ class Suspensions:
             loop.set_task_factory(before)
 
     def _work_slowly(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Work of a thread, which begins after everybody has heard that the client has left: a query takes less time
-        than that, and would be over before anything can be cut.
+        """Do a thread's work once everything has heard that the client has left: a query takes less time than that,
+        and would be over before anything can be cut.
         """
         self._heard.wait(LONGEST)
         return work(*arguments)
@@ -82,7 +82,7 @@ class Suspensions:
             asyncio.get_running_loop().call_later(HEARD_WITHIN, self._heard.set)
 
     async def wait_for_all(self) -> None:
-        """Return when every task and all work of threads that began inside `counted` has ended, also what nobody waits
+        """Return when every task and all work of threads that began inside `count` has ended, also what nobody waits
         for.
         """
         await asyncio.to_thread(wait, self._threads, 30)
@@ -138,7 +138,7 @@ class Exchange:
         return next((message["status"] for message in self.sent if message["type"] == "http.response.start"), None)
 
     async def run(self, application: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        """Return when the application has done with the request."""
+        """Run the application for the request, and wait until everything that it has begun is over."""
         with self._suspensions.count():
             work = application(self._scope, self._receive, self._send)
             await asyncio.wait_for(asyncio.get_running_loop().create_task(work), 30)

@@ -89,7 +89,7 @@ def keep_given_start() -> Iterator[None]:
 
 
 def write(calls: Iterator[ProviderCall], progress: Callable[[int], None] = lambda written: None) -> int:
-    """Put rows on the ledger without counting them, as an import does; how many."""
+    """Put rows on the ledger without counting them, as an import does; return how many."""
     written = 0
     with keep_given_start():
         batch: list[ProviderCall] = []

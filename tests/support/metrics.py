@@ -44,7 +44,7 @@ def make_figures(**changes: Any) -> metrics.Figures:
     return metrics.Figures(**{**now, "lag": 0.0, "checkpoint_age": 0.0, **changes})
 
 
-# What is written about it
+# What the documentation and the dashboard are compared with
 
 
 def list_exported_samples() -> set[str]:

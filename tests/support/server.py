@@ -67,7 +67,7 @@ class Server:
         self.kill()
 
     def manage(self, *arguments: str) -> str:
-        """Run a management command on the server's database; what it prints."""
+        """Run a management command on the server's database; return what it prints."""
         return run_forked(["django-admin", *arguments], self.environment, ROOT, START).strip()
 
     def start(self) -> None:
@@ -86,7 +86,7 @@ class Server:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
 
     def wait(self) -> None:
-        """Return when it serves."""
+        """Wait until it serves."""
         end = time.monotonic() + START
         while time.monotonic() < end:
             assert self.running, self.log.read_text()

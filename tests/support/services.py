@@ -106,7 +106,7 @@ class Service(ABC):
     def kill(self) -> None:
         """Kill every process of the service, as a power cut would."""
         if self.process is not None and self.running:
-            self.pause()  # or it would start again what is killed
+            self.pause()  # or it would start killed processes again
             self._send_signal(signal.SIGKILL)
             self.process.wait(STOP)
 
@@ -209,7 +209,7 @@ class Postgres(Service):
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
-            # The tests pull no plug of the machine.
+            # Tests do not cut the power of the machine, so nothing has to be on the disk.
             "fsync": "off",
             "synchronous_commit": "off",
             "full_page_writes": "off",
@@ -226,7 +226,7 @@ class Postgres(Service):
 
 
 def create_database(url: str, name: str, template: str = "template1") -> str:
-    """Make a database on the PostgreSQL that `url` names, as a copy of its `template`; the URL of the new one."""
+    """Make a database on the PostgreSQL that `url` names, as a copy of its `template`; return its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         names = sql.Identifier(name), sql.Identifier(template)
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
@@ -256,7 +256,7 @@ SERVICES: dict[str, tuple[str, type[Service]]] = {
 
 
 def main() -> int:
-    """Run a command with the services named; its exit code."""
+    """Run a command with the services named; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.services", description=__doc__)
     parser.add_argument("services", nargs="+", choices=SERVICES, metavar="postgres|redis")
     if "--" not in sys.argv[:-1]:

@@ -80,8 +80,8 @@ NOW = datetime(2026, 3, 31, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))  # 22:30 of
     [
         (datetime(2026, 3, 30, 22, 10, tzinfo=UTC), "Today"),
         (datetime(2026, 3, 30, 21, 50, tzinfo=UTC), "Yesterday"),
-        (datetime(2026, 4, 1, 12, tzinfo=UTC), "Today"),  # another server's clock
-        (datetime(2026, 3, 28, 12, tzinfo=UTC), "Previous 7 days"),  # and a change to summer time on the way
+        (datetime(2026, 4, 1, 12, tzinfo=UTC), "Today"),  # by the clock of another server, which is ahead
+        (datetime(2026, 3, 28, 12, tzinfo=UTC), "Previous 7 days"),  # with a change to summer time in between
         (datetime(2026, 3, 24, 12, tzinfo=UTC), "Previous 7 days"),
         (datetime(2026, 3, 23, 12, tzinfo=UTC), "This month"),
         (datetime(2026, 2, 28, 12, tzinfo=UTC), "February"),
