@@ -55,7 +55,7 @@ def complete(
     monkeypatch.setattr(upstream_call, "BACKOFF", 0.05)
 
     def complete(*lines: Json | str, fails: str = "", **options: Any) -> dict[Any, Json]:
-        """Run the command on these lines; what the output has afterwards, by id."""
+        """Run the command on these lines; return what the output has afterwards, by id."""
         write(tmp_path / "in.jsonl", *lines)
         paths = str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl")
         if fails:

@@ -21,7 +21,7 @@ TOPICS = 5000
 
 
 def write_ledger(count: int, users: Sequence[User], days: int) -> int:
-    """Write `count` calls of the last `days`, with the answers, failures and ratings that belong to them; how many.
+    """Write `count` calls of the last `days`, with their answers, failures and ratings; return how many were written.
 
     A count over `MADE_UP` is rounded down to a multiple of it.
     """

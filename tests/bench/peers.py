@@ -73,7 +73,7 @@ PEERS = {
 
 @contextmanager
 def serve_peer(name: str, directory: Path, port: int, provider: int) -> Iterator[int]:
-    """Have a peer listen on a port and ask the provider on another; its pid."""
+    """Have a peer listen on a port and ask the provider on another; yield its pid."""
     file, program, runner = PEERS[name]
     (directory / file).write_text(program)
     if "/" in runner:

@@ -25,7 +25,7 @@ def run_bench(module: str, *arguments: str) -> str:
 
 
 def run(module: str, page: Path, *arguments: str) -> list[list[str]]:
-    """Run a bench; the lines of all tables that it wrote into the page."""
+    """Run a bench; return the lines of all tables that it wrote into the page."""
     run_bench(module, *arguments, "--write", str(page))
     lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
