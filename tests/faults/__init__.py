@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 LONG = os.environ.get("FAULTS") == "long"
 SEED = os.environ.get("FAULTS_SEED") or str(secrets.randbelow(1_000_000))
 
-# Where the short form takes place: few clusters, because three servers take some seconds to start. Between them they
+# The places of the short form. They are few, because three servers take some seconds to start. Between them they
 # have both servers, both databases, one process and several, with Redis and without.
 ALONE = "daphne-sqlite-1"
 FILE = "uvicorn-sqlite-2"
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 
 def choose_length(short: T, long: T) -> T:
-    """How much of something this run does."""
+    """Return `long` in the long form (`FAULTS=long`), else `short`."""
     return long if LONG else short
 
 
 class Place(NamedTuple):
-    """Where a test takes place."""
+    """The servers that a test runs against: their kind, database and number, and whether they use Redis."""
 
     kind: str
     database: str
@@ -45,12 +45,12 @@ class Place(NamedTuple):
 
 
 def find_place(name: str) -> Place:
-    """A place by its name, such as `uvicorn-postgres-3-redis`."""
+    """Return a place by its name, such as `uvicorn-postgres-3-redis`."""
     kind, database, size, *redis = name.split("-")
     return Place(kind, database, int(size), bool(redis))
 
 
 def choose_places(*short: str, sizes: Iterable[int] = (1, 3), redis: Iterable[bool] = (False, True)) -> list[Place]:
-    """The places named, or every place when the run is long."""
+    """Return the places with the names in `short`; in the long form, every combination of servers and databases."""
     every = [Place(*each) for each in product(("daphne", "uvicorn"), ("sqlite", "postgres"), sizes, redis)]
     return every if LONG else [find_place(name) for name in short]

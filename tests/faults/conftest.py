@@ -15,13 +15,13 @@ from tests.support import databases
 from tests.support.server import Cluster
 from tests.support.services import Postgres, Redis
 
-# The limits on one user are not what is tried here, nor is leaving.
+# These tests try neither the limits on one user nor answers that nobody follows, so both limits are out of the way.
 ENVIRONMENT = {
     "CHAT_MODELS": "openai:gpt-test",
     "CHAT_ABANDON_AFTER": "0",
-    # What ends where nobody goes on is what most of these try; test_kill_is_finished.py lets them go on.
+    # Most of these tests look at how a lost answer ends. test_kill_is_finished.py has other processes finish it.
     "CHAT_FINISH_LOST": "0",
-    # The short form has less time, not less to keep; the long one has the defaults.
+    # The short form has shorter times, so that it is quick; the long one has the defaults.
     **({} if LONG else {"CHAT_LEASE": "3", "CHAT_DRAIN": "3"}),
     "CHAT_USER_STREAMS": "100000",
     "CHAT_USER_REQUESTS_PER_MINUTE": "1000000",
@@ -42,7 +42,7 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderServer]:
-    """One for the session, in a thread of its own; tests find their calls by what they asked."""
+    """One provider for the session, in a thread of its own; a test finds its own upstream calls by their questions."""
     with ProviderServer.run_in_thread() as server:
         yield server
 
@@ -55,15 +55,16 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """What a module's tests change of the servers' environment."""
+    """Variables that a module sets for its servers, over those of `ENVIRONMENT`."""
     return {}
 
 
 @pytest.fixture(scope="package")
 def clusters() -> Iterator[dict[str, Cluster]]:
-    """Those that run, by place and environment: three servers take some seconds to start.
+    """The running clusters, by place and environment. Tests share them: three servers take some seconds to start.
 
-    They end with these tests: twenty servers that nobody asks took a third of a core from the browser tests.
+    They are killed when the tests of this package are over: twenty idle servers took a third of a core from the
+    browser tests.
     """
     clusters: dict[str, Cluster] = {}
     yield clusters
@@ -80,8 +81,8 @@ async def cluster(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Cluster]:
-    """Running servers, as many as the place has, from an earlier test or new. A test that fails leaves none behind, and
-    what they logged is shown.
+    """Running servers, as many as the place has, new or those of an earlier test. When a test fails, they are killed.
+    What they logged during the test is printed.
     """
     service: Redis | None = request.getfixturevalue("redis") if place.redis else None
     redis = {"REDIS_URL": service.url} if service else {}
@@ -99,7 +100,7 @@ async def cluster(
     yield cluster
     print(cluster.log()[logged:][-5000:])
     if LONG or request.session.testsfailed > failed:
-        # What a test leaves behind in the long form, no other test meets; and a machine has only so much memory.
+        # In the long form no test meets what another one left behind, and few clusters are in memory at a time.
         await asyncio.to_thread(clusters.pop(key).kill)
 
 

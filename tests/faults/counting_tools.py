@@ -11,7 +11,7 @@ from pathlib import Path
 VARIABLE = "COUNTED_IN"
 HOLD = ".hold"
 
-# Seconds that a tool is held for at most; a test that fails leaves none for ever.
+# Seconds that a tool is held for at most, so that a failing test leaves none that runs for ever.
 AT_MOST = 60.0
 
 

@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sender:
-    """Who sends: a browser that is logged in, or a program by its token."""
+    """A client of one server: a browser that is logged in, and a program with its token."""
 
     browser: httpx2.Client
     token: str

@@ -39,7 +39,7 @@ WORDS = ("the", "answer", "Zoë", "日本語", "naïve", "👩‍👩‍👧", "
 
 
 def write_prose(chance: random.Random, characters: int) -> str:
-    """Some text of so many code points, like no other."""
+    """Return a text of so many code points that no other call returns."""
     words = [uuid4().hex]
     length = len(words[0])
     while length < characters:
@@ -57,9 +57,9 @@ class Reading:
     position: int = 0
     ends: list[Json] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
-    """Where an event did not go on from the one before it: a gap or a repeat."""
+    """Events that did not begin where the one before them ended, so that there was a gap or a repeat."""
     heard: list[tuple[float, int]] = field(default_factory=list)
-    """When it had how many characters."""
+    """Moments, each with the number of characters received until then."""
     connections: int = 0
     has_skipped_joint: bool = False
 
@@ -70,11 +70,11 @@ class Reading:
             self.torn.append(f"{event} after the end")
         width = {"start": 0, "notice": 0, "token": len(event.get("content", ""))}.get(kind, 1)
         if event.get("code") == "resumed" and kind == "notice" and position == self.position + JOINT:
-            width = JOINT  # which programs are not told of by itself
-        # Of text that nobody kept there is no position: whoever had some is told the end where the answer ends.
+            width = JOINT  # programs are not sent the events of the joint
+        # A reader may have had text that was lost with its process: the end's position is then before the reader's.
         is_ahead = kind in {"done", "error"} and position < self.position
         if kind == "token" and position == self.position + width + JOINT and not self.has_skipped_joint:
-            self.has_skipped_joint, width = True, width + JOINT  # which had passed before it came back
+            self.has_skipped_joint, width = True, width + JOINT  # the joint came while this reader was disconnected
         if position != self.position + width and not is_ahead:
             self.torn.append(f"{kind} of {width} leads from {self.position} to {position}")
         self.position = position
@@ -91,7 +91,7 @@ class Reading:
         return str(self.ends[0].get("status", "interrupted"))
 
     def calculate_delay(self, recorded: RecordedRequest) -> float:
-        """By how many seconds this reader was later than the provider, at worst."""
+        """Return by how many seconds this reader was later than the provider, at worst."""
         worst, index = 0.0, 0
         for moment, sent in recorded.timeline:
             while index < len(self.heard) and self.heard[index][1] < sent:
@@ -114,7 +114,7 @@ class Asked:
 
 
 class Load:
-    """All clients of a test. Statuses of 500 and above, and answers that are no answers, are kept in `failures`."""
+    """All clients of a test. Responses with a status of 500 or above are kept in `failures`."""
 
     def __init__(
         self, cluster: Cluster, provider: ProviderServer, chance: random.Random, tls: ssl.SSLContext | None = None
@@ -149,13 +149,13 @@ class Load:
         await asyncio.sleep(0)  # the loop closes the transports in its next turn
 
     async def _tidy(self, asked: Asked) -> None:
-        """The next test meets no answer of this one."""
+        """Stop the answer if it still has an upstream call, so that the next test does not meet it."""
         if not all(recorded.is_over for recorded in self.find_requests(asked)):
             with suppress(aiohttp.ClientError, TimeoutError):
                 await self.send_request("POST", self.choose_server(), f"/api/answers/{asked.answer}/stop/")
 
     def make_connector(self) -> aiohttp.TCPConnector:
-        """Return a connection for each request, also to a proxy with a certificate of its own."""
+        """Return a connector that opens a connection for each request and trusts a proxy's certificate (`tls`)."""
         return aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls or True)
 
     def choose_server(self) -> Server:
@@ -164,7 +164,10 @@ class Load:
     # Asking
 
     async def begin_question(self, characters: int, server: Server | None = None, **script: Any) -> Asked:
-        """A conversation, and a question that makes the provider say a text of its own, by the script's fields."""
+        """Make a conversation, and return a question for it that is not sent yet.
+
+        The provider will answer it with a text that is like no other, in the way that the fields of `Script` say.
+        """
         server = server or self.choose_server()
         made = await self.call("POST", server, "/api/conversations/")
         text = write_prose(self.chance, characters)
@@ -184,7 +187,7 @@ class Load:
         return asked
 
     async def call(self, method: str, server: Server, path: str, body: Json | None = None, **headers: str) -> Any:
-        """One request; its JSON. What is not 2xx fails the test."""
+        """Send a request and return its JSON; fail unless the status is 2xx."""
         status, answer = await self.send_request(method, server, path, body, **headers)
         assert 200 <= status < 300, f"{method} {path}: {status} {answer}"
         return answer
@@ -206,7 +209,7 @@ class Load:
     # Following
 
     def follow_in_background(self, answer: str, **how: Any) -> asyncio.Task[Reading]:
-        """Follow in the background."""
+        """Follow an answer in the background, until the test is over; see `follow`."""
         reading = Reading(answer)
         self._readings[answer].append(reading)
         return self.start_in_background(self.follow(answer, reading=reading, **how))
@@ -218,7 +221,7 @@ class Load:
         return task
 
     def list_readings(self, answer: str) -> list[Reading]:
-        """What those who follow it in the background have received."""
+        """Return what each background follower of an answer has received so far."""
         return self._readings[answer]
 
     async def follow(
@@ -277,7 +280,7 @@ class Load:
         return found
 
     async def wait_for_end(self, answer: str, within: float, server: Server | None = None) -> Json:
-        """The answer once it is terminal; the test fails when it is not in time."""
+        """Wait until an answer is terminal, and return it; fail when it is not after `within` seconds."""
         end = time.monotonic() + within
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
@@ -288,7 +291,7 @@ class Load:
             await asyncio.sleep(0.1)
 
     def find_requests(self, asked: Asked) -> list[RecordedRequest]:
-        """The upstream calls for a question, in their order."""
+        """Return the upstream calls for a question, in their order."""
         new = self.provider.requests[self._looked_at :]
         self._looked_at += len(new)
         for recorded in new:
@@ -296,7 +299,7 @@ class Load:
         return self._calls[asked.content]
 
     async def wait_for_characters(self, asked: Asked, characters: int = 1) -> RecordedRequest:
-        """The first upstream call for a question, once so many characters of it were sent."""
+        """Wait until so many characters of a question's first upstream call were sent, and return that call."""
         await self.provider.wait_until(lambda: bool(self.find_requests(asked)), 30)
         recorded = self.find_requests(asked)[0]
         await self.provider.wait_for_characters(recorded, characters, 30)

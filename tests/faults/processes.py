@@ -1,4 +1,4 @@
-"""What a server's process uses, by /proc."""
+"""What a server's process uses, read from /proc."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 
 class Use(NamedTuple):
-    """Of one process, at one moment."""
+    """What one process uses at one moment."""
 
     threads: int
     files: int
@@ -23,7 +23,7 @@ def use(pid: int) -> Use:
 
 
 def read_memory(pid: int) -> int:
-    """Resident bytes."""
+    """Return the resident memory of a process, in bytes."""
     return _read_figure(pid, "VmRSS") * 1024
 
 

@@ -90,7 +90,7 @@ async def test_a_killed_bulk_retry_bills_no_answer_twice_and_skips_none(
 
 
 def assert_exact(found: dict[str, Any], requests: list[RecordedRequest]) -> None:
-    """Each answer has one attempt more, each attempt one call, and each question was asked once."""
+    """Assert that each answer has one attempt more, each attempt has one call, and each question was asked once."""
     outcomes = Counter((status, code) for status, code in found["items"])
     lost = outcomes.pop(("failed", "server_lost"), 0)
     assert lost <= AT_ONCE, "those that were being written when the process died"
@@ -101,12 +101,12 @@ def assert_exact(found: dict[str, Any], requests: list[RecordedRequest]) -> None
     assert found["models"] == [f"openai:{OTHER}"]
     each = Counter(request.prompt for request in requests)
     assert set(each.values()) == {1}
-    assert len(each) >= ANSWERS - lost  # a process may die between the row and the request
+    assert len(each) >= ANSWERS - lost  # a process may die after it wrote the row and before it sent the request
     assert count_most_at_once(requests) <= AT_ONCE
 
 
 class Asked:
-    """What the provider was asked of one outage."""
+    """The upstream calls whose question contains a mark, which all questions of one outage do."""
 
     def __init__(self, provider: ProviderServer, mark: str) -> None:
         self._provider, self._mark = provider, mark
@@ -134,7 +134,7 @@ def count_most_at_once(requests: Iterable[RecordedRequest]) -> int:
 
 
 def begin_batch(server: Server, mark: str) -> str:
-    """Retry the outage on another model; the id of the batch."""
+    """Retry the outage on another model, and return the id of the batch."""
     with closing(log_in_demo(server)) as client:
         form = {"reason": "Outage", "user": mark, "with_model": f"openai:{OTHER}"}
         sent = client.post("/staff/retry/", data={**form, "csrfmiddlewaretoken": client.cookies["csrftoken"]})
@@ -142,7 +142,7 @@ def begin_batch(server: Server, mark: str) -> str:
 
 
 def wait_for_end(server: Server) -> None:
-    """Return when the list of all retries, which goes on with none, says that the latest one is finished."""
+    """Wait until the list of batches says that the latest one is finished; unlike a batch's page, it takes none up."""
     end = time.monotonic() + WITHIN
     with closing(log_in_demo(server)) as client:
         while not is_finished(client):

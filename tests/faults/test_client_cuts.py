@@ -31,7 +31,7 @@ async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place
         kept = await load.answer(one.answer)
         assert (kept["status"], kept["text"]) == ("complete", one.text)
         assert [recorded.sent_characters for recorded in load.find_requests(one)] == [CHARACTERS]
-    # A cut place that one event jumps over together with the next is one cut; an answer may end while it is cut.
+    # One event may pass two of the places, which makes one cut, and an answer may end before the last of its cuts.
     assert sum(reading.connections - 1 for reading in readings) > CUTS / 2
     assert load.failures == []
 
@@ -40,7 +40,7 @@ async def test_text_before_the_cuts_and_text_after_them_are_the_whole_text(place
 async def test_a_program_that_is_cut_off_while_it_asks_finds_its_answer_by_the_same_turn(
     place: Place, load: Load
 ) -> None:
-    """The response to the question itself breaks; asked again elsewhere, it is the same answer from its start."""
+    """The response to the question breaks off; the question, sent again with the same turn, has the same answer."""
     turn = "9d6f6c3e-0b5c-4e0e-8f10-000000000001"
     question = await load.begin_question(CHARACTERS, **PACE)
     path = f"/api/conversations/{question.conversation}/messages/"

@@ -47,10 +47,10 @@ MODEL = "teller:story"
 
 # Which of the points are tried: one trial takes 0.07 s, and all scenarios have some thousand points.
 EVERY = choose_length(5, 1)
-# Of the same life with a provider that keeps its responses, or with a drain in it, fewer.
+# Fewer of them where the provider keeps its responses, or where the process drains: the rest of the life is the same.
 EVERY_OF_VARIANTS = choose_length(11, 1)
 
-# Seconds since a lease ended that the recovery finds: some more than any process waits, and no night.
+# How long ago the leases ended that the recovery finds: longer than any process waits, but not hours.
 AGO = timedelta(seconds=60)
 
 PLAIN: Story = ["Once upon a time there was."]
@@ -142,17 +142,17 @@ def seam(transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyP
     settings.CHAT_MODELS = [MODEL]
     settings.CHAT_TOOLS = [f"{HERE}.{name}" for name in ("ring", "chime", "toll")]
     settings.CHAT_PROVIDERS = {}
-    settings.CHAT_CHECKPOINT = 3600.0  # the test says when
+    settings.CHAT_CHECKPOINT = 3600.0  # the test has checkpoints written itself
     settings.CHAT_FLUSH_MS = 0
     settings.CHAT_MAX_RETRIES = 2
     settings.CHAT_FINISH_BROKEN = 1
-    # On a slow machine one run would sweep or look at logins more often than another.
+    # Runs are to have the same points: on a slow machine one would sweep or look at logins more often than another.
     monkeypatch.setattr(supervisor, "SWEEP_EVERY", 3600.0)
     monkeypatch.setattr(supervisor, "CHECK_LOGINS_EVERY", 3600.0)
-    # With limits, so that each call holds something of them.
+    # There are limits, so that each call makes a reservation.
     settings.CHAT_USER_STREAMS = settings.CHAT_USER_REQUESTS_PER_MINUTE = 1000
     settings.CHAT_USER_TOKENS_PER_DAY = 10**9
-    # A transaction that had begun when its process ended goes with its connection.
+    # Connections are closed after use, so that a transaction which was open when its process "died" is rolled back.
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     seam = CrashSeam()
     with seam.watch_database():
@@ -160,7 +160,7 @@ def seam(transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyP
 
 
 class NotReachedError(Exception):
-    """A life ended before it came to the point at which it should: what the sweep does may come earlier or later."""
+    """A process ended before the point at which it was to die: what a sweep does may come earlier or later."""
 
 
 class Trial:
@@ -182,10 +182,10 @@ class Trial:
         settings.CHAT_PROVIDERS["teller"] = {"teller": self.teller}
         Tools.seam, Tools.runs = seam, Counter()
 
-    # Lives
+    # Processes
 
     def run(self, die_at: Point | None = None) -> list[Point]:
-        """Live one life up to a point, or to its end, then another that recovers; return the points of the first."""
+        """Run a process up to a point, or to its end, then one that recovers; return the points of the first."""
         if self.scenario.is_continued:
             self._prepare()
         if self.scenario.is_lost_before:
@@ -202,7 +202,7 @@ class Trial:
         with asyncio.Runner() as loop:
             loop.get_loop().set_exception_handler(lambda loop, context: None)  # tasks that ended with the process
             loop.run(life(die_at))
-        asyncio.run(run_in_thread(_do_nothing))  # what it had begun in its thread is over
+        asyncio.run(run_in_thread(_do_nothing))  # waits until what the process had begun in its thread is over
         has_died = self.seam.is_dead
         self.seam.disarm()
         if has_died != (die_at is not None):
@@ -239,7 +239,8 @@ class Trial:
 
     async def _pause(self, runner: Runner, batches: int) -> None:
         if self.scenario.is_kept and batches == 1:
-            await self.seam.wait_until_quiet()  # its bookmark is written beside: each run has it at the same point
+            # Another task writes the bookmark. In each run it is written at the same point.
+            await self.seam.wait_until_quiet()
         if batches % 3 == 2:
             await self._tick(runner)
         if batches == self.scenario.stop_after:
@@ -274,7 +275,7 @@ class Trial:
         await self.seam.wait_until_quiet()
 
     async def _recover(self) -> None:
-        """Do in another process what each does: sweep, and go on with what it finds."""
+        """Do what another process does: sweep, and go on with the answers that it finds."""
         runner = self._make_runner()
         self.teller.pause = _skip_wait
         if self.scenario.is_sent_again:
@@ -284,7 +285,7 @@ class Trial:
             runner.supervisor.sweep_soon()
             await self._tick(runner)
         await runner.supervisor.aclose()
-        await run_in_thread(rollups.count, 10_000)  # so that each trial begins with the same
+        await run_in_thread(rollups.count, 10_000)  # so that no trial leaves rows to count to the next one
 
     async def _ask_again(self, runner: Runner) -> None:
         fields = {"content": "Tell me a story.", "model": MODEL, "turn": str(self.turn)}
@@ -391,7 +392,7 @@ def look_at(trial: Trial, whole: Found) -> Iterator[tuple[str, bool]]:
 
 
 def is_left_with_a_lease(answer: Message | None) -> bool:
-    """Return whether an answer without an owner has to wait all the same."""
+    """Return whether an answer that no process owns cannot be taken up yet because of its lease."""
     if answer is None or not answer.is_live or answer.owner:
         return False
     return answer.lease_until is None or answer.lease_until > timezone.now()
@@ -415,7 +416,7 @@ def read_state(answer: Message) -> tuple[str, str]:
 
 
 def list_allowed_states(trial: Trial) -> set[tuple[str, str]]:
-    """The table: how an answer may end, by what had happened when its process ended."""
+    """Return the states in which an answer may end, by what had happened when its process ended."""
     scenario, before = trial.scenario, trial.at_death.answer
     if before is not None and not before.is_live:
         return {read_state(before)}
@@ -427,7 +428,7 @@ def list_allowed_states(trial: Trial) -> set[tuple[str, str]]:
 
 
 def is_what_readers_had(trial: Trial, answer: Message) -> bool:
-    """Whether the answer has, at each position that was published, what was published there."""
+    """Return whether the answer has, at each position that was published, what was published there."""
     kept = dict(split(0, answer.restore_transcript().read_since(0)))
     return trial.logs.shown[str(answer.pk)].items() <= kept.items()
 
@@ -441,7 +442,7 @@ def sum_ledger_tokens(found: Found) -> int:
 
 
 def is_worth_a_trial(point: Point) -> bool:
-    """Return whether there is something at this point that was not there at the one before: reading leaves nothing."""
+    """Return whether something has changed since the point before: after a SELECT nothing has."""
     return point.side == "before" or not point.label.startswith("SELECT")
 
 
@@ -466,7 +467,7 @@ def test_after_every_crash_point_the_answer_is_in_a_state_of_the_table(
     missed: list[Point] = []
     is_variant = scenario.is_kept or scenario.leave_after is not None
     every = EVERY_OF_VARIANTS if is_variant else EVERY
-    # Lives begin alike: each scenario begins at another point, so that together they try more of them.
+    # All scenarios have the same first points. Each begins to count at another one, so that together they try more.
     first = list(SCENARIOS.values()).index(scenario) % every
     tried = [*filter(is_worth_a_trial, points)][first::every]
     for point in tried:

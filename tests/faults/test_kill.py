@@ -20,8 +20,8 @@ PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.05}  # 15 s for an 
 TERMINAL_WITHIN = 15.0
 LOST_AT_MOST = 1.0
 
-# With Redis nothing is lost that had reached the site. These are seconds for the way to it, on a machine whose two
-# cores are shared by the provider, the clients and the servers.
+# With Redis nothing is lost that had reached the site. Text may take so many seconds from the provider to the site, on
+# a machine whose two cores are shared by the provider, the clients and the servers.
 ON_ITS_WAY = 0.3
 
 
@@ -63,12 +63,12 @@ async def is_honest(one: Asked, kept: str, reading: Reading, killed: float, load
     if redis:
         assert kept == reading.text
     else:
-        # What was shown and is lost is less than what was said in the last second. No position lies past the end.
+        # Readers may have had up to a second of text that was lost. None has a position past the end.
         assert reading.text.startswith(kept)
         assert reading.position == len(kept) + 2
 
 
 async def is_whole(one: Asked, reading: Reading, load: Load) -> None:
-    """An answer of another server has noticed nothing; its followers may have had to move."""
+    """Assert that a survivor's answer is whole, and that its follower, who may have reconnected, received all of it."""
     assert (reading.text, reading.status, reading.torn) == (one.text, "complete", [])
     assert (await load.answer(one.answer, one.server))["text"] == one.text

@@ -23,7 +23,7 @@ ANSWERS = choose_length(6, 20)
 CHARACTERS = 1200
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.03}
 
-# Characters that may be on their way when a process is killed whose answer is complete all the same.
+# When its process is killed, an answer may be complete although so many characters of it were still on their way.
 ALL_BUT = 100
 
 COMPLETE_WITHIN = 30.0
@@ -48,7 +48,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 class Readers(NamedTuple):
-    """Those of one answer, and what they had when its process was killed."""
+    """The followers of one answer: three programs and a page."""
 
     asked: Asked
     programs: list[asyncio.Task[Reading]]
@@ -73,7 +73,7 @@ async def test_every_answer_is_finished_with_what_was_seen(
 
 
 async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_kept: bool) -> tuple[int, float]:
-    """Return how many answers were lost, and after how many seconds all were complete."""
+    """Kill a server; return how many answers were lost, and after how many seconds all were complete."""
     asked_before = count_asked(load)
     all_asked = [await load.ask(CHARACTERS, **PACE) for _ in range(ANSWERS)]
     readers = [follow_in_every_way(load, one, login) for one in all_asked]
@@ -92,7 +92,7 @@ async def kill_one(load: Load, cluster: Cluster, login: dict[str, str], *, is_ke
         kept = await load.wait_for_end(one.answer, end - time.monotonic(), survivor)
         assert kept["status"] == "complete", kept["error"]
         assert kept["interruptions"] <= (1 if one in owned else 0)
-        # Where questions take seconds to be asked, the first answers are whole before the kill.
+        # Asking all questions may take seconds; then the first answers are whole before the kill.
         is_whole = load.find_requests(one)[0].count_sent_before(killed) >= CHARACTERS - ALL_BUT
         assert kept["interruptions"] or one not in owned or is_whole
         lost += [one] if kept["interruptions"] else []
@@ -133,9 +133,10 @@ async def is_one_text(load: Load, readers: Readers, login: dict[str, str]) -> No
 async def is_accounted_for(
     load: Load, lost: list[Asked], all_asked: list[Asked], requests: int, *, is_kept: bool
 ) -> None:
-    """One taker each: a call that was lost, and one that went on, and the provider was asked no more than that.
+    """Assert that a lost answer has two calls, the lost one and one that went on, that each other answer has one, that
+    the provider got no more requests, and that nothing is held.
 
-    Where it keeps the response there is one call alone.
+    Where the provider keeps the response, each answer has one call.
     """
     found = await read_ledger(next(server for server in load.cluster.servers if server.running))
     outcomes = {
@@ -149,6 +150,6 @@ async def is_accounted_for(
 
 
 def count_asked(load: Load) -> int:
-    """How often the provider was asked for an answer; to follow one that it keeps is not to ask."""
+    """Return how often the provider was asked for an answer; requests that follow a response it keeps do not count."""
     paths = ("/chat/completions", "/responses")
     return sum(made.method == "POST" and made.path.endswith(paths) for made in load.provider.requests)

@@ -26,7 +26,7 @@ ANSWERS = choose_length(4, 20)
 LINES = choose_length(3, 12)
 SETTLED_WITHIN = 60.0
 
-# What is said before the kill; the rest never comes.
+# The provider sends 400 characters before the kill; the rest never comes.
 PACE: dict[str, Any] = {"chunk_size": 10, "delay_between": 0.02, "gate_after": 400}
 NEVER: dict[str, Any] = {"delay_headers": 600}
 DELETE = "from chat.models import Conversation; print(Conversation.objects.filter(pk={!r}).delete()[0])"
@@ -54,7 +54,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     victim = load.choose_server()
     seen = len(provider.requests)
     before = {row["id"] for row in (await read_ledger(victim))["rows"]}
-    # A conversation whose answer is whole has its title asked for, which never comes.
+    # This answer is whole at once, so the site asks for a title, which never comes.
     made = await load.call("POST", victim, "/api/conversations/")
     provider.enqueue(Script(text="Because air scatters it."), Script(**NEVER))
     await load.send(Asked(victim, made["id"], "Why is the sky blue?", ""))
@@ -65,7 +65,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     deleted = await load.ask(800, victim, **PACE)
     batch = begin_batch(victim, tmp_path)
     await wait_for_running_calls(victim, before, 2 + ANSWERS + min(LINES, 4))
-    await asyncio.sleep(choose_length(2, 4))  # checkpoints, and a renewal of each lease
+    await asyncio.sleep(choose_length(2, 4))  # time for checkpoints, and for a renewal of each lease
     victim.kill()
     batch.send_signal(signal.SIGKILL)
     batch.wait(10)
@@ -85,7 +85,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
     assert all(row["estimated"] and row["input_tokens"] > 0 for row in lost)
     assert len([row for row in lost if row["purpose"] == "answer"]) == ANSWERS + 1
     assert len([row for row in lost if row["purpose"] == "title"]) == 1
-    # Each is charged for the text that is kept.
+    # Each answer is charged for the text that was kept.
     for one in asked:
         kept = await load.wait_for_end(one.answer, 15, next(server for server in cluster.servers if server.running))
         assert kept["usage"]["output_tokens"] == -(-len(kept["text"]) // 4)
@@ -95,7 +95,7 @@ async def kill_everything_once(load: Load, cluster: Cluster, provider: ProviderS
 
 
 async def wait_for_running_calls(server: Server, before: set[int], count: int) -> None:
-    end = time.monotonic() + 50  # a title is given up after a minute
+    end = time.monotonic() + 50  # less than the minute after which a title is given up
     while True:
         rows = [row for row in (await read_ledger(server))["rows"] if row["id"] not in before]
         if len([row for row in rows if row["outcome"] == "running"]) >= count:

@@ -22,19 +22,19 @@ CLIENTS = choose_length(60, 500)
 AT_ONCE = 10
 QUICK: dict[str, Any] = {"chunk_size": 20, "delay_between": 0.01}
 
-# An answer takes a tenth of a second; one that nobody works on is found by the sweep after a lease.
+# An answer takes a tenth of a second; a lost one is found by the sweep when its lease has run out.
 ANSWERED_WITHIN = 20.0
 
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """The default lease also in the short form: a busy machine that loses its own answers is not what is tried here."""
+    """The default lease, in the short form too: with a shorter one a busy machine would lose answers by itself."""
     return {"CHAT_LEASE": "10"}
 
 
 @pytest.fixture
 async def senders(load: Load) -> AsyncIterator[dict[str, Sender]]:
-    """Who sends at each server, by its URL."""
+    """A sender for each server, by its URL."""
     token = load.cluster.token
     senders = {each.url: Sender(await asyncio.to_thread(log_in_demo, each), token) for each in load.cluster.servers}
     yield senders
@@ -86,14 +86,14 @@ async def test_a_question_whose_client_left_is_answered_or_was_never_asked(
     assert {outcome for _, outcome in found} <= {"nothing", "complete"}
     for way in ways:
         assert found[way, "complete"] > 0, way
-    # Who comes back is not told that the last answer is still being written.
+    # A user who comes back can ask on: no answer is left that is still being written.
     for _, asked in left[:: max(1, CLIENTS // 20)]:
         await ask_further(load, asked)
     check_quiet(load)
 
 
 async def name_outcome(load: Load, asked: Asked) -> str:
-    """What became of a question: `nothing`, or the status of its answer once that has ended."""
+    """Return what became of a question: `nothing`, or the status of its answer once that has ended."""
     match (await settle(load, asked))["messages"]:
         case []:
             return "nothing"
@@ -110,7 +110,7 @@ async def name_outcome(load: Load, asked: Asked) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is changed."""
+    """A question and its answer, which a client changes."""
 
     asked: Asked
     question: str
@@ -180,7 +180,7 @@ async def test_any_other_change_whose_client_left_is_whole_or_was_never_made(
 
 
 async def name_change(load: Load, name: str, asked: Asked) -> str:
-    """What became of a change once all has ended: `nothing`, `all of it`, or what stands there instead."""
+    """Return what became of a change once all answers have ended: `nothing`, `all of it`, or what is there instead."""
     status, found = await load.send_request("GET", asked.server, f"/api/conversations/{asked.conversation}/")
     if status == 404:
         return "all of it" if "delete" in name else "gone"
@@ -253,14 +253,14 @@ async def test_a_bulk_retry_whose_member_of_staff_left_is_worked_through(
 
 
 async def leave_in_turns(leave: Callable[[int], Any], count: int) -> None:
-    """Let so many clients leave, some at once, and give the last ones time to be heard."""
+    """Let so many clients leave, `AT_ONCE` at a time, and give the servers a second to read what the last ones sent."""
     for begun in range(0, count, AT_ONCE):
         await asyncio.gather(*(leave(number) for number in range(begun, min(begun + AT_ONCE, count))))
     await asyncio.sleep(1)  # a request may still lie in its server's socket
 
 
 async def settle(load: Load, asked: Asked) -> Any:
-    """Return the conversation once none of its answers is live, or as it stands after all the time that they have."""
+    """Wait until none of a conversation's answers is live, for 20 s at most, and return the conversation."""
     conversation: Any = {}
     for _ in range(round(ANSWERED_WITHIN / 0.2)):
         conversation = await load.call("GET", asked.server, f"/api/conversations/{asked.conversation}/")
@@ -277,6 +277,6 @@ async def ask_further(load: Load, asked: Asked) -> None:
 
 
 def check_quiet(load: Load) -> None:
-    """Nobody got an error, and the log has no traceback."""
+    """Check that no response was an error of the server, and that the log has no traceback."""
     assert load.failures == []
     assert [line for line in load.cluster.log().splitlines() if "Traceback" in line] == []

@@ -39,7 +39,7 @@ async def test_all_that_wait_are_asked_once_and_in_order(load: Load, cluster: Cl
         if len(cluster.servers) == 1:
             await asyncio.to_thread(first.server.start)
         survivor = next(server for server in cluster.servers if server.running)
-        # A tab that had no response sends its form once more.
+        # A tab that got no response sends its form again.
         await asyncio.gather(*(send(tabs, survivor, first, wanted[3], turns[2]) for _ in range(2)))
     end = time.monotonic() + ASKED_WITHIN
     while (statuses := await look(load, survivor, first)) != [(text, "complete") for text in wanted]:

@@ -41,7 +41,7 @@ async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
     finally:
         sleeper.resume()
     for one in asked:
-        # The woken owner finds that its answer is not its own any more, and stops paying for it.
+        # The owner that wakes finds that it no longer owns the answer, and closes its upstream call.
         await load.provider.wait_until(partial(is_over, load, one), 15)
     await asyncio.sleep(2)
     for one, kept, following in zip(asked, taken, readings, strict=True):
@@ -49,7 +49,7 @@ async def test_a_server_that_wakes_writes_nothing_to_what_was_taken_over(
         reading = await following
         assert (reading.text, reading.status, reading.torn) == (kept["text"], "interrupted", [])
     for one, retried in zip(asked, again, strict=False):
-        # The new attempt is not disturbed by what the old one's owner did when it woke.
+        # The new attempt is not disturbed by what the first attempt's owner did when it woke.
         assert (await load.answer(retried["answer"]))["status"] == "streaming"
         kept = await load.call("POST", others[0], f"/api/answers/{retried['answer']}/stop/")
         assert kept["status"] == "stopped"

@@ -52,7 +52,7 @@ async def test_answers_finish_or_end_honestly(place: Place, load: Load, postgres
 
 
 async def ask_until_taken(load: Load) -> Asked:
-    """What a program does whose question was answered by a 5xx: the same turn again."""
+    """Send a question with the same turn until a server takes it, as a program does whose request met a 5xx."""
     end = time.monotonic() + SERVES_AGAIN_WITHIN
     turn = str(uuid4())
     question: Asked | None = None

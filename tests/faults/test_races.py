@@ -61,7 +61,7 @@ async def test_a_retry_during_the_run_is_refused_and_names_the_run(place: Place,
 async def test_two_retries_at_once_make_one_more_attempt(place: Place, load: Load) -> None:
     async def race() -> None:
         asked = await load.ask(400, **SLOW)
-        await load.wait_for_characters(asked)  # a request that is stopped on its way may come, or not
+        await load.wait_for_characters(asked)  # before that, Stop may keep the call from being made
         await load.call("POST", load.choose_server(), f"/api/answers/{asked.answer}/stop/")
         calls = len(load.find_requests(asked))
         retried = await asyncio.gather(
@@ -103,7 +103,7 @@ async def test_a_stop_at_the_finish_makes_one_end(place: Place, load: Load, clus
 
 
 def list_outcomes(cluster: Cluster, answer: str) -> list[str]:
-    """How the ledger says that the answer's upstream calls ended."""
+    """Return the outcomes of an answer's upstream calls, as the ledger has them."""
     url = cluster.servers[0].environment["DATABASE_URL"]
     query = "SELECT outcome FROM chat_providercall WHERE answer_id = "
     if url.startswith("sqlite"):

@@ -21,7 +21,8 @@ CONNECTIONS_AT_MOST = 20
 
 ON_POSTGRES = [place for place in choose_places(MANY) if place.database == "postgres"]
 
-# More than a process has threads for requests, and connections in its pool. Who finds none waits for one, 5 s.
+# More pages than a process has threads for requests, or connections in its pool. A request that finds no free
+# connection waits 5 s for one.
 PAGES = 20
 WAIT_FOR_A_CONNECTION = 4
 
@@ -70,7 +71,7 @@ async def test_pages_that_follow_leave_the_connections_to_others(place: Place, l
 
 
 def count_connections(url: str) -> int:
-    """How many sessions the database has, but for this one."""
+    """Return how many sessions the database has, without the one that counts them."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(url) as session:
         row = session.execute(query).fetchone()
@@ -108,7 +109,7 @@ async def ask_one_of_many(load: Load, number: int) -> None:
 
 
 async def is_back(pid: int, was: Use) -> None:
-    """It is small again within 10 s: a connection that nobody needs is closed after some seconds."""
+    """Wait until a process uses about as little as before, for 10 s: idle connections are closed after some seconds."""
     for _ in range(100):
         now = use(pid)
         if now.threads <= was.threads and now.files <= was.files + FILES_MORE and now.bytes <= was.bytes + BYTES_MORE:

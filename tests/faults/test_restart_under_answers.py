@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
 async def front(
     cluster: Cluster, provider: ProviderServer, chance: random.Random, tmp_path: Path
 ) -> AsyncIterator[Load]:
-    """Clients that know nginx alone."""
+    """Clients that go through nginx, unless a test names a server."""
     with Nginx(tmp_path, [server.port for server in cluster.servers]) as nginx:
         proxy = SimpleNamespace(url=nginx.url)
         behind = cast("Cluster", SimpleNamespace(token=cluster.token, servers=[proxy]))

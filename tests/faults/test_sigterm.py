@@ -27,13 +27,13 @@ ON_ITS_WAY = 0.5
 
 @pytest.fixture
 def environment(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The default drain where the time of the exit is what is tried, also in the short form."""
+    """The default drain of 8 s, in the short form too, for the test that measures how long the exit takes."""
     return {"CHAT_DRAIN": "8", "CHAT_MAX_PROMPT_CHARS": "2000000"} if "neither_read" in request.node.name else {}
 
 
 @asynccontextmanager
 async def send_half_a_request(server: Server, token: str) -> AsyncIterator[None]:
-    """A client that has sent the head of a request and the first half of its body, and now says nothing."""
+    """Send the head of a request and the beginning of its body, and keep the connection open without the rest."""
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = f"POST /api/conversations/ HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n"
     writer.write(f'{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{"half": "'.encode())
@@ -73,7 +73,7 @@ async def test_nothing_is_lost_and_the_exit_is_in_time(place: Place, load: Load,
 
 
 async def is_refused(load: Load, question: Asked) -> None:
-    """A server that drains takes no new turn: it says so, or takes no connection. There is no upstream call."""
+    """Assert that a draining server refuses a turn with 503, or takes no connection, and makes no upstream call."""
     path = f"{question.server.url}/api/conversations/{question.conversation}/messages/"
     body = json.dumps({"content": question.content})
     with suppress(aiohttp.ClientConnectionError):
@@ -105,8 +105,8 @@ class Unread:
 async def test_clients_that_neither_read_nor_send_do_not_delay_the_exit(
     place: Place, load: Load, cluster: Cluster
 ) -> None:
-    """With the default drain, and an answer that takes longer: readers that do not read, a program that waits for the
-    whole, half of a request, and a connection that is kept for a next one.
+    """The clients: readers that do not read, a program that waits for a whole answer, one that sends half of a request,
+    and a connection that is kept for the next request. One answer takes longer than the default drain.
     """
     victim = cluster.servers[0]
     bearer = f"Authorization: Bearer {cluster.token}\r\n"

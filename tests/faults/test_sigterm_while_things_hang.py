@@ -35,7 +35,7 @@ HANGING = ("sleep_in_a_thread", "cling_to_life", "mcp__hang")
 
 @pytest.fixture
 def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """A short drain, so that the test is short; what may take 2 s beyond it does not depend on it."""
+    """A short drain, so that the test is short; the 2 s that the exit may take beyond it do not depend on it."""
     drain = {"CHAT_DRAIN": f"{DRAIN:g}", "CHAT_TITLE_MODEL": "openai:small", "CHAT_TOOL_TIMEOUT": "60"}
     if "tools" not in request.node.name:
         return drain
@@ -85,7 +85,7 @@ async def test_tools_and_titles_that_hang_do_not_delay_the_exit(
 
 
 async def ask_for(load: Load, tool: str) -> Asked:
-    """A question whose answer calls a tool and hangs. An MCP server's tools are known some seconds after the start."""
+    """Ask until an answer calls a tool and hangs in it: the site knows an MCP server's tools after some seconds."""
     for _ in range(20):
         asked = await load.ask(5, load.cluster.servers[0], tool_calls=[{"name": tool}])
         await load.wait_for_characters(asked)
@@ -96,7 +96,7 @@ async def ask_for(load: Load, tool: str) -> Asked:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there that is no zombie: it has another parent now, who may be in no hurry."""
+    """Return whether a process still runs. A zombie does not: its parent is gone, and the new one may reap it late."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def is_running(pid: int) -> bool:
 
 @contextmanager
 def lock_database(cluster: Cluster) -> Iterator[None]:
-    """An SQLite file that another program writes to, for longer than anybody waits."""
+    """Hold the write lock of the SQLite file, as another program would, for longer than the site waits for it."""
     path = cluster.servers[0].environment["DATABASE_URL"].removeprefix("sqlite:///")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -126,7 +126,7 @@ def stop_postgres(postgres: Postgres) -> Iterator[None]:
 
 @contextmanager
 def silence_postgres(postgres: Postgres) -> Iterator[None]:
-    """A PostgreSQL that takes connections and says nothing, as one does whose disk hangs."""
+    """Pause PostgreSQL, so that it accepts connections and does not respond, as when its disk hangs."""
     assert postgres.process is not None
     pids = [postgres.process.pid, *list_children(postgres.process.pid)]
     for pid in pids:

@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def open_unread_stream(server: Server, token: str, answer: str) -> Iterator[None]:
-    """It has asked for the events, and its TCP window fills up."""
+    """Request an answer's events and read none of them, so that the TCP window fills up."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
@@ -42,8 +42,8 @@ def open_unread_stream(server: Server, token: str, answer: str) -> Iterator[None
 async def test_twenty_readers_that_do_not_read_take_no_more_than_20_megabytes(
     place: Place, load: Load, cluster: Cluster
 ) -> None:
-    """The same answer four times: the first two are the measure, the others have twenty readers who do not read. Of
-    those the greater and of these the lesser counts: a sweep may index an earlier answer beside any of them.
+    """The same answer is written four times, the last two times with twenty readers who do not read. The larger peak of
+    the first two is compared with the smaller one of the last two: a sweep may index an earlier answer during any.
     """
     [server] = cluster.servers
     text = ("x" * 99 + "\n") * (CHARACTERS // 100)
@@ -58,7 +58,7 @@ async def test_twenty_readers_that_do_not_read_take_no_more_than_20_megabytes(
 
 
 async def measure_peak_of_an_answer(load: Load, server: Server, readers: int) -> int:
-    """The most memory that the server had while it wrote the answer, in bytes."""
+    """Return the most memory that the server had while it wrote an answer, in bytes."""
     made = await load.call("POST", server, "/api/conversations/")
     path = f"/api/conversations/{made['id']}/messages/"
     begun = await load.call("POST", server, path, {"content": f"{readers} of them"}, prefer="respond-async")

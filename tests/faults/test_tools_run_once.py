@@ -31,7 +31,7 @@ TOOLS = ("count_in_a_thread", "count_on_the_loop")
 COMPLETE_WITHIN = 30.0
 BEGUN_WITHIN = 60.0
 
-# Seconds until the first word of an answer that dies anywhere.
+# Seconds until the first word, at most, of an answer whose process may be killed at any moment.
 LATEST = 4.0
 
 # What the model says when it has the results: slowly, so that a process dies in the middle of it.
@@ -112,7 +112,7 @@ async def ask(load: Load, server: Server, kind: str, mark: str) -> Asked:
 
 
 async def wait_for_tools(load: Load, counts: Path, asked: dict[str, Asked], kinds: dict[str, str]) -> None:
-    """Return when each answer stands where it is to stand."""
+    """Wait until each answer is where its process is to be killed: in its tools, or in the text after them."""
     end = time.monotonic() + BEGUN_WITHIN
     begun = [mark for mark, kind in kinds.items() if kind != ANYWHERE]
     after = [mark for mark, kind in kinds.items() if kind == AFTER_THE_TOOL]
@@ -125,7 +125,7 @@ async def wait_for_tools(load: Load, counts: Path, asked: dict[str, Asked], kind
 
 
 def is_going_on(load: Load, one: Asked) -> bool:
-    """Return whether the model says something after its tools."""
+    """Return whether the model has begun to send text after its tools."""
     return any(call.brings_results and call.sent_characters > 0 for call in load.find_requests(one))
 
 
