@@ -5,7 +5,7 @@
     python -m tests.provider_server --port 9000                 # in a process of its own
 
 What it answers is a `Script`: `server.script` is the default, `server.enqueue` gives the next requests theirs,
-and a directive in the user's message (see `directives.py`) has its own way.
+and a directive in the user's message (see `directives.py`) changes the script for its answer.
 """
 
 from tests.provider_server.recorded_request import RecordedRequest

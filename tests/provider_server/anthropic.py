@@ -146,7 +146,7 @@ class AnthropicWire(Wire):
         return {"type": "thinking", "thinking": reasoning, "signature": self._sign(reasoning)}
 
     def _sign(self, reasoning: str) -> str:
-        """Return what ends a block of reasoning: a model that has a contract signs it, any other as the script says."""
+        """Return the signature of a block of reasoning: the model's own where it has a contract, else the script's."""
         return sign_thought(self.model, reasoning) if self.model in CONTRACTS else self.script.signature
 
     def _make_tool_use_block(self, call: Call) -> Json:
@@ -256,7 +256,7 @@ def _count_uncached(usage: Usage) -> int:
 
 
 def _parse_input(call: Call) -> Json:
-    """The arguments as the API parses them; what is no object cannot be sent in one piece."""
+    """Return a call's arguments as the API parses them; `{}` when they are no object, which only deltas can send."""
     try:
         value = json.loads(call.arguments)
     except ValueError:
@@ -285,7 +285,7 @@ _CALL_ID = re.compile("[a-zA-Z0-9_-]+")
 
 
 def _find_complaint_about_tools(request: Json) -> Refusal | None:
-    """A call has its result in the very next message, before anything else there; an id stands for one call."""
+    """Refuse a call without a result in the very next message, before anything else there, and an id of two calls."""
     seen: set[str] = set()
     awaited: set[str] = set()
     for place, message in enumerate(request["messages"]):

@@ -84,7 +84,7 @@ _MEMBERS = (
     *("tools", "temperature", "top_p", "top_k"),
 )
 
-# The real count is another one; the site has to take the server's word for it.
+# The real API counts otherwise; the site has to rely on the count that the server reports.
 BYTES_A_TOKEN = 4
 
 
@@ -95,7 +95,7 @@ def sign_thought(model: str, thought: str) -> str:
 
 @dataclass
 class StrictModels:
-    """One server's memory: what it has said, what its cache holds, and what it will bill."""
+    """What one server remembers: what its models have said, what their caches hold, and what it will bill."""
 
     said: dict[str, list[Json]] = field(default_factory=dict)  # the content of an answer, by each call in it
     cache: set[tuple[str, str]] = field(default_factory=set)
@@ -148,7 +148,7 @@ class StrictModels:
         yield from self._check_thoughts(request)
 
     def _check_thoughts(self, request: Json) -> Iterator[str]:
-        """Thoughts are the model's own and unchanged, and those of the tool loop under way are all there."""
+        """Yield complaints where thoughts are not the model's own, are changed, or are missing from the tool loop."""
         messages = request["messages"]
         for place, message in enumerate(messages):
             blocks = message["content"] if isinstance(message["content"], list) else []

@@ -40,7 +40,7 @@ class BackgroundResponse:
         self.recorded = recorded
         """The request that began it."""
         self.drops = sorted(wire.script.drop_connections_at)
-        """Where a connection breaks that brings the text up to there, each once."""
+        """Lengths of the text at which a connection that sends it breaks, each once."""
         self._wire, self._changes, self._is_held = wire, changes, is_held
         self._frames: list[Frame] = []
         self._task = asyncio.get_running_loop().create_task(self._write())

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 
 class ChangeSignal:
-    """What wakes everybody who waits for something to change."""
+    """A condition that threads and coroutines of any event loop can wait for."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def notify(self) -> None:
-        """Let every waiter look again."""
+        """Let every waiter check its condition again."""
         with self._condition:
             self._condition.notify_all()
             for loop, event in self._waiters:
@@ -37,7 +37,7 @@ class ChangeSignal:
                 self._waiters.remove(waiter)
 
     def block_until(self, holds: Callable[[], bool], timeout: float | None = None) -> None:
-        """The same for a thread without an event loop."""
+        """Block a thread that has no event loop until `holds()`; raises `TimeoutError`."""
         with self._condition:
             if not self._condition.wait_for(holds, timeout):
                 raise TimeoutError

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as tests need it, with every byte and the connection's end in our hand."""
+"""HTTP/1.1 as far as tests need it, with control over every byte and over how a connection ends."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ class Connection(asyncio.Protocol):
         self.lost_at: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The client connected."""
+        """Begin to serve a client that has connected."""
         self._transport = cast("asyncio.Transport", transport)
         self.peer: tuple[str, int] = transport.get_extra_info("peername")[:2]
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # `write` returns when the kernel has everything, so that nothing said is lost when the connection breaks.
+        # `write` returns when the kernel has everything, so that nothing sent is lost when the connection breaks.
         self._transport.set_write_buffer_limits(0)
         self._connections.add(self)
         self.task = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        """Reading goes on while a response is sent, which is how the client's leaving is noticed at once."""
+        """Keep what came. This goes on while a response is sent, so that a client that leaves is noticed at once."""
         self._received += data
         self._arrived.set()
 
     def eof_received(self) -> None:
-        """The client closed its side; half-open connections are of no use here."""
+        """End the connection when the client closes its side: half-open connections are of no use here."""
         self._note_loss()
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Note when the connection ended, and wake whoever waits for that."""
         self._note_loss()
         self._connections.discard(self)
         self._changed()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as we write."""
+        """Make `write` wait: the client does not read as fast as we write."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Let `write` go on: the client has caught up."""
         self._writable.set()
 
     def _note_loss(self) -> None:
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self.break_off(reset=reset)
 
     def break_off(self, *, reset: bool) -> None:
-        """End the connection without a word, by TCP reset or by an ordinary close."""
+        """End the connection at once, by TCP reset or by an ordinary close."""
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
 
 
 class ChunkedBody:
-    """A response body whose length nobody knows, in HTTP chunks."""
+    """A response body of unknown length, in HTTP chunks."""
 
     def __init__(
         self, connection: Connection, *, http_chunk_size: int = 0, gather_writes: bool = False, gzipped: bool = False
@@ -154,7 +154,7 @@ class ChunkedBody:
         self._split_bytes = http_chunk_size
         self._one_write = gather_writes
         self._gathered = bytearray()
-        self._packer = zlib.compressobj(wbits=31) if gzipped else None  # 31: with gzip's head
+        self._packer = zlib.compressobj(wbits=31) if gzipped else None  # 31: in gzip's format
 
     async def start(self, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""

@@ -1,4 +1,4 @@
-"""Sends an answer's frames, in time, and lets its faults happen."""
+"""The sending of an answer: its frames at their times, and its faults."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Delivery:
         self._passed = 0
 
     async def run(self) -> None:
-        """Send everything; returns when the client may take the response for ended, or never will."""
+        """Send everything, and end the body, unless a fault broke the connection or the body is to hang at its end."""
         try:
             await self._send_frames()
         except StreamEnds as end:
@@ -104,7 +104,7 @@ class Delivery:
         self._mark_waiting(False)
 
     async def _send_long_line(self) -> None:
-        """Sent piece by piece: nobody's event loop stands still, and a client that closes early is noticed."""
+        """Send a long line in pieces, so that no event loop is blocked and a client that closes early is noticed."""
         before, after = self._wire.make_text_frame(_FILLED).data.split(_FILLED.encode())
         await self._send(Frame(before))
         missing = self._script.long_line

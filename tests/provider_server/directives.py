@@ -42,14 +42,14 @@ _BRACKETED = re.compile(r"\[(\w+)(?:[ =:]+([^\]]*))?\]")
 
 
 def apply_directives(message: str, default: Script) -> Script | None:
-    """The default as the message wants it changed; None when the message wants nothing."""
+    """Return the default script with the changes that a message asks for; None when it asks for none."""
     asked = _parse_json_object(message) or _parse_brackets(message)
     known = {name: value for name, value in asked.items() if name in _FIELDS}
     return change_script(default, known) if known else None
 
 
 def change_script(script: Script, values: dict[str, Any]) -> Script:
-    """The script with these fields; raises `msgspec.ValidationError`, a `ValueError`."""
+    """Return the script with these fields; raises `msgspec.ValidationError`, a `ValueError`."""
     converted = msgspec.convert(values, Script)
     return replace(script, **{name: getattr(converted, name) for name in values})
 

@@ -212,7 +212,7 @@ class OpenAIWire(Wire):
 
 
 def _find_complaint(messages: list[Json]) -> Refusal | None:
-    """What the API, and the chat templates of compatible servers, do not accept in a history with tool calls."""
+    """Refuse a history whose tool calls the API, or the chat templates of compatible servers, do not accept."""
     open_calls: set[str] = set()
     for place, message in enumerate(messages):
         if message.get("role") == "tool":

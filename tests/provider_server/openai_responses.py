@@ -205,7 +205,7 @@ class ResponsesWire(OpenAIWire):
         at = {"item_id": item["id"], "output_index": place}
         begun = self._make_call_item(call, place, "", "in_progress")
         manner = self.script.tool_call_style
-        if manner == "no_stop":  # nothing but the deltas
+        if manner == "no_stop":  # without the events that end a call
             yield self._make_event("response.output_item.added", "tool", output_index=place, item=begun)
             yield from self._write_argument_deltas(call, at)
         elif manner in ("whole", "at_once"):
@@ -298,7 +298,7 @@ def _decrypt(content: str) -> tuple[str, str]:
 
 
 def _find_complaint(request: Json) -> Refusal | None:
-    """What the API does not accept in a conversation with tool calls and reasoning."""
+    """Refuse a conversation whose tool calls or reasoning the API does not accept."""
     open_calls: list[str] = []
     items = request["input"] if isinstance(request["input"], list) else []
     for place, item in enumerate(items):

@@ -50,7 +50,7 @@ class RecordedRequest:
 
     @property
     def brings_results(self) -> bool:
-        """Its last message is the result of a tool call."""
+        """Whether its last message is the result of a tool call."""
         return bool(self._messages) and _is_result(self._messages[-1])
 
     @property
@@ -60,7 +60,7 @@ class RecordedRequest:
         return [{"role": "user", "content": found}] if isinstance(found, str) else found
 
     def record_sent(self, characters: int) -> None:
-        """So many more characters were sent now."""
+        """Record that so many more characters were sent now."""
         now = monotonic()
         if self.first_sent_at is None:
             self.first_sent_at = now
@@ -69,17 +69,17 @@ class RecordedRequest:
             self.timeline.append((now, self.sent_characters))
 
     def count_sent_before(self, moment: float) -> int:
-        """How many characters were sent by then, at least."""
+        """Return how many characters were sent before a moment, at least."""
         index = bisect_right(self.timeline, moment, key=lambda entry: entry[0])
         return self.timeline[index - 1][1] if index else 0
 
     @property
     def is_over(self) -> bool:
-        """Nothing more will happen to it."""
+        """Whether nothing more will happen to it."""
         return self.closed_at is not None or self.finished_at is not None
 
     def summarise(self) -> dict[str, Any]:
-        """For clients in another process."""
+        """Return what clients in other processes can read of the request, as JSON."""
         names = ("method", "path", "body", "peer", "started", "first_sent_at", "sent_characters", "sent_bytes")
         return {name: getattr(self, name) for name in (*names, "is_paused", "finished_at", "closed_at")}
 

@@ -137,7 +137,7 @@ class Script:
     gather_writes: bool = False
     """Gather what is sent without a pause into one network write."""
     gzipped: bool = False
-    """Send the stream as gzip, as a proxy does that looks at no header."""
+    """Send the stream as gzip, as a proxy does that ignores the request's headers."""
     crlf: bool = False
     timestamped: bool = False
     """Instead of its text each delta says when it was sent (`time.monotonic`), in `STAMP_WIDTH` characters."""
@@ -191,8 +191,8 @@ class Script:
     """The HTTP body ends properly and the answer does not."""
     drop_after: int | None = None
     drop_connections_at: Sequence[int] = ()
-    """Of a response in background mode: the connections that bring the text up to these places break there, one for
-    each place; the response goes on."""
+    """In background mode: at each of these lengths of the text one connection that sends it breaks; the response goes
+    on."""
     drop_by: Literal["reset", "close"] = "reset"
     """The connection ends in the middle of an HTTP chunk, by TCP reset or by an ordinary close."""
     no_finish: bool = False
@@ -220,7 +220,7 @@ class Script:
 
     @property
     def faults(self) -> list[Fault]:
-        """In the order in which they happen."""
+        """The faults, in the order in which they happen."""
         gates = [self.gate_after] if isinstance(self.gate_after, int) else self.gate_after or ()
         found = [Fault(gate, "gate") for gate in gates]
         moments: list[tuple[int | None, FaultName]] = [
@@ -236,7 +236,7 @@ class Script:
         return sorted((Fault(min(after, end), name) for after, name in found), key=lambda fault: fault.after)
 
     def cut_into_deltas(self) -> Iterator[Delta]:
-        """The text in pieces, cut wherever a fault is to happen."""
+        """Yield the text in pieces, cut wherever a fault is to happen."""
         cuts = {fault.after for fault in self.faults}
         position = 0
         for chunk in self.chunks or _cut(self.text, self.chunk_size):
@@ -257,7 +257,7 @@ _BETWEEN_HALVES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 
 
 def _halve(text: str) -> Iterator[Delta]:
-    """The text cut in the middle of each character that UTF-16 needs two units for."""
+    """Yield the text, cut in the middle of each character that UTF-16 needs two units for."""
     first, *others = _BETWEEN_HALVES.split(_BEYOND_16_BITS.sub(_split_into_surrogates, text))
     yield Delta(first, len(first))
     for other in others:

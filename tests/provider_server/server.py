@@ -55,9 +55,9 @@ class ProviderServer:
         self.prompt_cache = PromptCache()
         """Charges the requests whose script says `counts_tokens`."""
         self.strict = StrictModels()
-        """What the models that have a contract remember, and bill."""
+        """What the models with a contract have said and cached, and what they bill."""
         self.background = BackgroundResponses()
-        """The Responses API's, which go on without their clients."""
+        """The Responses API's responses in background mode, which go on without their clients."""
         self.port = port
         self._api_key = api_key
         self._queue: deque[Script] = deque()
@@ -103,7 +103,7 @@ class ProviderServer:
     @classmethod
     @contextmanager
     def run_in_thread(cls, script: Script | None = None, *, port: int = 0) -> Iterator[ProviderServer]:
-        """A server in a thread and an event loop of its own."""
+        """Run a server in a thread and an event loop of its own, and yield it."""
         server = cls(script, port=port)
         thread = _ServerThread(server)
         thread.start()
@@ -131,11 +131,11 @@ class ProviderServer:
         self._changes.notify()
 
     async def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Wait until `holds()`, which is looked at whenever something happens here."""
+        """Wait until `holds()`, which is called whenever something changes here; raises `TimeoutError`."""
         await self._changes.wait_until(holds, timeout)
 
     def block_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """The same for a thread without an event loop."""
+        """Block a thread that has no event loop until `holds()`; raises `TimeoutError`."""
         self._changes.block_until(holds, timeout)
 
     async def wait_for_requests(self, count: int = 1, timeout: float = PATIENCE) -> RecordedRequest:
@@ -204,7 +204,7 @@ class ProviderServer:
             self._changes.notify()
 
     async def _follow(self, place: str, request: Request, connection: Connection) -> None:
-        """Answer a request for a response in background mode: its stream from some event on, its state, its end."""
+        """Respond to a request about a background response: send its stream or its state, or cancel it."""
         response_id, _, action = place.partition("/")
         recorded = RecordedRequest(request.method, request.path, request.headers, {}, connection.peer, self.script)
         self.requests.append(recorded)
@@ -315,7 +315,7 @@ class ProviderServer:
             await body.break_off(data[script.drop_after :], reset=script.drop_by == "reset")
 
     async def _complete(self, wire: Wire, recorded: RecordedRequest, connection: Connection) -> None:
-        """The answer whole, or what becomes of it: of the stream's faults those that a whole answer can have."""
+        """Send the answer in one piece, with those of the stream's faults that can happen to such an answer."""
         script = wire.script
         await asyncio.sleep(script.delay_first)
         if script.gate_after is not None or self._held:
@@ -349,7 +349,7 @@ class ProviderServer:
         await connection.respond_json(refusal.status, wire.build_error_body(refusal), headers)
 
     async def _obey(self, action: str, request: Request, connection: Connection) -> None:
-        """What programs in other processes steer the server by; see `__main__.py`."""
+        """Do what a program in another process tells the server; see `__main__.py`."""
         answer: Any = {}
         try:
             match request.method, action:

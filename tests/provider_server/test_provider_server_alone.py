@@ -21,7 +21,7 @@ TEXT = "Blue light is scattered."
 
 
 def run_blocking(url: str, path: str, body: object = None) -> Any:
-    """One request of a thread without an event loop."""
+    """Send one request without an event loop; return the JSON of the response, or the bytes of a stream."""
     client = HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     headers = {"authorization": "Bearer sk", "anthropic-version": "2023-06-01"}
     try:
@@ -50,7 +50,7 @@ def test_in_a_thread_it_answers_and_is_steered_from_outside() -> None:
 
 
 def list_server_threads() -> set[threading.Thread]:
-    """The servers that run in threads; other tests may have some that outlive them."""
+    """Return the threads in which servers run. Servers of other tests may be among them."""
     return {thread for thread in threading.enumerate() if thread.name == "provider-server"}
 
 

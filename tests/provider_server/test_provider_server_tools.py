@@ -241,7 +241,7 @@ async def test_anthropic_refuses_calls_without_tools(server: ProviderServer) -> 
     ],
 )
 async def test_a_directive_holds_until_the_results_come(server: ProviderServer, name: str, turns: list[Any]) -> None:
-    """Or the tool would be called for ever."""
+    """Otherwise the tool would be called for ever."""
     question = {"role": "user", "content": "[tool]"}
     first = await post(server, name, [], messages=[question])
     second = await post(server, name, [], messages=[question, *turns])

@@ -1,4 +1,4 @@
-"""A stream's tool calls in OpenAI's format, and the ways in which compatible servers miss it."""
+"""A stream's tool calls in OpenAI's format, and the ways in which compatible servers depart from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.provider_server.wire import Json
 
 
 def split_tool_calls(script: Script) -> Iterator[list[Json]]:
-    """The `tool_calls` of one delta after the other."""
+    """Yield the `tool_calls` of one delta after the other."""
     if script.tool_call_style in ("at_once", "at_once_bare"):
         yield [_make_whole_call(script, index, call) for index, call in enumerate(script.tool_calls)]
         return
@@ -19,7 +19,7 @@ def split_tool_calls(script: Script) -> Iterator[list[Json]]:
 
 
 def split_tool_call(script: Script, index: int, call: Call) -> Iterator[Json]:
-    """One call."""
+    """Yield the pieces of one call, as the script's `tool_call_style` sends them."""
     if script.tool_call_style in ("whole", "object", "bare"):
         yield _make_whole_call(script, index, call)
         return

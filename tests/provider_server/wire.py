@@ -1,4 +1,4 @@
-"""What both wire formats share: frames, and the JSON that real servers send."""
+"""What the wire formats share: frames, and the JSON that real servers send."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Refusal(NamedTuple):
     code: str | None = None
     param: str | None = None
     body: Any = None
-    """The whole of it, instead."""
+    """The whole body of the error, where a server has a form of its own."""
 
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>Gateway</title></head><body><h1>Please sign in</h1></body></html>\n"
@@ -61,40 +61,40 @@ class Wire(ABC):
     @staticmethod
     @abstractmethod
     def find_complaint(headers: Mapping[str, str], request: Json, api_key: str | None) -> Refusal | None:
-        """What the real API would not accept in this request."""
+        """Return the refusal with which the real API would respond to this request; None when it would take it."""
 
     @staticmethod
     @abstractmethod
     def read_key(headers: Mapping[str, str]) -> str:
-        """The API key that the client sent."""
+        """Return the API key that the client sent."""
 
     @staticmethod
     @abstractmethod
     def build_error_body(refusal: Refusal) -> Json:
-        """The error as this provider's JSON object."""
+        """Return the error as this provider's JSON object."""
 
     @abstractmethod
     def make_refusal(self) -> Refusal:
-        """The refusal that the script asks for."""
+        """Return the refusal that the script asks for."""
 
     @abstractmethod
     def write_frames(self) -> Iterator[Frame]:
-        """The whole answer."""
+        """Yield the frames of the whole answer."""
 
     @abstractmethod
     def encode_text_delta(self, text: str) -> bytes:
-        """One delta of the text."""
+        """Return an event with one delta of the text, as bytes of the stream."""
 
     @abstractmethod
     def make_error_frame(self) -> Frame:
-        """An error in the middle of the stream."""
+        """Return a frame with an error in the middle of the stream."""
 
     @abstractmethod
     def make_completion(self) -> Json:
-        """The answer to a request that does not ask for a stream."""
+        """Return the body of the response to a request that does not ask for a stream."""
 
     def make_text_frame(self, text: str, characters: int = 0) -> Frame:
-        """One delta of the text, made cheaply: benches ask for tens of thousands a second."""
+        """Return a frame with one delta of the text, made cheaply: benches ask for tens of thousands a second."""
         before, after = self._around_text
         return Frame(before + self.encode_json(text) + after, "text", characters)
 
@@ -104,7 +104,7 @@ class Wire(ABC):
         return before, after
 
     def make_malformed_frame(self) -> Frame:
-        """A delta whose JSON breaks off."""
+        """Return a frame with a delta whose JSON breaks off."""
         return Frame(self.make_text_frame("lost").data[:-6] + b"\n\n")
 
     def _write_text_frames(self) -> Iterator[Frame]:
@@ -116,6 +116,6 @@ class Wire(ABC):
         return [text[start : start + size] for start in range(0, len(text), size)]
 
     def encode_json(self, value: Json | str) -> bytes:
-        """JSON without spaces, in UTF-8 as the real APIs send it; half a surrogate pair goes as an escape."""
+        """Return JSON without spaces, in UTF-8 as the real APIs send it; half of a surrogate pair is escaped."""
         text = (_ESCAPING if self.script.escape_non_ascii else _PLAIN).encode(value)
         return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
