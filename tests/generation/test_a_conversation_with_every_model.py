@@ -34,7 +34,7 @@ def double(number: int) -> int:
 @pytest.fixture
 async def site(site: Site, settings: Settings) -> Site:
     settings.CHAT_MODELS = [*CLAUDE, *GPT]
-    # As at OpenAI itself, which the tests' server stands for.
+    # As with OpenAI itself, in whose place the tests' server is.
     settings.CHAT_MODEL_OPTIONS = {model: {"api": "responses"} for model in GPT}
     settings.CHAT_TOOLS = [f"{__name__}.double"]
     get_runner().resources.toolbox = Toolbox(settings.CHAT_TOOLS)
@@ -46,7 +46,7 @@ async def list_outcomes(answer: Json) -> list[str]:
 
 
 def assert_typed(provider: ProviderServer) -> None:
-    """The SDKs' own types take every request."""
+    """Assert that every request is valid by the types of the providers' own SDKs."""
     for request in provider.requests:
         is_claude = request.path == "/v1/messages"
         kind = MessageCreateParamsStreaming if is_claude else ResponseCreateParamsStreaming

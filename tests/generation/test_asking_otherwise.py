@@ -1,4 +1,4 @@
-"""A model that refuses a parameter is asked otherwise, is asked so from then on, and nobody is left in the dark."""
+"""A model that refuses a parameter is asked otherwise, then and from then on, and its users are told so."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def admin(site: Site) -> Site:
 
 
 async def begin_conversation_with(site: Site, **wishes: Any) -> str:
-    """A conversation of the user's with these settings."""
+    """Begin a conversation of the user's with these settings; return its id."""
     conversation = await site.begin_conversation()
     await Conversation.objects.filter(pk=conversation).aupdate(**wishes)
     return conversation

@@ -113,7 +113,7 @@ async def test_waiting_for_a_call_may_be_cancelled_at_any_moment(
 ) -> None:
     provider.script = Script(delay_headers=60)
     waiting = asyncio.ensure_future(make(request()))
-    await asyncio.sleep(after)  # the moment itself is what is tried
+    await asyncio.sleep(after)  # the call is in another state at each of these moments
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -19,7 +19,7 @@ REST = Script(text="three four.", chunk_size=4, gate_after=4)
 async def test_the_earlier_end_does_not_close_the_log_of_the_answer_that_goes_on(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen with Redis, where an end waits for its round trip: the answer that went on was ended by it."""
+    """With Redis an end is published after a round trip, and once it ended the answer that had gone on meanwhile."""
     broker = get_runner().resources.broker
     close, may_close = broker.close, asyncio.Event()
 

@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 
 async def age(seconds: float) -> None:
-    """As if it had been deleted so many seconds ago, by a process that is gone."""
+    """Set all conversations to deleted so many seconds ago, as if by a process that is gone."""
     await Conversation.objects.aupdate(deleted_at=timezone.now() - timedelta(seconds=seconds))
 
 
@@ -41,7 +41,7 @@ async def test_an_answer_that_was_begun_beside_the_deletion_ends_with_it(site: S
     provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
     await site.begin()
     request = await provider.wait_for_requests(1)
-    await age(UNDO_FOR + 5)  # whoever deleted it has not stopped the answer
+    await age(UNDO_FOR + 5)  # deleted without a Stop of the answer
     get_runner().supervisor.sweep_soon()
     await provider.wait_until_closed(request, 10)
 

@@ -22,7 +22,7 @@ SCRIPT = Script(text="12345678 and much more", chunk_size=8, gate_after=8)
 
 
 def delete_rows(user: User) -> None:
-    """As a program beside the site does, which knows nothing of Django."""
+    """Delete all messages and conversations by SQL, as a program does that does not use Django."""
     with connection.cursor() as cursor:
         for statement in (
             "UPDATE chat_conversation SET leaf_id = NULL",

@@ -22,14 +22,14 @@ from chat.models import Budget, Conversation, Message, Meter, Outcome, ProviderC
 FIRST, SECOND = "openai:gpt-test", "anthropic:messages-test"
 THREADS = 8
 
-# What a call of the question holds: its ten tokens, and the guess of its output.
+# Tokens that a call for the question holds: the question's ten, and the estimate of its output.
 QUESTION = "x" * 40
 ONE_CALL = 1_010
 FAILED = ChatError("upstream_error", "503")
 
 
 def ask(user: User, model: str) -> ProviderCall:
-    """The call of a live answer, that its provider has not answered yet."""
+    """Make a live answer, and return its upstream call, which is still running."""
     conversation = Conversation.objects.create(user=user)
     question = Message.objects.create(conversation=conversation, role="user", text=QUESTION)
     answer = Message.objects.create(
@@ -46,7 +46,7 @@ def ask(user: User, model: str) -> ProviderCall:
 
 
 def fall_back(call: ProviderCall, model: str) -> bool:
-    """Whether another model has room for what this call was to do."""
+    """Ask another model in the place of a failed call's; return whether that model's budget has room for it."""
     assert call.answer_id is not None
     snapshot = AnswerSnapshot.from_transcript(call.answer_id, 1, Transcript(), None)
     try:
@@ -75,7 +75,7 @@ def limit(model: str, tokens: int) -> Budget:
 
 
 def read_held() -> dict[str, int]:
-    """What is held of the budget of each model."""
+    """Return what is held of the budget of each model."""
     names = {f"budget/{budget.pk}": budget.model for budget in Budget.objects.all()}
     return {names["/".join(meter.key.split("/")[:2])]: meter.held for meter in Meter.objects.all()}
 
@@ -111,7 +111,7 @@ def test_fallbacks_between_two_models_in_both_directions_do_not_deadlock(user: U
 
 
 def test_nobody_takes_the_room_between_the_two_calls(user: User) -> None:
-    """A pot with room for those that hold it: all of them go on, and those that come meanwhile find none."""
+    """A budget has room for the calls that hold it: all of them go on, and those that come meanwhile find none."""
     Budget.objects.create(name="All", scope="site", tokens=THREADS * ONE_CALL)
     calls = [ask(user, FIRST) for _ in range(THREADS)]
 

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 
 def reap() -> int:
-    """What a sweep does, without a broker."""
+    """Settle all lost answers, as a sweep does without a broker; return how many."""
     return sum(lost_answers.settle_lost(row) for row in lost_answers.seize_expired())
 
 
@@ -104,7 +104,7 @@ async def test_a_paused_owner_that_was_reaped_writes_nothing_and_hangs_up(site: 
         status="interrupted", error_code="server_lost", fence=2, lease_until=None, text="What the reaper kept"
     )
     await provider.wait_until_closed(request, 5)
-    await wait_until(lambda: get_runner().find(UUID(answer)) is None)  # its end has been tried to write by then
+    await wait_until(lambda: get_runner().find(UUID(answer)) is None)  # by then it has tried to write its end
     kept = await Message.objects.aget(pk=answer)
     assert (kept.status, kept.text, kept.fence) == ("interrupted", "What the reaper kept", 2)
 

@@ -1,7 +1,7 @@
-"""Whoever leaves at any moment of a request leaves nothing behind, or the whole of what was asked for.
+"""A client that leaves at any moment of a request leaves nothing behind, or the whole of what it asked for.
 
-Every address of the site is here by itself: one that takes what changes something has an entry in `REQUESTS`, and a
-test finds those that have none. A client then disconnects at every `await` of that request, one after the other.
+Every address of the site is covered: one that can change something has an entry in `REQUESTS`, and a test finds those
+that have none. A client then disconnects at every `await` of that request, one after the other.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from tests.support.waiting import wait_until
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 CSRF = "c" * 32
 
-# What the world of each request has, by the names that the addresses use.
+# The ids of the rows that requests are tried with. Together those rows are called the world.
 IDS = {
     name: UUID(int=number)
     for number, name in enumerate(
@@ -151,7 +151,7 @@ REQUESTS: dict[str, list[Request]] = {
     "staff-undo": [Request(needs="dismissed")],
     "staff-batch-stop": [Request(needs="batch")],
     "staff-batch-resume": [Request(needs="paused batch")],
-    # Pages that go on with a batch which no process works on.
+    # These pages take up a batch that no process works on.
     "staff": [Request(method="GET", needs="batch")],
     "staff-batch": [Request(method="GET", needs="batch")],
     "staff-batch-stream": [Request(method="GET", needs="batch")],
@@ -181,7 +181,7 @@ REQUESTS: dict[str, list[Request]] = {
 
 
 def list_routes() -> Iterator[tuple[str, Any]]:
-    """The name and the view of every address of the site."""
+    """Yield the name and the view of every address of the site."""
 
     def walk(resolver: URLResolver, spaces: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         for pattern in resolver.url_patterns:
@@ -194,7 +194,7 @@ def list_routes() -> Iterator[tuple[str, Any]]:
 
 
 def make_address(route: str, parameters: Mapping[str, Any]) -> str:
-    """The path of a route in the world of these tests."""
+    """Return the path of a route in the world of these tests."""
     known: dict[str, Any] = {
         "conversation_id": IDS["conversation"],
         "question_id": IDS["question"],
@@ -228,15 +228,16 @@ def make_address(route: str, parameters: Mapping[str, Any]) -> str:
             return reverse(route, kwargs={name: known[name] for name in wanted})
         except NoReverseMatch:
             continue
-    raise AssertionError(f"{route} has parameters that these tests do not know: name them in `address`")
+    raise AssertionError(f"{route} has parameters that these tests do not know: name them in `make_address`")
 
 
 # The world
 
 
 def make_world(needs: str) -> AsyncClient:
-    """One member of the staff with one conversation: an answer that failed, another that is whole, and what a request
-    `needs`; and their browser. Nothing else.
+    """Empty the database, make what a request `needs`, and return the browser of the one user, who is on the staff.
+
+    The user has one conversation, with an answer that failed and two that are whole.
     """
     call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
     ContentType.objects.clear_cache()
@@ -285,7 +286,7 @@ def make_world(needs: str) -> AsyncClient:
 
 
 def forget_given_ids() -> None:
-    """Set PostgreSQL's sequences behind the ids that were given above, or the next row would get one of them."""
+    """Set PostgreSQL's sequences past the ids that were given above, or the next row would get one of them."""
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), [User, Group, ApiToken]):
             cursor.execute(statement)
@@ -296,7 +297,7 @@ def add_message(conversation: Conversation, name: str, parent: Message | None, *
     return Message.objects.create(pk=IDS[name], conversation=conversation, parent=parent, **fields)
 
 
-# What a row says differently each time, and whose row it is.
+# Columns whose values are different each time: only whether there is a value is compared.
 BESIDE = {
     "session_key",
     "object_id",
@@ -313,7 +314,7 @@ BESIDE = {
 
 
 def read_world() -> dict[str, list[str]]:
-    """All that the database holds, without what is different each time."""
+    """Return all rows of the database, by model, without what is different each time."""
     rows = {
         model.__name__: [format_row(row) for row in model._default_manager.all()]
         for model in apps.get_models(include_auto_created=True)
@@ -324,17 +325,17 @@ def read_world() -> dict[str, list[str]]:
     return {**found, "Session": sorted(sessions)}
 
 
-# Word to an owner elsewhere: an owner that is here may have stopped before the word would be left, and whoever leaves a
-# stream may have been seen by a checkpoint or not.
+# Columns that are not compared, as they depend on the moment. A Stop is only written for an owner that has not stopped
+# yet, and a follower who leaves may or may not have been noted.
 UNTOLD = {"stop_requested_at", "watched_at"}
 
-# Far more than any request has: one that never ends would be left again and again for ever.
 # Seconds after which a socket is taken for one that hangs.
 PATIENCE = 30.0
 
+# Far more than any request has: a test whose request never ends would go on for ever.
 MAX_AWAITS = 500
 
-# What the ledger adds up to, some seconds later.
+# The sums of the ledger, which are written some seconds later, so they are not compared.
 SUMS = (
     UsageDay,
     UsageHour,
@@ -363,7 +364,7 @@ def format_value(each: models.Field[Any, Any], row: models.Model) -> Any:
 
 
 async def begin_world(needs: str, provider: ProviderServer) -> AsyncClient:
-    """As `make_world`; the live answer that a request may need waits for the end of the request."""
+    """Make the world of a request; the live answer that it may need waits until the request is over."""
     browser = await sync_to_async(make_world)(needs)
     provider.script = SCRIPT
     if needs == "live":
@@ -373,7 +374,7 @@ async def begin_world(needs: str, provider: ProviderServer) -> AsyncClient:
 
 
 async def read_settled_world(provider: ProviderServer) -> dict[str, list[str]]:
-    """The world once nothing is under way in it any more."""
+    """Wait until nothing is under way in the world any more, and return it."""
 
     async def is_settled() -> bool:
         provider.release()
@@ -422,7 +423,7 @@ def make_scope(path: str, asked: Request, browser: AsyncClient) -> tuple[dict[st
 
 
 def find_differences(found: dict[str, list[str]], *others: dict[str, list[str]]) -> list[list[str]]:
-    """The rows of a world that another one has not."""
+    """Return, for each other world, the rows that only one of the two has."""
     every = [{row for rows in each.values() for row in rows} for each in (found, *others)]
     return [sorted(every[0] ^ other) for other in every[1:]]
 
@@ -436,7 +437,7 @@ class Asking:
         self._application = Handler()
 
     async def make_untouched_world(self) -> dict[str, list[str]]:
-        """The world in which nobody asked."""
+        """Make the world without the request, and return it."""
         await begin_world(self._asked.needs, self._provider)
         return await read_settled_world(self._provider)
 
@@ -449,13 +450,13 @@ class Asking:
         return exchange, await read_settled_world(self._provider)
 
 
-# They meet what an answer's own process writes; on PostgreSQL two that write at once may be a deadlock. The others are
-# tried on SQLite alone.
+# These write at the same time as an answer's own process, which may be a deadlock on PostgreSQL, so they are tried on
+# both databases, the others on SQLite alone.
 BESIDE_AN_ANSWER = {"send", "api-messages", "retry", "continue", "staff-retry"}
 
 
 def list_requests() -> Iterator[Any]:
-    """The route and the number of each request, marked by the databases on which it is tried."""
+    """Yield the route and the number of each request, marked with the databases on which it is tried."""
     for route, requests in REQUESTS.items():
         for number, asked in enumerate(requests):
             is_beside = asked.needs == "live" or (route in BESIDE_AN_ANSWER and number == 0)
@@ -484,8 +485,8 @@ async def test_a_client_that_leaves_at_any_await_leaves_nothing_or_all_of_it(
 
 
 async def test_every_address_that_changes_something_is_driven(site: Site) -> None:
-    """Whatever has no entry in `REQUESTS` takes no method that may change anything, or is a page of the admin that runs
-    in one thread from beginning to end, of a kind that has an entry.
+    """An address without an entry in `REQUESTS` takes no method that may change anything, or is a page of the admin
+    that runs in one thread from beginning to end, of a kind that has an entry.
     """
     undriven = {}
     for route, view in list_routes():
@@ -518,7 +519,7 @@ async def test_every_request_is_of_an_address_that_there_is() -> None:
 async def test_a_socket_that_is_cut_at_any_await_leaves_nothing_or_all_of_it(
     frame: dict[str, Any], site: Site, provider: ProviderServer
 ) -> None:
-    """Its server cancels what goes on for it, as daphne does when it takes long."""
+    """The server cancels the socket's task, as daphne does with one that takes long."""
     needs = "live" if frame["type"] == "stop" else ""
 
     async def ask(leave_at: int | None) -> tuple[bool, dict[str, list[str]]]:
@@ -545,7 +546,7 @@ async def test_a_socket_that_is_cut_at_any_await_leaves_nothing_or_all_of_it(
 
 
 async def say(frame: dict[str, Any], browser: AsyncClient, leave_at: int | None) -> bool:
-    """Open a socket, say one frame, and hear what comes; whether the socket was cut at an await of that."""
+    """Open a socket and send one frame; return whether the socket was cut, at await number `leave_at`."""
     session = browser.cookies["sessionid"].value
     headers = [(b"host", b"testserver"), (b"cookie", f"sessionid={session}".encode())]
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

@@ -37,7 +37,7 @@ def endless(provider: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def wait_until_login_ends_answer(site: Site, answer: str) -> None:
-    """The answer is cut short, as one whose login has ended, and what had come is kept."""
+    """Wait until the answer ends; assert that it is interrupted with `login_ended` and keeps the text that had come."""
 
     async def is_over() -> bool:
         return (await read_answer(answer))["status"] not in {"queued", "streaming"}
@@ -49,7 +49,7 @@ async def wait_until_login_ends_answer(site: Site, answer: str) -> None:
 
 
 async def check_that_answer_goes_on(answer: str) -> None:
-    """Two more looks at the logins leave the answer alone; the first may have begun before this."""
+    """Wait for three more looks at the logins, as the first may have begun already; assert that the answer is live."""
     looks = len(LOOKS)
     await wait_until(lambda: len(LOOKS) > looks + 2)
     assert (await read_answer(answer))["status"] in {"queued", "streaming"}
@@ -132,7 +132,7 @@ async def test_sessions_that_are_all_deleted(site: Site, user: User) -> None:
 
 
 async def find_session_of_another_user(user: User) -> str:
-    """The key of the session that is not this user's."""
+    """Return the key of the session that is not this user's."""
     async for session in Session.objects.all():
         if session.get_decoded()["_auth_user_id"] != str(user.pk):
             return str(session.pk)

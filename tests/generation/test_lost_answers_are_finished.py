@@ -1,4 +1,4 @@
-"""An answer whose process is gone is gone on with by whoever finds it, once; its readers follow on the same line."""
+"""An answer whose process is gone is taken up by one other process, and its readers go on at their positions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOTICE = "The server that was writing this answer went away; another one has tak
 
 
 async def sweep_and_wait_for_end(answer: Message) -> Message:
-    """The answer, once a sweep has found it and it has ended."""
+    """Have a sweep find the answer, wait until it has ended, and return it."""
 
     async def is_over() -> bool:
         await answer.arefresh_from_db()
@@ -44,14 +44,14 @@ async def sweep_and_wait_for_end(answer: Message) -> Message:
 
 
 async def lose(answer: Message, **fields: Any) -> Message:
-    """Have an answer lost from now on, with other fields."""
+    """Have an answer's lease end a second ago, set other fields, and return the answer."""
     over = timezone.now() - timedelta(seconds=1)
     await Message.objects.filter(pk=answer.pk).aupdate(**{"lease_until": over, **fields})
     return answer
 
 
 def list_last_messages(provider: ProviderServer) -> list[tuple[str, str]]:
-    """Who said what in the last request."""
+    """Return the role and the text of each message in the last request."""
     return [(turn["role"], str(turn.get("content"))) for turn in provider.requests[-1].body["messages"]]
 
 
@@ -108,7 +108,7 @@ async def test_readers_of_a_lost_answer_are_told_and_follow_it_on(site: Site, pr
     assert events[2].event["code"] == "resumed"
     assert events[2].event["message"] == NOTICE
     assert join_text(events) == answer.text
-    # The joint is two wide, as that of Continue: nobody has a position twice, and none is past what it brought.
+    # The joint takes two positions, as that of Continue does, so no two events have the same position.
     assert [position for position, _ in events] == [0, 13, 15, 33, 34, 35]
 
 

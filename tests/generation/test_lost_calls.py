@@ -28,7 +28,7 @@ from tests.support.reaping import reap
 
 
 def begin_lost_call(user: User, purpose: str = "title", *, ago: float = 1, **fields: Any) -> ProviderCall:
-    """A running row whose lease ended so many seconds ago."""
+    """Make a running row of the ledger whose lease ended so many seconds ago."""
     call = admit(ProviderCall(user=user, purpose=purpose, model="openai:gpt-test", input_tokens=40, **fields))
     ProviderCall.objects.filter(pk=call.pk).update(lease_until=timezone.now() - timedelta(seconds=ago))
     return call
@@ -47,7 +47,7 @@ def test_a_row_of_any_purpose_is_settled_when_its_lease_has_ended(user: User, pu
 
 
 def test_a_row_of_a_site_that_was_away_for_months_is_settled_and_counted(user: User) -> None:
-    """Its milliseconds are more than the column takes."""
+    """Its duration in milliseconds is more than the column takes."""
     call = begin_lost_call(user)
     ProviderCall.objects.filter(pk=call.pk).update(started_at=timezone.now() - timedelta(days=132))
     assert settle_lost_calls() == {"title": 1}
@@ -138,7 +138,7 @@ def test_a_row_whose_answer_is_taken_up_long_after_it_was_seized_is_its_takers(u
     kept = StoredBookmark(Bookmark("resp_1", 3), answer.position, call.pk)
     Message.objects.update(bookmark=kept.members)
     [lost] = seize_expired()
-    # The answer's own lease holds to the end of the test, however busy the machine is.
+    # The answer's own lease lasts to the end of the test, however busy the machine is.
     Message.objects.filter(pk=answer.pk).update(lease_until=timezone.now() + timedelta(seconds=1000))
     ProviderCall.objects.update(lease_until=timezone.now() - timedelta(seconds=settings.CHAT_LEASE + 1))
     taken = take_up(lost)
@@ -164,7 +164,7 @@ def test_a_row_whose_answer_was_deleted_before_its_lease_ended_is_settled(user: 
 
 
 def test_a_title_that_is_being_written_is_not_its_answers_call(user: User) -> None:
-    """The answer is gone on with in a process that dies; another one writes the title."""
+    """The process that writes the answer dies; another one writes the title."""
     answer = keep_lost_answer(user)
     begin_lost_call(user, "title", ago=-60, answer=answer)
     assert [settle_lost(row) for row in seize_expired()] == [True]
@@ -192,7 +192,7 @@ def test_of_two_lost_calls_of_an_answer_each_is_charged_for_its_own_text(user: U
 
 
 def test_an_end_that_another_process_wrote_takes_no_row_from_the_call_that_goes_on(user: User) -> None:
-    """A process seizes an answer and sleeps; meanwhile it was ended, and its user goes on with it."""
+    """A process seizes an answer and is paused; meanwhile the answer was ended, and its user continued it."""
     keep_lost_answer(user)
     [row] = seize_expired()
     Message.objects.filter(pk=row.id).update(fence=9, owner="elsewhere:1:abc")

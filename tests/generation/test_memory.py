@@ -32,7 +32,7 @@ LINE = 1_000  # characters
 
 @contextmanager
 def measure_growth() -> Iterator[list[float]]:
-    """What memory has grown by, as a multiple of the text of all lines."""
+    """Yield a list that gets the growth of memory at the end, as a multiple of the text of all lines."""
     found: list[float] = []
     tracemalloc.start()
     try:
@@ -53,7 +53,7 @@ def test_the_text_of_an_answer_is_in_memory_once() -> None:
         for number in range(LINES):
             call.apply([(Reasoning if number < LINES / 2 else Token)(make_line(number))])
             if number % 10 == 0:
-                assert transcript.outline  # as a checkpoint does, which joins what came in pieces
+                assert transcript.outline  # a checkpoint reads it too, which joins the pieces
     assert found[0] < 1.5
     assert len(call.text) == LINES / 2 * LINE
 
@@ -84,8 +84,9 @@ async def test_a_request_is_freed_when_it_has_its_response() -> None:
 
 @contextmanager
 def find_left_to_the_collector() -> Iterator[set[type]]:
-    """The kinds of what only the garbage collector can tell that nobody needs: what holds each other waits for it until
-    some hundred requests have come.
+    """Yield a set that gets the types of the objects at the end that only the garbage collector can free.
+
+    Objects that refer to each other stay in memory until it runs, after some hundred requests.
     """
     found: set[type] = set()
     gc.collect()

@@ -17,7 +17,7 @@ DEFAULT = "openai:gpt-6.1-terra"
 
 
 class LateServer:
-    """A provider, and the pool that has it: nobody answers the first two times."""
+    """A provider that cannot be reached the first two times, and the pool that has it."""
 
     def __init__(self) -> None:
         self.times = 0

@@ -103,7 +103,7 @@ async def test_the_same_form_is_one_question_before_it_is_asked_and_after(page: 
 
 
 async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page, provider: ProviderServer) -> None:
-    """They come when the answer has ended, and before what waits for that is asked."""
+    """They arrive when the answer has ended, and before the question that waits for that is asked."""
     turn = str(uuid.uuid4())
     await page.send("First")
     await page.send("Second", turn=turn)
@@ -141,7 +141,7 @@ async def test_many_that_find_it_due_ask_it_once(page: Page, provider: ProviderS
 
 
 async def test_they_are_asked_by_a_process_that_has_heard_of_nothing(page: Page, provider: ProviderServer) -> None:
-    """What a process that is gone has left, a sweep finds."""
+    """A sweep finds the questions that a process has left which is gone."""
     get_runner().next_questions = None
     await page.send("First")
     let_all_end(provider)

@@ -33,11 +33,11 @@ GATED = Script(text="One two", chunk_size=4, gate_after=4)
 SILENT = Script(text="One two", gate_after=0)
 
 
-# Who gets the next place
+# The order in which slots are given
 
 
 def enter_queue(places: SlotQueue, users: str) -> list[Slot]:
-    """Their places, one letter for each user."""
+    """Enter the queue once for each of these users, a letter each; return their slots."""
     return [places.enter(ord(user)) for user in users]
 
 
@@ -46,7 +46,7 @@ def join_users(places: list[Slot]) -> str:
 
 
 def release_and_note_order(places: SlotQueue, holders: list[Slot]) -> str:
-    """Who gets a place when each of these gives theirs back, in this order."""
+    """Give the holders' slots back, in this order; return the users who get them, in the order in which they do."""
     order = ""
     for holder in holders:
         before = places.list_waiting()
@@ -115,7 +115,7 @@ def test_a_full_queue_refuses_and_a_place_that_comes_free_lets_in_again() -> Non
 
 
 def find_refusal_after(places: SlotQueue, seconds: float, monkeypatch: pytest.MonkeyPatch, times: int = 200) -> int:
-    """What a refused turn is told where all answers have taken so long."""
+    """Return the seconds after which a refused turn is told to come back, where all answers have taken so long."""
     now = 0.0
     monkeypatch.setattr("chat.generation.admission.time.monotonic", lambda: now)
     for _ in range(times):
@@ -142,7 +142,7 @@ def check_time_to_come_back(refusal: OverloadedError) -> int:
 def test_the_time_to_come_back_follows_from_how_long_answers_take(
     most: int, waiting: int, seconds: float, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """10 places, 40 s an answer: one comes free every 4 s. Never less than a second, never more than a minute."""
+    """10 slots, 40 s an answer: one comes free every 4 s. Never less than a second, never more than a minute."""
     assert find_refusal_after(SlotQueue(most, waiting), seconds, monkeypatch) - told in {0, 1}
 
 
@@ -157,7 +157,7 @@ def test_a_turn_that_never_began_says_nothing_about_how_long_answers_take(monkey
 
 
 def limit_slots(most: int, waiting: int) -> SlotQueue:
-    """Give the process so many places."""
+    """Give the process so many slots, and room for so many answers that wait; return the queue."""
     get_runner().resources.slots = SlotQueue(most, waiting)
     return get_runner().resources.slots
 
@@ -175,7 +175,7 @@ async def is_empty() -> None:
 
 
 async def read_notices(site: Site, answer: str, *sentences: str) -> list[str]:
-    """The notices that a reader gets, up to the last of these sentences, or to the answer's end."""
+    """Follow an answer, and return its notices, up to the last of these sentences or to the answer's end."""
     notices = []
     async for _, event in site.follow(answer):
         if event["type"] == "notice":
@@ -187,7 +187,7 @@ async def read_notices(site: Site, answer: str, *sentences: str) -> list[str]:
 
 
 async def wait_for_end(site: Site, answer: str) -> dict[str, Any]:
-    async def is_over() -> bool:  # by the database: who asks the site is watching
+    async def is_over() -> bool:  # by the database: a request to the site counts as a follower
         return not await Message.objects.live().filter(pk=answer).aexists()
 
     await wait_until(is_over)
@@ -348,11 +348,11 @@ async def test_an_answer_keeps_its_place_over_all_its_steps(site: Site, provider
     assert asked == [False, False, True]
 
 
-# Ends of those who wait
+# Ends of answers that wait
 
 
 async def begin_one_and_let_one_wait(site: Site, provider: ProviderServer) -> tuple[str, str]:
-    """An answer that holds the only place, and one that waits for it."""
+    """Begin an answer that holds the only slot, and one that waits for it; return both."""
     limit_slots(1, 1)
     provider.script = GATED
     asked = len(provider.requests)
@@ -466,7 +466,7 @@ def test_the_owner_of_a_waiting_answer_is_killed(tmp_path: Path) -> None:
                 assert [client.answer(answer)["error"]["code"] for answer in answers] == ["server_lost"] * 2
 
 
-# Places come back
+# Slots are given back
 
 
 @pytest.mark.parametrize(

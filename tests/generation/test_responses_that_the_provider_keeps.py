@@ -47,7 +47,7 @@ async def site(site: Site, settings: Settings, provider: ProviderServer, monkeyp
 
 
 def count_requests(provider: ProviderServer) -> int:
-    """How often the model was asked for an answer."""
+    """Return how often the model was asked for an answer."""
     return sum(request.method == "POST" and request.path == "/v1/responses" for request in provider.requests)
 
 

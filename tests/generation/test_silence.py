@@ -28,7 +28,7 @@ Batch = Sequence[ProviderEvent]
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> MovingClock:
     settings.CHAT_FIRST_TOKEN_TIMEOUT, settings.CHAT_IDLE_TIMEOUT, settings.CHAT_THINKING_TIMEOUT = FIRST, IDLE, THINKS
-    # In a minute that passes at once no reader is seen: the answer would be abandoned before it is too silent.
+    # The clock jumps by minutes, in which no reader is seen: the answer would be abandoned before it is too silent.
     settings.CHAT_ABANDON_AFTER = 0
     return MovingClock(monkeypatch)
 
@@ -132,7 +132,7 @@ async def test_four_minutes_of_thinking_are_told_and_then_answered(
             assert (notice["type"], notice["code"]) == ("notice", "thinking")
             told = re.fullmatch(r"Thinking… (\d+) s", notice["message"])
             assert told is not None
-            assert seconds <= int(told[1]) <= seconds + 15  # and what the test itself takes
+            assert seconds <= int(told[1]) <= seconds + 15  # 15 s for the test itself
         await provider.finish("At last.")
         rest = [event async for _, event in events]
     assert [event["content"] for event in rest if event["type"] == "token"] == ["At last."]
@@ -149,7 +149,7 @@ async def test_a_dead_connection_ends_its_answer(
     async with aclosing(await begin(site, provider)) as events:
         await provider.feed(*heard)
         clock.advance(seconds - 5)
-        await asyncio.sleep(0.1)  # time for a cut that must not come: the clock stands still
+        await asyncio.sleep(0.1)  # time in which it must not be cut off: the clock stands still
         assert not provider.is_closed.is_set()
         clock.advance(10)
         rest = [event async for _, event in events]

@@ -22,14 +22,14 @@ from tests.support.site import SSE, Site, join_text
 from tests.support.statements import hear_statements
 from tests.support.waiting import wait_until
 
-# Known for some seconds, so that few questions ask for it; here nothing is.
+# Tables of what is cached for some seconds, so that few questions read them; in tests nothing is cached.
 KNOWN = ("chat_limit", "chat_budget", "chat_user_groups", "chat_modelaccess", "chat_modelprice", "chat_refusal")
 TRANSACTIONS = ("BEGIN", "SAVEPOINT", "RELEASE")
 
 
 @pytest.fixture
 async def statements(site: Site, settings: Settings) -> AsyncIterator[list[str]]:
-    """What is asked from now on, without the supervisor, who asks at its own times."""
+    """The statements from now on, without those of the supervisor, which come at times of their own."""
     settings.CHAT_CHECKPOINT = 60
     await asyncio.sleep(0.3)  # the tick that had begun, and the next one, which reads the longer pause
     told: list[str] = []
@@ -53,7 +53,7 @@ QUESTION = [
 
 @pytest.fixture
 def hand_overs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is handed over to threads from now on."""
+    """The calls that are handed over to threads from now on."""
     told: list[str] = []
     submit = ThreadPoolExecutor.submit
 
@@ -94,7 +94,7 @@ async def test_a_question_costs_three_hand_overs_and_six_statements_with_every_l
     ask: Callable[[Site, str, str], Awaitable[None]],
     is_limited: bool,
 ) -> None:
-    """From its arrival to its first word, for whoever has asked here before; a login that is new here costs more."""
+    """From its arrival to its first word, where the user has asked this process before; a new login costs more."""
     if is_limited:
         settings.CHAT_USER_REQUESTS_PER_MINUTE, settings.CHAT_USER_STREAMS = 1000, 100
         settings.CHAT_USER_TOKENS_PER_DAY, settings.CHAT_USER_COST_PER_MONTH = 10**9, Decimal(1000)

@@ -14,7 +14,7 @@ from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
 from tests.support.waiting import wait_until
 
-# The design's bound for one process, and for a request that another process has written into the database.
+# Seconds within which a Stop ends the call: one in the answer's own process, and one that came to another process.
 AT_ONCE = 0.5
 FROM_ELSEWHERE = 2.0
 

@@ -31,7 +31,7 @@ async def has_title(answer: Json, title: str) -> bool:
 
 
 async def is_title_settled(answer: Json) -> bool:
-    """Whether the call for the title is on the ledger and has ended."""
+    """Return whether the call for the title is on the ledger and has ended."""
     calls = ProviderCall.objects.filter(answer=answer["id"], purpose="title").exclude(outcome="running")
     return await calls.aexists()
 

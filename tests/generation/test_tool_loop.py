@@ -67,7 +67,7 @@ async def site(site: Site, settings: Settings) -> Site:
 
 
 def list_results(provider: ProviderServer, request: int) -> list[str]:
-    """The results that the model was told of in a request, in either format."""
+    """Return the results that the model was told of in a request, in either format."""
     found = []
     for message in provider.requests[request].body["messages"]:
         content: Any = message["content"]

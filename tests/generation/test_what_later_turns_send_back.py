@@ -66,7 +66,7 @@ def end(place: int) -> Json:
 
 
 def stream(*events: Json, reason: str = "end_turn") -> Script:
-    """An answer of Claude's, by its events."""
+    """Return a script that sends an answer of Claude's with these events."""
     whole = [
         {"type": "message_start", "message": {"usage": {"input_tokens": 7, "output_tokens": 1}, "content": []}},
         *events,
@@ -94,7 +94,7 @@ BLOCKS = [SEARCH, FOUND, {"type": "text", "text": "It is blue.", "citations": [C
 
 
 def read_sent_blocks(provider: ProviderServer, request: int = -1) -> list[Json]:
-    """The blocks of the first answer in a request."""
+    """Return the blocks of the first answer in a request."""
     content = next(message["content"] for message in provider.requests[request].body["messages"][1:])
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 

@@ -175,7 +175,7 @@ async def test_what_came_with_a_call_goes_back_in_the_loop_and_in_later_turns(
 
 @contextmanager
 def open_black_hole() -> Iterator[int]:
-    """A port whose queue of connections is full: who connects gets no answer at all."""
+    """Yield a port whose queue of connections is full, so that an attempt to connect gets no response at all."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -212,7 +212,7 @@ async def test_readers_of_a_provider_that_does_not_answer_are_told_within_three_
         await pool.aclose()
     notices = [(event["message"], seconds) for event, seconds in told if event.get("code") == "retrying"]
     assert "could not be reached, trying again" in notices[0][0]
-    assert notices[0][1] < 3.5  # a busy machine's half a second
+    assert notices[0][1] < 3.5  # half a second more, for a busy machine
     last = told[-1][0]
     assert (last["code"], last["message"]) == ("unreachable", CODES["unreachable"].message)
     assert "could not be reached" in last["message"]

@@ -134,7 +134,7 @@ Write = Callable[[Live], None]
 ENDS: list[Write] = [end, end_as_stopped, leave, end_as_lost, go_on_elsewhere, delete]
 STEPS: list[Write] = [write_newer, continue_after_break, call_tools]
 BY_THE_PROCESS: list[Write] = [write_older, write_figures, keep_result, ask_to_stop]
-# These an owner does that has lost the answer: its fence is behind then, or the answer has ended.
+# Writes of an owner that has lost the answer: its fence is out of date, or the answer has ended.
 BY_A_LATE_OWNER: list[Write] = [end_late, leave_late]
 
 
@@ -167,7 +167,7 @@ def _lost_answers_go_on(settings: Settings) -> None:
 
 
 def find_facts_after(user: User, writes: list[Write], *, is_kept: bool) -> Facts:
-    """Return the facts after these writes to a new answer, which is gone then."""
+    """Make an answer and these writes to it; return the facts, and delete the answer."""
     live = Live(user, is_kept=is_kept)
     for write in writes:
         write(live)
@@ -229,7 +229,7 @@ def test_a_stop_of_what_was_left_is_obeyed_by_the_next_process(user: User) -> No
 
 
 def test_a_bookmark_of_a_call_that_has_ended_says_nothing_of_what_readers_had(user: User) -> None:
-    """A pause of the provider's settles a call between two checkpoints; the text of the next one is in no snapshot."""
+    """A provider that pauses has its call settled between two checkpoints; the next call's text is in no snapshot."""
     live = Live(user, is_kept=True)
     write_newer(live)
     store.settle_call(live.make_result(9), COMPLETE)

@@ -45,7 +45,8 @@ def list_places(wire: WireFormat) -> list[tuple[int, Path]]:
 PLACES = {wire: list_places(wire) for wire in WIRE_FORMATS}
 
 
-# As the formats say the end of this answer; of a response only its own status counts, not those of its items.
+# The words and places by which the formats tell the end of this answer. In a response only its own status counts, not
+# those of its items.
 END_WORDS = (SCRIPT.sent_finish_reason, "end_turn", "tool_use", "completed")
 END_PLACES = (
     ("choices", 0, "finish_reason"),
@@ -83,7 +84,7 @@ def test_any_json_in_any_place_raises_no_foreign_error(wire: WireFormat, data: s
 def check_text(
     wire: WireFormat, number: int, path: Path, odd: Any, found: list[ProviderEvent], failure: ChatError | None
 ) -> None:
-    """The text of all events but the one that was changed is there; of that one too when its text was not touched."""
+    """Check that the text of all events but the changed one is there, and its text too if that was not touched."""
     before, own, after = (
         "".join(map(wire.read_own_text, events if isinstance(events, list) else [events]))
         for events in (EVENTS[wire][:number], EVENTS[wire][number], EVENTS[wire][number + 1 :])
@@ -101,7 +102,7 @@ def check_text(
 
 
 def check_end(event: Any, path: Path, odd: Any, found: list[ProviderEvent], failure: ChatError | None) -> None:
-    """There is one end, and a good one only where the word for it is not touched, or is a good one."""
+    """Check that there is one end, and a good one only if the word for it is unchanged or stands for a good end."""
     finishes = [event for event in found if isinstance(event, Finish)]
     assert len(finishes) + (failure is not None) == 1
     if finishes and path in END_PLACES and find_value(event, path) in END_WORDS:
@@ -110,7 +111,7 @@ def check_end(event: Any, path: Path, odd: Any, found: list[ProviderEvent], fail
 
 
 def check_figures(path: Path, odd: Any, found: list[ProviderEvent]) -> None:
-    """An exact figure is one that was sent."""
+    """Check that each exact figure was sent, or is the sum of figures that were."""
     usage = next((event for event in reversed(found) if isinstance(event, Usage)), None)
     if usage is None or usage.estimated or not any(isinstance(event, Finish) for event in found):
         return
@@ -132,7 +133,7 @@ def check_figures(path: Path, odd: Any, found: list[ProviderEvent]) -> None:
 @try_examples(300)
 @given(st.data())
 def test_any_json_in_any_place_of_a_whole_body_raises_no_foreign_error(wire: WireFormat, data: st.DataObject) -> None:
-    """What a server sends that streams nothing."""
+    """The body of a server that does not stream."""
     path = data.draw(st.sampled_from(list(list_paths(BODIES[wire]))))
     odd = data.draw(ODD)
     body = json.dumps(replace_value(BODIES[wire], path, odd)).encode("utf-8", "surrogatepass")
@@ -149,7 +150,7 @@ def test_any_json_in_any_place_of_a_whole_body_raises_no_foreign_error(wire: Wir
 
 
 KNOWN_WORDS = ("stop", "STOP", "length", "sensitive", "error", "tool_calls")
-# No word that means a good end anywhere does without these letters.
+# Every word for a good end, in any format, has one of these letters, so no text without them is one.
 UNKNOWN_WORDS = st.text(st.characters(exclude_characters="eEoOiI"), min_size=1, max_size=30)
 
 
@@ -233,7 +234,8 @@ def test_any_cut_of_the_bytes_gives_the_same_answer(wire: WireFormat, data: st.D
     assert str(cut_failure) == str(failure)
 
 
-# Clean or not: what may stand for the end marker is the last event that says how the answer ended.
+# The event by which each format says how the answer ended. It may stand for the end marker: a stream that is cut after
+# it is complete.
 LAST_WORDS = {
     "openai": b'"finish_reason": "tool_calls"',
     "anthropic": b'"message_stop"',

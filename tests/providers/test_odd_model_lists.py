@@ -23,7 +23,7 @@ JSON = "application/json"
 async def serve_list(
     body: bytes, status: int = 200, kind: str = JSON, *, for_ever: bytes = b"", then: str = ""
 ) -> AsyncIterator[str]:
-    """A server that answers with this, and goes on with what comes `for_ever`."""
+    """Serve a response with this body, which goes on with `for_ever` without end, and yield the URL."""
     head = f"HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\n{then}Connection: close\r\n\r\n"
     answering: list[asyncio.Task[None] | None] = []
 
@@ -118,7 +118,7 @@ async def test_a_list_that_never_ends_is_given_up_by_its_length(make: Callable[[
 async def test_a_list_that_drips_is_given_up_by_its_time(
     make: Callable[[str], Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte would begin a timeout between two reads again."""
+    """Each byte would begin a timeout between two reads anew, so the whole list has a time limit."""
     monkeypatch.setattr(http_adapter, "LIST_TIMEOUT", 0.3)
     async with serve_list(b'{"data": [', for_ever=b" ") as url:
         with pytest.raises(ChatError) as failure:

@@ -20,7 +20,7 @@ WHOLE = Script(text="Forty-two.", gather_writes=True)
 
 
 async def read_writes(site: Site, accept: str = SSE, **fields: str) -> list[list[str]]:
-    """What kinds of events each write of a streamed response holds; the first one is the start."""
+    """Ask, and return the types of the events in each write of the streamed response; the first event is the start."""
     path = f"/api/conversations/{await site.begin_conversation()}/messages/"
     response: object = await site.post(path, {"content": "Hello", **fields}, accept=accept)
     parse = from_sse if accept == SSE else from_ndjson

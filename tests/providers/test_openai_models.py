@@ -90,7 +90,7 @@ PARAMS: dict[tuple[str, bool], Any] = {
 
 @pytest.fixture
 async def server() -> AsyncIterator[ProviderServer]:
-    """A server by the contracts of its models. No request to it was refused, or of another form than the SDK's."""
+    """A server that keeps its models' contracts. At the end no request was refused, and all are of the SDK's types."""
     async with ProviderServer(Script(text="Because."), api_key=KEY) as server:
         yield server
         assert all(request.sent_characters or request.script.tool_calls for request in server.requests)
@@ -108,14 +108,14 @@ async def responses(server: ProviderServer) -> AsyncIterator[OpenAIProvider]:
 
 
 def ask_of(model: str, *turns: Turn, api: str = "auto", **wishes: Any) -> Prompt:
-    """The prompt as the site makes it: with what is known of the model."""
+    """Return a prompt as the site makes it, with what is known of the model."""
     takes = find_capabilities("openai", model)
     takes = takes if api == "auto" else replace(takes, api="chat")
     return adapt_to_limits(Prompt(model, turns or TALK, capabilities=takes, cache_key="conversation-1", **wishes))
 
 
 def add_answer(prompt: Prompt, heard: Heard, *more: Turn) -> Prompt:
-    """The prompt of the next step."""
+    """Return the prompt of the next step: with the answer, a result for each of its calls, and `more`."""
     said = Turn(
         "assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking, native_form=heard.native_form
     )
@@ -153,10 +153,10 @@ async def test_every_model_is_asked_by_its_contract_through_a_conversation_with_
 
 
 async def use_tools(provider: OpenAIProvider, server: ProviderServer, prompt: Prompt, ask: Any) -> list[Heard]:
-    """A loop with two steps of calls, reasoning before each, and a question in a later turn."""
+    """Run a loop with two steps of calls, reasoning before each, then a later turn; return what each call brought."""
     if prompt.find_adaptation("no_tools"):
         assert "tools" in " ".join(list_remarks(prompt))
-    reasoning = "Rome is warm." if prompt.capabilities.api == "responses" else ""  # OpenAI tells none elsewhere
+    reasoning = "Rome is warm." if prompt.capabilities.api == "responses" else ""  # OpenAI sends none at its other API
     heard: list[Heard] = []
     for step in range(2):
         calls = [replace(call, id=f"{call.id}{step}") for call in CALLS]
@@ -308,7 +308,7 @@ async def test_a_model_that_thinks_for_minutes_sends_signs_of_life(
 
 
 def make_rounds(prompt: Prompt) -> Iterator[tuple[Prompt, str]]:
-    """Twenty questions, and the beginning of a conversation that has room for a cache."""
+    """Yield twenty prompts with the same beginning, which is long enough to be cached, each with its question."""
     system = Turn("system", "You know everything about the weather of every town in Italy. " * 120)
     for number in range(20):
         question = Turn("user", f"How is it in town {number}, and how will it be tomorrow? " * 3)

@@ -65,7 +65,7 @@ def test_a_broken_packing_is_a_failure() -> None:
 @pytest.mark.parametrize("ask", [hear, complete])
 @pytest.mark.parametrize(("status", "code"), [(200, "upstream_error"), (500, "upstream_error"), (400, "bad_request")])
 async def test_a_bomb_is_cut_off(ask: Any, status: int, code: str) -> None:
-    """60 MB of text in 60 KB."""
+    """60 MB of text, packed into 60 KB."""
     async with PackedServer(make_bomb(), status) as server:
         provider = OpenAIProvider(api_key=KEY, base_url=server.url, max_line_bytes=MIB)
         tracemalloc.start()

@@ -299,7 +299,7 @@ def choose_code(detail: str) -> str:
 
 @pytest.mark.parametrize(("prompt", "detail", "kinds"), ROWS, ids=[detail for _, detail, _ in ROWS])
 def test_a_refusal_is_answered_by_asking_otherwise(prompt: Prompt, detail: str, kinds: tuple[str, ...]) -> None:
-    """No kind: it passes, or nothing that the prompt could do without is named."""
+    """Without `kinds` the refusal is temporary, or names nothing that the prompt could do without."""
     found = find_adaptation(choose_code(detail), detail, prompt)
     assert (found.kind if found else None) in (kinds or (None,))
 

@@ -1,4 +1,4 @@
-"""What both wire formats rest on: the same events however the bytes are cut, the same text however the deltas are."""
+"""What all wire formats rely on: the same events however the bytes are cut, the same text however the deltas are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Outcome = tuple[list[sse.SSE], bool]
 
 
 def split(reads: Iterable[bytes], limit: int = 1000) -> Outcome:
-    """The events of the reads, and whether a line or an event was too long."""
+    """Return the events of the reads, and whether a line or an event was too long."""
     splitter = sse.SSESplitter(limit)
     events: list[sse.SSE] = []
     try:
@@ -90,7 +90,7 @@ def test_events_do_not_depend_on_where_the_bytes_are_cut(cut: tuple[bytes, list[
 
 
 def _parse_by_the_specification(stream: bytes) -> list[sse.SSE]:
-    """As the WHATWG page says it, a line at a time, with no thought of speed."""
+    """Parse a stream as the WHATWG's specification says it, a line at a time, without regard to speed."""
     text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     events: list[sse.SSE] = []
     name, data = b"", b""

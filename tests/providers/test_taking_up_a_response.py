@@ -62,7 +62,7 @@ def keep_lasting(events: Sequence[ProviderEvent]) -> tuple[Lasting, ...]:
 
 
 def answer_of(events: Sequence[ProviderEvent]) -> tuple[Any, ...]:
-    """What an answer consists of, however it was cut, and how it ended."""
+    """Return what an answer consists of, however it was cut, and how it ended."""
     transcript = Transcript()
     transcript.append(events)
     ends = [event for event in events if isinstance(event, Usage | Finish)]
