@@ -24,7 +24,7 @@ def find_other_beginnings(source: Path) -> list[str]:
         docstring = ast.get_docstring(function)
         if docstring is None or is_a_value(function) or is_pytests(function.name) or function.name == "__init__":
             continue
-        first = docstring.split()[0].strip(".,:;`\"").lower()
+        first = docstring.split()[0].strip('.,:;`"').lower()
         if first not in VERBS | MORE:
             lines.append(f"{source.relative_to(ROOT)}:{function.lineno} {function.name}: {docstring.splitlines()[0]}")
     return lines
