@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from chat.conversations.actions import ask_next
 from chat.core.errors import RefusedError
+from chat.generation.runner import Runner
 from chat.models import NextQuestion
 from chat.observability.outages import FAULTS
 from chat.tasks import run_in_thread, start_detached
-
-if TYPE_CHECKING:
-    from chat.generation.runner import Runner
 
 log = logging.getLogger(__name__)
 

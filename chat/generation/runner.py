@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -34,7 +34,6 @@ from chat.generation.background_call import BackgroundCalls
 from chat.generation.live_answer import LiveAnswer
 from chat.generation.lost_answers import LostAnswer
 from chat.generation.model_lists import keep_lists
-from chat.generation.next_questions import NextQuestionAsker
 from chat.generation.notifications import Notice, Notices
 from chat.generation.recovery import RESUMED, TakenUp, may_be_continued
 from chat.generation.resources import Resources
@@ -61,6 +60,16 @@ TERMINATE_TOOLS_FOR = 0.2
 CLOSE_FOR = 0.2
 
 
+class Asker(Protocol):
+    """The asker of what comes after an answer: `chat.generation.next_questions.NextQuestionAsker`."""
+
+    def note(self, conversation_id: UUID) -> None:
+        """Note that a conversation has next questions, and ask the first one if it is due."""
+
+    def note_end(self, conversation_id: UUID, user_id: int) -> None:
+        """Note that an answer has ended: ask what comes next, or let it wait."""
+
+
 class Runner:
     """The answers of this process. `chat.generation.process` makes one for each event loop; a server has one loop."""
 
@@ -82,7 +91,7 @@ class Runner:
         self._lists: asyncio.Task[None] | None = None  # asks the providers for their models
         self._loop = asyncio.get_running_loop()
         self._is_leaving_answers = False  # to other processes: the time of the drain is over
-        self.next_questions: NextQuestionAsker | None = None
+        self.next_questions: Asker | None = None
         """The asker of the next question at an answer's end. Without it they wait for another process."""
         supervisor.take_up = self.take_up
         pre_delete.connect(self._stop_deleted, sender=Conversation)
