@@ -3,8 +3,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
-# Tests wait for timers, sockets and other processes: three processes of them keep two cores busy.
-WORKERS ?= 3
+# Tests wait for timers, sockets and other processes: four processes, one of them for the browser, keep two cores busy.
+WORKERS ?= 4
 # The Pythons that the lock is for; pyproject.toml and tests/chatsite/test_lock_for_every_python.py say the same.
 OLDEST := 3.11.0
 NEWEST := 3.14.0
