@@ -287,7 +287,7 @@ class Decoder(ABC):
             try:
                 self._conclude()
             except ChatError as end:
-                self.failure = end
+                self.failure = error if error.is_reported else end
         else:
             self.failure = error
         if self.failure is not None:

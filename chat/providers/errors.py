@@ -213,7 +213,7 @@ def stream_failure(body: object) -> ChatError:
 
 def is_error(body: Mapping[str, Any]) -> bool:
     """Return whether a JSON object, which is an answer or a part of one, is an error instead."""
-    if any(_has_content(body.get(name)) for name in ("error", "errors", "fault")):
+    if any(has_content(body.get(name)) for name in ("error", "errors", "fault")):
         return True
     minimax = body.get("base_resp")
     if isinstance(minimax, Mapping) and _has_code(minimax):
@@ -227,7 +227,7 @@ def is_error(body: Mapping[str, Any]) -> bool:
     return bool(body.get("detail")) or (bool(message) and (is_coded or body.get("success") is False or _has_code(body)))
 
 
-def _has_content(error: object) -> bool:
+def has_content(error: object) -> bool:
     """Return whether the member for an error has one: some servers fill it with zeros and empty strings."""
     if isinstance(error, Mapping):
         return any(value not in _NO_ERRORS for value in error.values())

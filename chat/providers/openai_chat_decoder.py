@@ -11,6 +11,7 @@ from chat.core.events import FinishReason, NativeForm, Reasoning, Signature
 from chat.providers import decoder
 from chat.providers.base import Prompt
 from chat.providers.endings import read_ending
+from chat.providers.errors import has_content, stream_failure
 from chat.providers.loose_json import fit, list_texts, read_index, read_plain_text
 from chat.providers.native_content import write_extra
 from chat.providers.reasoning_details import ReasoningDetails, get_details_text
@@ -47,10 +48,12 @@ class _Choice(_Shape):
     text: Any = None  # the format that was there before messages
     finish_reason: Any = None
     usage: Any = None  # where Moonshot has it
+    error: Any = None  # OpenRouter, of the provider behind it
 
 
 class _Groq(_Shape):
     usage: Any = None
+    error: Any = None  # why the answer was cut off
 
 
 class _Chunk(_Shape):
@@ -99,8 +102,11 @@ class ChatCompletionsDecoder(decoder.Decoder):
             return
         chunk = self._decode(_CHUNK, data)
         choices = chunk.choices
+        told: list[Any] = []
         if choices:
             choice = choices[0] if len(choices) == 1 else _pick_choice(choices)
+            if (chunk.error or choice.error or chunk.x_groq is not None) and (told := _list_errors(chunk, choice)):
+                choice.finish_reason = None  # beside an error the word means nothing
             self._read_choice(choice)
             self._add_annotations(choice)
         if chunk.usage:
@@ -109,6 +115,8 @@ class ChatCompletionsDecoder(decoder.Decoder):
             report_openai_usage(self._counts, chunk.x_groq.usage)
         if chunk.error or not choices:
             self._look_for_error(data)
+        if told:
+            raise stream_failure({"errors": told})
         if chunk.search_results or chunk.citations or chunk.web_search:
             self._cited = chunk.search_results or chunk.citations or chunk.web_search
 
@@ -128,6 +136,8 @@ class ChatCompletionsDecoder(decoder.Decoder):
                 self._read_delta(choice.delta, is_whole=True)
             self._add_annotations(choice)
             self._ending = read_ending(choice.finish_reason)
+            if told := _list_errors(completion, choice):
+                raise stream_failure({"errors": told})
         self._cited = completion.search_results or completion.citations or completion.web_search
         report_openai_usage(self._counts, completion.usage)
 
@@ -247,6 +257,12 @@ class ChatCompletionsDecoder(decoder.Decoder):
     def _finish_reason(self, reason: FinishReason) -> FinishReason:
         # Many servers say "stop" where the model waits for its tools.
         return "tool_calls" if reason == "stop" and self._calls.has_any else reason
+
+
+def _list_errors(chunk: _Chunk, choice: _Choice) -> list[Any]:
+    """Return what a chunk says of a failure: by itself, in its answer, and in the part that Groq adds."""
+    of_groq = None if chunk.x_groq is None else chunk.x_groq.error
+    return [error for error in (chunk.error, choice.error, of_groq) if has_content(error)]
 
 
 def _pick_choice(choices: list[_Choice]) -> _Choice:

@@ -18,9 +18,10 @@ from chat.core.events import (
     ToolCallExtra,
     make_storable,
 )
-from chat.providers import decoder, errors
+from chat.providers import decoder
 from chat.providers.base import THINKING, Prompt
 from chat.providers.endings import Ending, read_ending
+from chat.providers.errors import has_content, stream_failure
 from chat.providers.loose_json import read_delta_text, read_index, read_plain_text, read_string
 from chat.providers.native_content import write_extra
 from chat.providers.token_counts import TokenCounts, report_openai_usage
@@ -42,6 +43,7 @@ class _Event(msgspec.Struct, gc=False):
     part: Any = None
     arguments: Any = None
     response: Any = None
+    error: Any = None
     annotation: Any = None
 
 
@@ -159,7 +161,7 @@ class ResponsesDecoder(decoder.Decoder):
             super()._fail(error)
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        if name == b"error":
+        if name in (b"error", b"response.error"):
             raise self._read_failure(name, data)
         if data[:1] != b"{" and decoder.is_heartbeat(name, data):
             return
@@ -190,12 +192,12 @@ class ResponsesDecoder(decoder.Decoder):
             else:
                 self._begin_item(event.item, event)
         elif kind in _ENDS:
-            self._end(event.response, kind)
+            self._end(event, kind)
         elif kind == "response.output_text.annotation.added":
             self._sources.add_annotation(event.annotation)
         elif kind in _BEGINNINGS and isinstance(event.response, dict):
             self._note_response(event.response, is_new=kind == "response.created")
-        elif not kind.startswith("response."):
+        elif kind == "response.error" or not kind.startswith("response."):
             self._look_for_error(data)
 
     def _note_response(self, response: dict[str, Any], *, is_new: bool) -> None:
@@ -349,8 +351,10 @@ class ResponsesDecoder(decoder.Decoder):
 
     # The end
 
-    def _end(self, response: object, kind: str) -> None:
-        body = response if isinstance(response, dict) else {}
+    def _end(self, event: _Event, kind: str) -> None:
+        body = event.response if isinstance(event.response, dict) else {}
+        if event.error is not None:  # Perplexity has it beside the response
+            body = {"error": event.error, **body}
         if not self._has_output:
             self._add_output(body.get("output"))
         self._read_end(body, kind.removeprefix("response."))
@@ -364,8 +368,8 @@ class ResponsesDecoder(decoder.Decoder):
     def _read_end(self, body: dict[str, Any], default: str) -> None:
         """Set the ending by the response's status, or `default`; raises `ChatError` where it failed."""
         report_openai_usage(self._counts, body.get("usage"))
-        if errors.is_error({"error": body.get("error")}):
-            raise errors.stream_failure({"error": body["error"]})
+        if has_content(error := body.get("error")):
+            raise stream_failure({"error": error})
         status = body.get("status") or default
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else details

@@ -19,9 +19,9 @@ class SSESplitter:
     """Splits a byte stream, cut anywhere, into server-sent events.
 
     An event is yielded when its blank line has arrived. No line, and no event, may be longer than `max_line_bytes`.
-    Beyond the specification, a JSON object is an event of its own in two cases: on a line without a field's name, as
-    Ollama writes an error into a stream; and when the next line of data begins another object, as from servers that
-    leave out the blank lines.
+    Beyond the specification, a JSON object is an event of its own in three cases: on a line without a field's name, as
+    Ollama writes an error into a stream; on a line of the field `error`, as llama.cpp did until late 2025; and when the
+    next line of data begins another object, as from servers that leave out the blank lines.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -53,7 +53,9 @@ class SSESplitter:
                 self._name = line[6:].removeprefix(b" ")
             elif line == b"data":
                 self._add_data(b"")
-            elif line.startswith(b"{") and line.endswith(b"}"):
+            elif line.startswith(b"error:"):
+                yield b"error", line[6:].strip()
+            elif line.startswith((b"{", b"[{")) and line.endswith((b"}", b"}]")):
                 yield self._name, line
 
     def finish(self) -> Iterator[SSE]:

@@ -107,6 +107,55 @@ ROWS: dict[str, Row] = {
         ),
         {"text": "Half", "err": "upstream_error"},
     ),
+    **{
+        f"openrouter error in the choice, {reason}": (
+            write_openai_events(
+                make_chunk("Half"),
+                {
+                    "choices": [
+                        {
+                            "index": 0,
+                            "delta": {"content": ""},
+                            "finish_reason": reason,
+                            "error": {"code": 429, "message": "Rate limited by the provider"},
+                        }
+                    ]
+                },
+            ),
+            {"text": "Half", "err": "rate_limited", "fin": []},
+        )
+        for reason in ("error", "stop", None)
+    },
+    "openrouter error with its code beside the word error": (
+        write_openai_events(make_chunk("Half"), make_chunk("", "error", error={"code": 429, "message": "slow"})),
+        {"text": "Half", "err": "rate_limited"},
+    ),
+    "an error beside the word stop": (
+        write_openai_events(make_chunk("Half"), make_chunk("", "stop", error={"code": 502, "message": "gone"})),
+        {"text": "Half", "err": "upstream_error", "fin": []},
+    ),
+    "groq error in its own part": (
+        write_openai_events(
+            make_chunk("Half"),
+            make_chunk(reason="stop", x_groq={"id": "req_1", "error": "over_capacity", "usage": {"prompt_tokens": 3}}),
+        ),
+        {"text": "Half", "err": "upstream_error", "fin": []},
+    ),
+    "llama.cpp error field in the place of the answer": (
+        'error: {"code":400,"message":"the request exceeds the available context size. try increasing the context '
+        'size or enable context shift","type":"invalid_request_error"}\n\ndata: [DONE]\n\n',
+        {"text": "", "err": "context_length"},
+    ),
+    "llama.cpp error field after text": (
+        write_openai_events(make_chunk("Half"), done=False)
+        + 'error: {"code":500,"message":"context size exceeded","type":"server_error"}\n\n',
+        {"text": "Half", "err": "context_length"},
+    ),
+    "a list with an error on a bare line": (
+        write_openai_events(make_chunk("Half"), done=False)
+        + '[{"error":{"code":429,"message":"slow","status":"RESOURCE_EXHAUSTED"}}]\n',
+        {"text": "Half", "err": "rate_limited"},
+    ),
     "ollama bare line error": (
         write_openai_events(make_chunk("Half"), done=False)
         + '{"error":"an error was encountered while running the model: unexpected EOF"}\n',

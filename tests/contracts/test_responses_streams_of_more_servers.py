@@ -140,6 +140,19 @@ ROWS: dict[str, Row] = {
         ),
         {"err": "upstream_error"},
     ),
+    "response.error": (
+        write_anthropic_events(
+            make_text_piece("Half"),
+            {"type": "response.error", "error": {"code": "rate_limit_exceeded", "message": "slow"}},
+        ),
+        {"text": "Half", "err": "rate_limited"},
+    ),
+    "perplexity error beside the response": (
+        write_anthropic_events(
+            {"type": "response.failed", "error": {"code": "context_length_exceeded", "message": "long"}}
+        ),
+        {"err": "context_length"},
+    ),
     "chat style usage": (
         write_anthropic_events(
             make_text_piece("Hi."),
