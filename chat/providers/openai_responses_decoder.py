@@ -49,7 +49,8 @@ class _Event(msgspec.Struct, gc=False):
 
 _EVENT = msgspec.json.Decoder(_Event)
 
-_TEXT = frozenset({"response.output_text.delta", "response.refusal.delta"})
+# OpenRouter documents the last one.
+_TEXT = frozenset({"response.output_text.delta", "response.refusal.delta", "response.content_part.delta"})
 _WHOLE_TEXT = frozenset({"response.output_text.done", "response.refusal.done", "response.content_part.done"})
 # vLLM and older versions of the API have the last two.
 _REASONING = frozenset(
@@ -61,7 +62,10 @@ _REASONING = frozenset(
     }
 )
 _BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+# OpenRouter documents the last one.
+_ENDS = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"}
+)
 
 # What is sent back of an item. The API refuses a member that is null.
 _REASONING_MEMBERS = ("type", "id", "summary", "content", "encrypted_content")

@@ -153,6 +153,14 @@ ROWS: dict[str, Row] = {
         ),
         {"err": "context_length"},
     ),
+    "openrouter content_part.delta and done": (
+        write_anthropic_events(
+            {"type": "response.content_part.delta", "output_index": 0, "content_index": 0, "delta": "Hi."},
+            make_completed_event() | {"type": "response.done"},
+        )
+        + "data: [DONE]\n\n",
+        {"text": "Hi.", "fin": ["stop"], "usage": Usage(3, 2)},
+    ),
     "chat style usage": (
         write_anthropic_events(
             make_text_piece("Hi."),
