@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -18,7 +20,7 @@ from chat.providers.endings import Ending
 from chat.providers.errors import is_error, stream_failure
 from chat.providers.loose_json import fit
 from chat.providers.sources import Sources
-from chat.providers.sse import SSESplitter
+from chat.providers.sse import SSE, SSESplitter
 from chat.providers.thoughts import InlineThoughts
 from chat.providers.token_counts import TokenCounts
 
@@ -177,11 +179,14 @@ class Decoder(ABC):
     def read_whole(self, data: bytes) -> list[ProviderEvent]:
         """Return the events of an answer that is one JSON object; raise `ChatError` when it is an error, or none.
 
-        It may be the events of a stream too, one a line.
+        It may be the events of a stream too, one a line, or the stream itself, as from servers that always stream.
         """
+        if _FIELD.match(data):
+            return self._read_events(chain(self._splitter.feed(data), self._splitter.finish()))
+        data = _END_MARKER.sub(b"", data)
         lines = data.strip().splitlines()
         if len(lines) > 1 and all(map(is_whole_json, lines)):
-            return self._read_lines(lines)
+            return self._read_events((b"", line) for line in lines)
         body = self._decode(ANYTHING, data)
         if isinstance(body, list) and len(body) == 1:  # so Google sends its errors
             body = body[0]
@@ -196,13 +201,13 @@ class Decoder(ABC):
         self._conclude()
         return self._take()
 
-    def _read_lines(self, lines: list[bytes]) -> list[ProviderEvent]:
-        for line in lines:
-            if not self.finished:
-                self._read_event(b"", line)
+    def _read_events(self, events: Iterable[SSE]) -> list[ProviderEvent]:
+        for name, data in events:
+            if not self.finished and (data or name == b"error"):
+                self._read_event(name, data)
         if not self.finished:
             if not self.may_end:
-                raise ChatError("upstream_error", "the lines ended without an end marker")
+                raise ChatError("upstream_error", "the events ended without an end marker")
             self._conclude()
         return self._take()
 
@@ -368,6 +373,10 @@ def is_whole_json(data: bytes) -> bool:
         return False
     return True
 
+
+# The field that a stream begins with, and the end marker that some servers set behind a whole answer too.
+_FIELD = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry|error)?:")
+_END_MARKER = re.compile(rb"(?<=\})\s*data:\s*\[DONE\]\s*\Z")
 
 # Servers that keep a connection open without JSON write one word.
 _NO_JSON = re.compile(rb"\s*(?:[^\s{\[]|\[\s*[A-Za-z]|$)")

@@ -143,6 +143,33 @@ async def test_a_server_that_ignores_that_a_stream_was_asked_for_is_understood(
     assert len(server.requests) == 2
 
 
+async def test_a_server_that_streams_though_nobody_asked_for_it_is_understood(
+    name: str, provider: Provider, server: ProviderServer
+) -> None:
+    """Unsloth, mini-sglang, 9router and others do where `stream` is left out."""
+    for reason in ("stop", "length"):
+        server.script = Script(raw=": ping\n\n" + write_stream(name, "Hi. é", reason))
+        heard = await complete(provider)
+        assert (heard.error, heard.text, heard.finishes) == (None, "Hi. é", [reason])
+        assert [type(event).__name__ for event in heard.events].count("Usage") <= 1
+    server.script = replace(server.script, raw=f"data: {json.dumps({'error': {'message': 'slow', 'code': 429}})}\n\n")
+    assert get_failure(await complete(provider)).code == "rate_limited"
+    server.script = replace(server.script, raw=write_stream(name, "Hi.", "stop").partition("\n\n")[0] + "\n\n")
+    assert get_failure(await complete(provider)).code == "upstream_error"
+
+
+@OPENAI
+@pytest.mark.parametrize("end", ["data: [DONE]\n\n", "\n\ndata: [DONE]\n\n", "\ndata:[DONE]"])
+@pytest.mark.parametrize("ask", [hear, complete])
+async def test_an_end_marker_behind_a_whole_answer_costs_nothing(
+    provider: Provider, server: ProviderServer, end: str, ask: Any
+) -> None:
+    body = {"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}
+    server.script = Script(raw=json.dumps(body) + end)
+    heard = await ask(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["stop"])
+
+
 @pytest.mark.parametrize("drop", DROPS)
 async def test_half_a_json_body_is_no_answer(provider: Provider, server: ProviderServer, drop: Script) -> None:
     body = json.dumps({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]})
