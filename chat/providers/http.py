@@ -15,7 +15,7 @@ from chat.core.failures import Cause, ProviderReport
 from chat.providers.decoder import Decoder
 from chat.providers.response_body import Body
 from chat.providers.sse import BOM
-from chat.providers.unpacking import Unpacker
+from chat.providers.unpacking import make_unpacker
 
 USAGE_WAIT = 2.0  # seconds that a finished answer waits for its usage or its end marker
 REUSE_WAIT = 0.05  # seconds for the HTTP body to end, which is what lets the connection serve the next answer
@@ -26,7 +26,6 @@ FOREIGN_BODY_WAIT = 2.0
 
 async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEvent], None]:
     """Yield a batch for each read, see `chat.providers.base.Provider.stream`. The caller closes the body."""
-    body.refuse_page()
     read = head = b""
     while not head and len(read) <= FOREIGN_BODY_BYTES:
         if read:
@@ -36,6 +35,7 @@ async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEv
         read += piece
         head = read.removeprefix(BOM).lstrip()
     if head.startswith(b"<"):
+        body.refuse_page(head)
         raise await _refuse_missing_stream(read, body)
     if head.startswith((b"{", b"[")):  # the server ignores that a stream was asked for
         yield decoder.read_whole(await body.read_whole(decoder.max_bytes, read))
@@ -122,11 +122,11 @@ async def _limit_body(read: Callable[[], Awaitable[bytes]]) -> AsyncGenerator[by
 
 
 class _LimitedBody(httpx2.AsyncByteStream):
-    """The beginning of a body, unpacked."""
+    """The beginning of a body, unpacked; nothing of a body in a packing that is not known."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream, unpacker: Unpacker | None) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, encoding: str) -> None:
         self._stream = stream
-        self._unpacker = unpacker
+        self._encoding = encoding
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async with (
@@ -137,8 +137,9 @@ class _LimitedBody(httpx2.AsyncByteStream):
                 yield piece
 
     async def _read_pieces(self) -> AsyncGenerator[bytes, None]:
+        unpacker = make_unpacker(self._encoding)
         async for read in self._stream:
-            for piece in [read] if self._unpacker is None else self._unpacker.feed(read):
+            for piece in [read] if unpacker is None else unpacker.feed(read):
                 yield piece
 
     async def aclose(self) -> None:
@@ -151,8 +152,7 @@ async def _limit_error_body(response: httpx2.Response) -> None:
     They read it to its end, however long it is or takes, and whatever it unpacks to.
     """
     if response.is_error and isinstance(response.stream, httpx2.AsyncByteStream):
-        encoding = response.headers.pop("content-encoding", "identity")
-        response.stream = _LimitedBody(response.stream, Unpacker(encoding) if encoding != "identity" else None)
+        response.stream = _LimitedBody(response.stream, response.headers.pop("content-encoding", ""))
 
 
 def make_http_options() -> dict[str, Any]:

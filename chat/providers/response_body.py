@@ -14,7 +14,7 @@ import httpx2
 from chat.core.errors import ChatError
 from chat.core.failures import Cause
 from chat.providers.errors import describe_local_failure, find_request_id
-from chat.providers.unpacking import Unpacker
+from chat.providers.unpacking import Unpacker, make_unpacker
 
 # Compression would make the sender, or a proxy, gather tokens before it sends them.
 _NOT_COMPRESSED = {"headers": {"Accept-Encoding": "identity"}}
@@ -84,8 +84,7 @@ class Body:
         while hasattr(stream, "_stream"):
             stream = stream._stream
         self._received = stream._aiohttp_response
-        encoding = response.headers.get("content-encoding", "identity")
-        self._unpacker = Unpacker(encoding) if encoding != "identity" else None
+        self._unpacker = make_unpacker(response.headers.get("content-encoding", ""))
         self._unpacked: Iterator[bytes] = iter(())
         if self._socket is not None:
             _probe_while_silent(self._socket.get_extra_info("socket"))
@@ -125,18 +124,21 @@ class Body:
 
         Raises `ChatError` when it is a web page or longer than `max_bytes`.
         """
-        self.refuse_page()
         whole = bytearray(head)
         while piece := await self.read():
             whole += piece
             if len(whole) > max_bytes:
                 detail = f"answered with more than {max_bytes} bytes"
                 raise ChatError("upstream_error", detail, may_pass=False, cause=Cause.BAD_ANSWER)
+        self.refuse_page(whole)
         return bytes(whole)
 
-    def refuse_page(self) -> None:
-        """Raise `ChatError` when this is a web page, as a proxy sends."""
-        if self.content_type.startswith("text/html"):
+    def refuse_page(self, start: bytes | bytearray) -> None:
+        """Raise `ChatError` when this is a web page, as a proxy sends; `start` is how it begins.
+
+        The label alone says nothing: Flask and PHP call whatever they stream HTML.
+        """
+        if self.content_type.startswith("text/html") and start.lstrip().startswith(b"<"):
             raise ChatError("upstream_error", "answered with a web page", cause=Cause.BAD_ANSWER)
 
     async def aclose(self) -> None:

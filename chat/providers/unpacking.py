@@ -13,6 +13,8 @@ PIECE_BYTES = 65_536
 
 _AS_GZIP = 16 + zlib.MAX_WBITS
 
+_PACKINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+
 
 class Unpacker:
     """Unpacks gzip or zlib from bytes that may be cut anywhere, in pieces of at most `PIECE_BYTES`."""
@@ -43,3 +45,13 @@ class Unpacker:
             is_full = len(piece) == PIECE_BYTES and not self._unpack.eof
             if piece:
                 yield piece
+
+
+def make_unpacker(encoding: str) -> Unpacker | None:
+    """Return what unpacks a body with this Content-Encoding, None where that names no packing.
+
+    Servers write `none`, so that proxies leave a stream alone, `utf-8` and more there. Raises `ChatError` for a packing
+    that is not known.
+    """
+    packings = [word for part in encoding.split(",") if (word := part.strip().lower()) in _PACKINGS]
+    return Unpacker(", ".join(packings)) if packings else None
