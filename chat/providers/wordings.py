@@ -17,9 +17,14 @@ _BY_STATUS = {
     402: "provider_budget",
     403: "auth_failed",
     408: "timeout",
+    409: "upstream_error",  # both SDKs ask again by themselves
     413: "context_length",
+    424: "upstream_error",  # the model failed: Bedrock, Text Generation Inference
+    425: "upstream_error",
     429: "rate_limited",
     451: "content_filter",
+    498: "rate_limited",  # Groq has no room for a request of its flex tier
+    499: "upstream_error",  # cancelled on the way: Google, Groq, nginx
     504: "timeout",
 }
 
