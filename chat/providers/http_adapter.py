@@ -33,7 +33,7 @@ class HttpAdapter(ABC):
     list_path: ClassVar[str] = "/models"
     """The path under which the provider lists its models."""
     status_error: ClassVar[type[Exception]]
-    """The exception that the SDK raises for an error status. It has a `response` and a `body`."""
+    """The exception that the SDK raises for an error status. It has a `response`, which has been read."""
 
     def __init__(self, client: Any, *, api_key: str, max_line_bytes: int) -> None:
         """`client` is the client of either SDK, which is closed with the adapter; `api_key` is masked in failures."""
@@ -106,4 +106,6 @@ class HttpAdapter(ABC):
             try:
                 yield
             except self.status_error as error:
-                raise errors.describe_status(error.response, error.body) from error  # type: ignore[attr-defined]
+                # The SDK's `body` is the member `error` alone, which may be no more than "Bad Request".
+                response = error.response  # type: ignore[attr-defined]
+                raise errors.describe_status(response, response.text) from error
