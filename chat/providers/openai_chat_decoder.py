@@ -168,13 +168,14 @@ class ChatCompletionsDecoder(decoder.Decoder):
             type(content) is str
             and delta.tool_calls is None
             and not (delta.reasoning_content or delta.reasoning or delta.reasoning_details)
+            and not (delta.reasoning_text or delta.thinking or delta.function_call)
         ):
             if content:  # nearly always
                 if self._thinking:
                     self._seal()
                 self._say(content)
                 return True
-            if not (delta.refusal or delta.reasoning_text or delta.thinking or delta.function_call):
+            if not delta.refusal:
                 return False
         return self._read_rare_delta(delta, is_whole=is_whole)
 

@@ -359,10 +359,20 @@ class ResponsesDecoder(decoder.Decoder):
         body = event.response if isinstance(event.response, dict) else {}
         if event.error is not None:  # Perplexity has it beside the response
             body = {"error": event.error, **body}
-        if not self._has_output:
-            self._add_output(body.get("output"))
+        for item in self._list_missing_items(body.get("output")):
+            self._add_item(item)
         self._read_end(body, kind.removeprefix("response."))
         self._conclude()
+
+    def _list_missing_items(self, output: object) -> list[Any]:
+        """Return the items of the whole response of which the stream has brought nothing.
+
+        Ids and places do not tell: some servers write others here. So an answer's text, its calls and the rest are
+        taken from here where the stream had no text, no call or nothing at all.
+        """
+        had = {"message": self._is_begun, "function_call": bool(self._latest_call)}
+        items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        return [item for item in items if not had.get(read_string(item.get("type")), self._has_output)]
 
     def _add_output(self, output: object) -> None:
         for place, item in enumerate(output if isinstance(output, list) else []):

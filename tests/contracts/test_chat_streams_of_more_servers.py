@@ -183,6 +183,27 @@ ROWS: dict[str, Row] = {
             "reasoning object": make_delta(reasoning={"content": "Hm."}),
         }.items()
     },
+    **{
+        f"{name} beside text": (
+            write_openai_events(make_delta(content="Hi.", **{name: "Hm."}), STOP),
+            {"text": "Hi.", "reasoning": "Hm."},
+        )
+        for name in ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+    },
+    **{
+        f"a whole message with {name} beside text": (
+            json.dumps({"choices": [{"message": {"content": "Hi.", name: value}, "finish_reason": "stop"}]}),
+            {"text": "Hi.", **wanted},
+        )
+        for name, value, wanted in (
+            ("reasoning_text", "Hm.", {"reasoning": "Hm."}),  # Copilot
+            (
+                "function_call",
+                {"name": "clock", "arguments": "{}"},
+                {"calls": [("clock", "{}")], "fin": ["tool_calls"]},
+            ),
+        )
+    },
     "gemini thought flag": (
         write_openai_events(
             make_delta(content="<thought>Hm.", extra_content={"google": {"thought": True}}),

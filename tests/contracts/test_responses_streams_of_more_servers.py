@@ -161,6 +161,36 @@ ROWS: dict[str, Row] = {
         + "data: [DONE]\n\n",
         {"text": "Hi.", "fin": ["stop"], "usage": Usage(3, 2)},
     ),
+    **{
+        f"a message in the whole response alone, after {name}": (
+            write_anthropic_events(
+                event,
+                make_completed_event(
+                    output=[
+                        {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "Hi."}]},
+                        {"type": "function_call", "id": "f", "call_id": "c", "name": "clock", "arguments": "{}"},
+                    ]
+                ),
+            ),
+            {"text": "Hi.", "calls": [("clock", "{}")], "fin": ["tool_calls"]},
+        )
+        for name, event in {
+            "a search": {"type": "response.output_item.done", "output_index": 0, "item": {"type": "web_search_call"}},
+            "reasoning": {"type": "response.reasoning_text.delta", "item_id": "r", "output_index": 0, "delta": "Hm."},
+        }.items()
+    },
+    "a call in the whole response alone, after text": (
+        write_anthropic_events(
+            make_text_piece("Hi."),
+            make_completed_event(
+                output=[
+                    {"type": "message", "id": "another", "content": [{"type": "output_text", "text": "Hi."}]},
+                    {"type": "function_call", "id": "f", "call_id": "c", "name": "clock", "arguments": "{}"},
+                ]
+            ),
+        ),
+        {"text": "Hi.", "calls": [("clock", "{}")], "fin": ["tool_calls"]},
+    ),
     "chat style usage": (
         write_anthropic_events(
             make_text_piece("Hi."),
