@@ -68,6 +68,18 @@ class Content:
         )
 
     @property
+    def begins_paragraph(self) -> bool:
+        """True when the block that was begun last is a text, and something else stands between it and an earlier one.
+
+        Not where the earlier one ends in white space. Citations part a sentence into texts that nothing stands between.
+        """
+        if self._kinds[-1] != "text" or self._kinds[-2:-1] in ([], ["text"]) or "text" not in self._kinds[:-1]:
+            return False
+        earlier = max(place for place, kind in enumerate(self._kinds[:-1]) if kind == "text")
+        text = _join_block(self._blocks[earlier], self._added[earlier])["text"]
+        return text != "" and not text[-1].isspace()
+
+    @property
     def texts(self) -> list[str]:
         """The texts of all blocks."""
         return [block["text"] for block in self.blocks if block["type"] == "text"]

@@ -226,6 +226,7 @@ class MessagesDecoder(decoder.Decoder):
             if block.get("input") is not None:
                 self._unsaid[call] = write_json(block["input"])
         elif kind == "text":
+            self._is_parted = self._content.begins_paragraph
             self._add(Token, block.get("text"))
         elif kind == "thinking":
             self._add(Reasoning, block.get("thinking"))

@@ -29,6 +29,8 @@ _Shape = TypeVar("_Shape")
 
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
+PARAGRAPH = "\n\n"
+
 TextKind = type[Token] | type[Reasoning] | str
 """The owner of a piece of text: the answer, the reasoning, or, by its id, a tool call's arguments."""
 
@@ -138,6 +140,7 @@ class Decoder(ABC):
         self._counts = counts
         self._sources = Sources()
         self._is_prose = prompt.response_schema is None
+        self._is_parted = False  # whether the next text begins a paragraph, as something stands between it and the last
         self._ending: Ending | None = None  # how the server says that the answer ends
         self._reported: Usage | None = None
         self._has_thinking = False  # whether this read said so, see `_note_thinking`
@@ -230,6 +233,8 @@ class Decoder(ABC):
 
     def _say(self, text: str) -> None:
         """Add a piece of the model's text, without an echo, and with what it thinks in tags as reasoning."""
+        if self._is_parted:
+            self._is_parted, text = False, PARAGRAPH + text
         if self._thoughts.is_over and self._echo.is_over:
             self._batch.add_text(Token, text)
             return

@@ -20,6 +20,7 @@ from chat.core.events import (
 )
 from chat.providers import decoder
 from chat.providers.base import THINKING, Prompt
+from chat.providers.decoder import PARAGRAPH
 from chat.providers.endings import Ending, read_ending
 from chat.providers.errors import has_content, stream_failure
 from chat.providers.loose_json import read_delta_text, read_index, read_plain_text, read_string
@@ -75,6 +76,7 @@ _MESSAGE_MEMBERS = ("type", "id", "phase")
 class ResponsesDecoder(decoder.Decoder):
     """The end marker is the event that has the whole response with its status. `[DONE]` means nothing here.
 
+    The model may say something before its answer, in a message of its own: each is a paragraph.
     An item that came without deltas is taken from the event that ends it, and what came without items from the
     response. Most citations stand in the text too, as links. Events of other kinds tell nothing that is shown: they are
     passed over.
@@ -110,7 +112,7 @@ class ResponsesDecoder(decoder.Decoder):
             self._ids.take(call_id)
         self._calls = dict(state["calls"])
         self._latest_call, self._has_arguments = state["latest_call"], set(state["has_arguments"])
-        self._message_length = state.get("message_length", 0)
+        self._message_length, self._is_parted = state.get("message_length", 0), state.get("is_parted", False)
         self._items_before, self._open = state["items_before"], (state["open"][0], state["open"][1])
         self._has_deltas, self._reasoning_kind = set(state["has_deltas"]), state["reasoning_kind"]
         self._summary_index, self._has_output = state["summary_index"], state["has_output"]
@@ -132,6 +134,7 @@ class ResponsesDecoder(decoder.Decoder):
             "summary_index": self._summary_index,
             "has_output": self._has_output,
             "is_begun": self._is_begun,
+            "is_parted": self._is_parted,
             "said": self._batch.output_chars,
             "thought": self._batch.reasoning_chars,
         }
@@ -223,6 +226,8 @@ class ResponsesDecoder(decoder.Decoder):
             self._begin_call(item, event.item_id, event.output_index)
         elif item.get("type") != "message":
             self._note_thinking()
+        elif not self._has_had_deltas(item, event.item_id, event.output_index):
+            self._is_parted = self._is_begun
 
     def _open_item(self, event: _Event) -> None:
         """Note that deltas of another item come from here on."""
@@ -251,6 +256,7 @@ class ResponsesDecoder(decoder.Decoder):
                 self._items_before.append(_pick(item, _REASONING_MEMBERS))
         elif kind == "message":
             if not self._has_had_deltas(item, item_id, place):
+                self._is_parted = self._is_begun
                 self._add_text(read_plain_text(item.get("content")))
             for part in item["content"] if isinstance(item.get("content"), list) else []:
                 self._add_citations(part)
@@ -268,7 +274,7 @@ class ResponsesDecoder(decoder.Decoder):
     def _add_text(self, text: str) -> None:
         if text:
             self._has_output = self._counts.is_running = self._is_begun = True
-            self._message_length += len(text)
+            self._message_length += len(text) + (len(PARAGRAPH) if self._is_parted else 0)
             self._say(text)
 
     def _add_whole_text(self, event: _Event) -> None:

@@ -146,7 +146,7 @@ def _write_messages(text: str, kept: list[dict[str, Any]]) -> list[dict[str, Any
         if item.get("type") != "message":
             written.append(item)
             continue
-        part = text[start : (start := start + next(parts))]
+        part = text[start : (start := start + next(parts))].lstrip("\n")  # the paragraph between two is ours
         if part.strip():
             written.append(_write_message(part, item))
     while written[-1].get("type") == "reasoning":
