@@ -122,6 +122,7 @@ class _Open:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     is_announced: bool = False
+    told_pieces: int = 0  # of the arguments
     extra: dict[str, Any] = field(default_factory=dict)
     told_extra: str = ""
 
@@ -133,13 +134,24 @@ class _Open:
             and _parse_object("".join(self.arguments)) is not None
         )
 
+    def has_same_arguments(self, arguments: str) -> bool:
+        return arguments == "".join(self.arguments)
+
+    def is_continued_by(self, piece: Piece) -> bool:
+        """Return whether a piece that names this call's id under another index is of it too, as LocalAI sends it."""
+        is_named = piece.id == self.sent_id and piece.name in ("", self.name)
+        return is_named and (not self.has_whole_arguments() or self.has_same_arguments(piece.arguments))
+
 
 class Gatherer:
     """One answer's tool calls, from deltas that hold to OpenAI's format or only nearly.
 
     Which call a delta belongs to is said by its index, or its id, or neither: then it is the latest call's, unless it
-    brings a name and that call has all it needs. A call is announced when its name is known to be whole: it is a
-    tool's and the beginning of no other's, or arguments follow it.
+    brings a name and that call has all it needs. An object that follows a call's whole arguments is another call of the
+    same tool, or the same arguments again, or what `{}` held the place of.
+
+    A call is announced when its name is known to be whole: it is a tool's and the beginning of no other's, or arguments
+    follow it.
     """
 
     def __init__(self, batch: Batch, prompt: Prompt) -> None:
@@ -160,6 +172,12 @@ class Gatherer:
             self._add(piece, self._choose_call(piece, is_first=place == 0))
 
     def end(self) -> None:
+        """Emit what was held back, as the stream ends."""
+        self._tell_all()
+        for call in self._calls:
+            self._say(call, is_whole=True)
+
+    def _tell_all(self) -> None:
         """Emit calls that were held back until their name was complete: the stream ends, or the next call begins."""
         for call in self._calls:
             self._tell(call)
@@ -174,19 +192,23 @@ class Gatherer:
         if piece.name and not call.is_announced:
             # Some servers repeat the name, or send it as far as it has come.
             call.name = piece.name if piece.name.startswith(call.name) else call.name + piece.name
+        if _begins_object(piece) and call.has_whole_arguments():
+            call.arguments.clear()  # the same again, or what `{}` held the place of
         if piece.arguments:
             call.arguments.append(piece.arguments)
         if call.is_announced:
-            self._say(call, piece.arguments)
+            self._say(call)
         elif call.name and (piece.arguments or self._is_whole(call.name)):
             self._tell(call)
 
     def _choose_call(self, piece: Piece, *, is_first: bool) -> _Open:
         known = self._find_call(piece)
         if known is not None and not self._begins_another(piece, known, is_first=is_first):
+            if piece.index is not None:
+                self._by_index[piece.index] = known
             return known
-        self.end()
-        call = _Open(self._ids.take(piece.id), piece.id)
+        self._tell_all()
+        call = _Open(self._ids.take(piece.id), piece.id, name=known.name if known and not piece.name else "")
         self._calls.append(call)
         if piece.index is not None:
             self._by_index[piece.index] = call
@@ -196,6 +218,8 @@ class Gatherer:
         latest = self._calls[-1] if self._calls else None
         if piece.index is not None:
             known = self._by_index.get(piece.index)
+            if known is None and piece.id:
+                return next((call for call in self._calls if call.is_continued_by(piece)), None)
             # A piece with nothing but an unknown index belongs to the latest call.
             return latest if known is None and not piece.id and not piece.name else known
         if piece.id and (piece.name or latest is None or latest.sent_id):
@@ -204,10 +228,12 @@ class Gatherer:
 
     def _begins_another(self, piece: Piece, known: _Open, *, is_first: bool) -> bool:
         """Return whether the piece begins another call than the one that its index, or its lack of it, names."""
-        if not piece.name:
-            return False
+        if not piece.name or (piece.id and (piece.id, piece.name) == (known.sent_id, known.name)):
+            has_all = _begins_object(piece) and known.has_whole_arguments()
+            return has_all and known.arguments != ["{}"] and not known.has_same_arguments(piece.arguments)
         if piece.id and known.sent_id:
-            return piece.id != known.sent_id
+            # Some servers announce a call twice, under two ids.
+            return piece.id != known.sent_id and (bool(known.arguments) or piece.name != known.name)
         if not known.name:
             return False
         if piece.index is None and not piece.id and not is_first:
@@ -221,11 +247,24 @@ class Gatherer:
         if not call.is_announced:
             call.is_announced = True
             self._batch.put(ToolCall(call.id, make_storable(call.name)))
-            self._say(call, "".join(call.arguments))
+            self._say(call)
 
-    def _say(self, call: _Open, arguments: str) -> None:
+    def _say(self, call: _Open, *, is_whole: bool = False) -> None:
+        """Emit the arguments that have not been; `{}` alone only when nothing more can come of them."""
+        if call.arguments == ["{}"] and not is_whole:
+            return
+        arguments = "".join(call.arguments[call.told_pieces :])
+        call.told_pieces = len(call.arguments)
         if arguments:
             self._batch.add_text(call.id, arguments)
+
+
+# In a string a quotation mark would be escaped: what a model writes into an argument seldom looks like this.
+_OBJECT = re.compile(r"\s*\{\s*(?:[\"}]|\Z)")
+
+
+def _begins_object(piece: Piece) -> bool:
+    return _OBJECT.match(piece.arguments) is not None
 
 
 def write_json(arguments: object) -> str:
