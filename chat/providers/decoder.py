@@ -152,7 +152,7 @@ class Decoder(ABC):
         try:
             for name, data in self._splitter.feed(read):
                 if data or name == b"error":
-                    self._read_event(name, data)
+                    self._read_event(name, data if data[:1] != b"d" else _drop_second_name(data))
                 if self.finished:
                     break
         except ChatError as error:
@@ -165,7 +165,7 @@ class Decoder(ABC):
             # Some servers end without the last blank line. Half an event is none.
             for name, data in self._splitter.finish():
                 if data[:1] != b"{" or is_whole_json(data):
-                    self._read_event(name, data)
+                    self._read_event(name, _drop_second_name(data))
                 if self.finished:
                     return self._take()
         except ChatError as error:
@@ -207,7 +207,7 @@ class Decoder(ABC):
     def _read_events(self, events: Iterable[SSE]) -> list[ProviderEvent]:
         for name, data in events:
             if not self.finished and (data or name == b"error"):
-                self._read_event(name, data)
+                self._read_event(name, _drop_second_name(data))
         if not self.finished:
             if not self.may_end:
                 raise ChatError("upstream_error", "the events ended without an end marker")
@@ -377,6 +377,11 @@ def is_whole_json(data: bytes) -> bool:
     except ChatError:
         return False
     return True
+
+
+def _drop_second_name(data: bytes) -> bytes:
+    """Return the data of an event whose field has its name twice: sse-starlette writes `data:` before whole events."""
+    return data.removeprefix(b"data:")
 
 
 # The field that a stream begins with, and the end marker that some servers set behind a whole answer too.

@@ -158,6 +158,18 @@ async def test_a_server_that_streams_though_nobody_asked_for_it_is_understood(
     assert get_failure(await complete(provider)).code == "upstream_error"
 
 
+@pytest.mark.parametrize("ask", [hear, complete])
+@pytest.mark.parametrize("blanks", ["", "\r\ndata: \r\ndata: "])
+async def test_an_event_may_have_its_name_twice(
+    name: str, provider: Provider, server: ProviderServer, blanks: str, ask: Any
+) -> None:
+    """So sse-starlette writes what is an event already."""
+    lines = [line for line in write_stream(name, "Hi.", "stop").split("\n") if line.startswith("data: ")]
+    server.script = Script(raw="".join(f"data: {line}{blanks}\r\n\r\n" for line in lines))
+    heard = await ask(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["stop"])
+
+
 @OPENAI
 @pytest.mark.parametrize("end", ["data: [DONE]\n\n", "\n\ndata: [DONE]\n\n", "\ndata:[DONE]"])
 @pytest.mark.parametrize("ask", [hear, complete])

@@ -41,6 +41,7 @@ def split(reads: Iterable[bytes], limit: int = 1000) -> Outcome:
         (b"event:error\n\ndata: b\n\n", [(b"", b"b")]),
         (b"data: a\ndata: b\n\n", [(b"", b"a\nb")]),
         (b"data: a\ndata\ndata:\n\n", [(b"", b"a\n\n")]),
+        (b"error: a\n\ndata: b\n\n", [(b"error", b"a"), (b"", b"b")]),
         (b": ping\n\ndata: a\n: ping\n\n", [(b"", b"a")]),
         (b"id: 1\nretry: 5\nwhat: ever\ndata: a\n\n", [(b"", b"a")]),
         (b"datax: a\ndat: b\n\n", []),
