@@ -222,11 +222,13 @@ class ChatCompletionsDecoder(decoder.Decoder):
         self._details.add(sent)
         text = "" if has_text else get_details_text(sent)
         if text:
+            self._calls.release()
             self._batch.add_text(Reasoning, text)
         return bool(text)
 
     def _think(self, name: str, text: str) -> None:
         self._thinking = name
+        self._calls.release()
         self._batch.add_text(Reasoning, text)
 
     def _seal(self) -> None:

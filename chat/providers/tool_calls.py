@@ -174,8 +174,13 @@ class Gatherer:
     def end(self) -> None:
         """Emit what was held back, as the stream ends."""
         self._tell_all()
+        self.release()
+
+    def release(self) -> None:
+        """Emit arguments that were held back: something else than a call follows."""
         for call in self._calls:
-            self._say(call, is_whole=True)
+            if call.is_announced:
+                self._say(call, is_whole=True)
 
     def _tell_all(self) -> None:
         """Emit calls that were held back until their name was complete: the stream ends, or the next call begins."""
@@ -193,7 +198,10 @@ class Gatherer:
             # Some servers repeat the name, or send it as far as it has come.
             call.name = piece.name if piece.name.startswith(call.name) else call.name + piece.name
         if _begins_object(piece) and call.has_whole_arguments():
-            call.arguments.clear()  # the same again, or what `{}` held the place of
+            if call.has_same_arguments(piece.arguments):
+                piece.arguments = ""
+            elif not call.told_pieces:
+                call.arguments.clear()  # `{}` held the place of these
         if piece.arguments:
             call.arguments.append(piece.arguments)
         if call.is_announced:
