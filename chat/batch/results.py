@@ -49,9 +49,22 @@ class BusyFileError(Exception):
     """Another run writes to the same file."""
 
 
+class ForeignFileError(Exception):
+    """The file has lines that no batch has written, which a repair would delete."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+# How each result begins: what a crash tore is a piece of one.
+BEGINNING = b'{"id":'
+
+
 class Results:
     """The file that results are added to, and the ids in it. One run at a time has it open.
 
+    Raise `ForeignFileError` for a file that holds something else, such as the prompts.
     A line that a crash tore is dropped; with `drops_failed`, so are the lines of those that failed, all in one step.
     """
 
@@ -100,18 +113,23 @@ class Results:
         """Return where the lines to be kept lie, as starts and sizes in bytes, and whether those are all lines."""
         kept, start = [], 0
         file.seek(0)
-        for line in file:
-            if self._is_kept(line):
+        for number, line in enumerate(file, 1):
+            if self._is_kept(number, line):
                 kept.append((start, len(line)))
             start += len(line)
         return kept, sum(size for _, size in kept) == start
 
-    def _is_kept(self, line: bytes) -> bool:
+    def _is_kept(self, number: int, line: bytes) -> bool:
         try:
             known = msgspec.json.decode(line)
-            key, status = str(known["id"]), known["status"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
+            if line.endswith(b"\n") or not BEGINNING.startswith(line[: len(BEGINNING)]):
+                raise ForeignFileError(number) from None
             return False
+        try:
+            key, status = str(known["id"]), known["status"]
+        except (KeyError, TypeError):
+            raise ForeignFileError(number) from None
         if not line.endswith(b"\n") or (self._drops_failed and status != Status.COMPLETE):
             return False
         self._ids.add(key)

@@ -179,6 +179,31 @@ def test_a_torn_last_line_is_asked_again(complete: Complete, provider: ProviderS
     assert len(provider.requests) == 6
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id": "q1", "prompt": "Why?"}\n',
+        '{"id": "q1", "prompt": "Why?"}',
+        '{"prompt": "Wh',
+        '{"id": "q1", "status": "complete"}\n{"prompt": "Why?"}\n',
+        '{"id": "q1", "sta\n{"id": "q2", "status": "complete"}\n',
+        "Notes\n",
+        "[1]\n",
+        "\n",
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused_and_stays_as_it_is(
+    complete: Complete, provider: ProviderServer, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text(text)
+    write(tmp_path / "in.jsonl", *make_prompts(1))
+    with pytest.raises(CommandError, match="is not a result of a batch"):
+        call_command("complete_batch", str(tmp_path / "in.jsonl"), str(path), retry_failed=True)
+    assert path.read_text() == text
+    assert not provider.requests
+
+
 def test_two_runs_do_not_write_to_one_file(complete: Complete, provider: ProviderServer, tmp_path: Path) -> None:
     with Results(tmp_path / "out.jsonl"):
         complete(*make_prompts(1), fails="Another run")

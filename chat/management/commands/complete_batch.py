@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chat.batch.input import BadLine, Defaults, Item, check_model, count_lines, read_prompts
-from chat.batch.results import BusyFileError, Result, Results
+from chat.batch.results import BusyFileError, ForeignFileError, Result, Results
 from chat.batch.worker import Tally, Work
 from chat.models import User
 
@@ -105,6 +105,10 @@ class Command(BaseCommand):
                 asyncio.run(_run_until_stopped(work, read_prompts(input, defaults), results))
         except BusyFileError:
             raise CommandError(f"Another run is writing to {output}.") from None
+        except ForeignFileError as foreign:
+            raise CommandError(
+                f"{output}: line {foreign.number} is not a result of a batch, so nothing is written there."
+            ) from None
         except OSError as error:
             raise CommandError(f"{error.filename}: {error.strerror}") from None
         except (KeyboardInterrupt, asyncio.CancelledError):
