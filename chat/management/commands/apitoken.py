@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from chat.models import ApiToken, User
+
+LONGEST_NAME = ApiToken._meta.get_field("name").max_length or 0
 
 
 class Command(BaseCommand):
@@ -19,8 +22,12 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="api", help="what the token is for, as the admin lists it")
 
     def handle(self, *args: Any, username: str, name: str, **options: Any) -> None:
+        if not 0 < len(name.strip()) <= LONGEST_NAME:
+            raise CommandError(f"--name is 1 to {LONGEST_NAME} characters.")
         try:
             user = User.objects.get(username=username)
         except User.DoesNotExist:
             raise CommandError(f"There is no user {username!r}.") from None
-        self.stdout.write(ApiToken.issue(user, name))
+        with transaction.atomic():  # nothing is kept of a token that nobody has read
+            self.stdout.write(ApiToken.issue(user, name))
+            self.stdout.flush()

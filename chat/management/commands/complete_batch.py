@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from chat.batch.input import BadLine, Defaults, Item, check_model, count_lines, read_prompts
 from chat.batch.results import BusyFileError, ForeignFileError, Result, Results
 from chat.batch.worker import Tally, Work
+from chat.management.numbers import make_parser
 from chat.models import User
 
 EPILOG = """
@@ -53,12 +54,11 @@ QUIET = 10.0
 
 WIDTH = 30
 
+# Each has a task from the beginning on; no provider answers more calls of one key at once.
+MOST_CALLS = 1000
 
-def parse_number(text: str) -> int:
-    """Parse a whole number above zero."""
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
+# More than any model writes.
+MOST_TOKENS = 100_000_000
 
 
 def parse_model(text: str) -> str:
@@ -86,10 +86,15 @@ class Command(BaseCommand):
         )
         parser.add_argument("--model", type=parse_model, help="provider:model; default: the first of CHAT_MODELS")
         parser.add_argument(
-            "--concurrency", type=parse_number, default=4, metavar="N", help="calls at once; default: 4"
+            "--concurrency",
+            type=make_parser("a number of calls", most=MOST_CALLS),
+            default=4,
+            metavar="N",
+            help="calls at once; default: 4",
         )
         parser.add_argument("--user", metavar="NAME", help="whose calls they are; default: the site's")
-        parser.add_argument("--max-tokens", type=parse_number, metavar="N", help="how long an answer may be")
+        parse_tokens = make_parser("a number of tokens", most=MOST_TOKENS)
+        parser.add_argument("--max-tokens", type=parse_tokens, metavar="N", help="how long an answer may be")
         parser.add_argument("--system", default="", metavar="TEXT", help="what the model is told first")
         parser.add_argument("--retry-failed", action="store_true", help="ask those again that were interrupted")
 

@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
 from chat.accounts.model_registry import describe_models
+from chat.management.numbers import make_parser
 from chat.models import User
 
 USERNAME = "demo"
@@ -22,9 +23,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--migrate", action="store_true", help="migrate first")
         parser.add_argument("--show", action="store_true", help="print where the site is and how to log in")
-        parser.add_argument("--port", default="8000", help="the port to print")
+        parser.add_argument("--port", type=make_parser("a port", most=65535), default=8000, help="the port to print")
 
-    def handle(self, *args: Any, migrate: bool = False, show: bool = False, port: str = "8000", **options: Any) -> None:
+    def handle(self, *args: Any, migrate: bool = False, show: bool = False, port: int = 8000, **options: Any) -> None:
         if migrate:
             call_command("migrate", verbosity=0)
         if not User.objects.exists():
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         if show:
             self._show(port)
 
-    def _show(self, port: str) -> None:
+    def _show(self, port: int) -> None:
         demo = User.objects.filter(username=USERNAME).first()
         self.stdout.write(f"\n  Chatsite   http://127.0.0.1:{port}/")
         if demo is not None and demo.check_password(PASSWORD):

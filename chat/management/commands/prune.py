@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.accounting.rollups import catch_up, find_midnight
+from chat.management.numbers import make_parser
 from chat.models import LIVE, Conversation, Message, Meter, Outcome, OutcomeHour, ProviderCall, Pruning
 
 # The rows that one transaction deletes, in about 0.1 s, during which SQLite has no other writer.
@@ -33,11 +34,7 @@ their days. Days are UTC, and a day is pruned as a whole.
 """
 
 
-def parse_days(text: str) -> int:
-    """Return a number of days from 1 to 36500. Raises ArgumentTypeError."""
-    if not text.isdecimal() or not 1 <= int(text) <= 36500:
-        raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
-    return int(text)
+parse_days = make_parser("a number of days", most=36500)
 
 
 class Command(BaseCommand):

@@ -7,7 +7,11 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from chat.management.numbers import make_parser
 from chat.search.index import index_again, index_some, index_titles_again, remove_orphans
+
+# In one transaction, during which SQLite has no other writer.
+MOST_MESSAGES = 10_000
 
 
 class Command(BaseCommand):
@@ -21,7 +25,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--batch", type=int, default=200, help="messages in one transaction; 200")
+        parse_batch = make_parser("a number of messages", most=MOST_MESSAGES)
+        parser.add_argument("--batch", type=parse_batch, default=200, help="messages in one transaction; 200")
         parser.add_argument(
             "--all",
             action="store_true",
@@ -32,8 +37,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, batch: int, after: str, **options: Any) -> None:
-        if batch < 1:
-            raise CommandError("--batch is at least 1.")
+        if after and not options["all"]:
+            raise CommandError("--after needs --all: without it, what is not indexed yet is found by itself.")
         if options["all"]:
             self._index_again(_read_id(after), batch)
         done = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -13,18 +14,15 @@ from django.db.models import Q
 from django.utils import timezone
 
 from chat.accounting.simulation import Limit, simulate
+from chat.management.numbers import make_parser
 from chat.models import COST_UNIT, Period, User
 
 
 def parse_dollars(text: str) -> Decimal:
     """Parse an amount of US dollars."""
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or not 0 <= amount < 10**9:
-        raise ArgumentTypeError(f"{text!r} is not an amount of dollars")
-    return amount
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,8})?", text, re.ASCII):
+        raise ArgumentTypeError(f"{text[:40]!r} is not an amount of dollars such as 20 or 0.50")
+    return Decimal(text)
 
 
 class Command(BaseCommand):
@@ -36,20 +34,20 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tokens-per-day", type=int, metavar="N")
-        parser.add_argument("--tokens-per-week", type=int, metavar="N")
-        parser.add_argument("--tokens-per-month", type=int, metavar="N")
+        parse_tokens = make_parser("a number of tokens", least=0)
+        parser.add_argument("--tokens-per-day", type=parse_tokens, metavar="N")
+        parser.add_argument("--tokens-per-week", type=parse_tokens, metavar="N")
+        parser.add_argument("--tokens-per-month", type=parse_tokens, metavar="N")
         parser.add_argument("--cost-per-day", type=parse_dollars, metavar="DOLLARS")
         parser.add_argument("--cost-per-week", type=parse_dollars, metavar="DOLLARS")
         parser.add_argument("--cost-per-month", type=parse_dollars, metavar="DOLLARS")
-        parser.add_argument("--group", help="the name of a group, whose users share it")
-        parser.add_argument("--site", action="store_true", help="all calls share it")
+        sharers = parser.add_mutually_exclusive_group()
+        sharers.add_argument("--group", help="the name of a group, whose users share it")
+        sharers.add_argument("--site", action="store_true", help="all calls share it")
         parser.add_argument("--model", default="", help="provider:model, or a provider")
-        parser.add_argument("--days", type=int, default=30)
+        parser.add_argument("--days", type=make_parser("a number of days", most=3660), default=30)
 
     def handle(self, *args: Any, group: str | None, site: bool, model: str, days: int, **options: Any) -> None:
-        if not 1 <= days <= 3660:
-            raise CommandError("--days is from 1 to 3660")
         calls = Q(model=model) | Q(model__startswith=f"{model}:") if model else Q()
         if group is not None:
             found = Group.objects.filter(name=group).first()
