@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from copy import copy
 from uuid import UUID
 
 from django.http import HttpResponseBase
@@ -42,6 +43,7 @@ CHARS_A_SECOND = 20_000
 async def show_live_page(request: HtmxRequest, conversation_id: UUID) -> HttpResponseBase:
     """Stream the page of a conversation until its answer has ended; lead to the plain page where nothing is live."""
     user = await load_user(request)
+    request = copy(request)  # the server empties the one that it made when the response begins, and the end renders too
     rendered = await run_in_thread(_render_around, request, user, conversation_id)
     if rendered is None:
         return redirect("conversation", conversation_id)

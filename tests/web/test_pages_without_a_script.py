@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from pathlib import Path
 from uuid import uuid4
 
 from django.test import AsyncClient
 
 from chat.models import Conversation, Message
 from tests.provider_server import ProviderServer, Script
+from tests.support.databases import serve_new_site
+from tests.support.server import log_in_demo
 from tests.support.site import Site
 
 
@@ -37,6 +41,24 @@ async def test_the_page_grows_with_the_answer_and_ends_with_a_composer(site: Sit
     assert 'id="composer"' in last
     assert page.rstrip().endswith("</html>")
     assert page.count("<html") == 1
+
+
+def test_the_page_ends_with_a_composer_on_a_server(tmp_path: Path) -> None:
+    """A server empties a request when its response begins, which a test client does not."""
+    with (
+        ProviderServer.run_in_thread(Script(text="One two three", chunk_size=4, gate_after=8)) as provider,
+        serve_new_site("daphne", tmp_path, OPENAI_BASE_URL=provider.openai_url, CHAT_MODELS="openai:m") as (server, _),
+        closing(log_in_demo(server)) as browser,
+    ):
+        form = {"content": "Why?", "turn": str(uuid4()), "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        conversation = browser.post("/send/", data=form).headers["Location"]
+        with browser.stream("GET", f"{conversation}live/") as response:
+            provider.release()
+            page = response.read().decode()
+        assert 'data-status="complete"' in page
+        assert 'id="composer"' in page
+        assert page.rstrip().endswith("</html>")
+        assert "Traceback" not in server.log.read_text()
 
 
 async def test_stop_ends_the_page(site: Site, provider: ProviderServer) -> None:
