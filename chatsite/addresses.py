@@ -36,6 +36,8 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 # Names inside a container network may have underscores, which no browser's host has.
 _SERVER = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?", re.IGNORECASE | re.ASCII)
 
+_MAIL_NAME = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.IGNORECASE | re.ASCII)
+
 # Where the SDKs send their requests; a base URL that ends so is one to which the path is added twice.
 _ENDPOINTS = ("/completions", "/responses", "/messages", "/models", "/embeddings")
 
@@ -128,11 +130,16 @@ def _split(url: str) -> SplitResult | None:
         parts = urlsplit(url)
         host, port = unquote(parts.hostname or ""), parts.port
         is_socket = host.startswith("/") and parts.scheme in POSTGRES_SCHEMES
-        is_server = not host or ":" in host or is_socket or _SERVER.fullmatch(host) is not None
+        is_server = not host or is_socket or is_server_name(host)
         is_ported = port != 0 and not parts.netloc.endswith(":")
         return parts if is_server and is_ported else None
     except ValueError:
         return None
+
+
+def is_server_name(host: str) -> bool:
+    """Return whether it is the name or the address of a server, as `urlsplit` reads it from a URL."""
+    return ":" in host or _SERVER.fullmatch(host) is not None
 
 
 def read_redis_url(name: str) -> str:
@@ -246,11 +253,21 @@ def read_mail_addresses(name: str, default: str = "") -> list[str]:
     """Return a comma list of mail addresses; with a default, exactly one."""
     found = env.read_items(name, default)
     for address in found:
-        if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
+        if not _is_mail_address(address):
             env.refuse(name, f"must be a mail address such as admin@example.org, not {env.quote(address)}")
     if default and len(found) != 1:
         env.refuse(name, "must be one mail address")
     return found
+
+
+def _is_mail_address(text: str) -> bool:
+    """Return whether mail can be sent there. The name is RFC 5322's without quotes, a host may have any script."""
+    name, _, host = text.rpartition("@")
+    try:
+        ascii_host = host.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return text.isprintable() and _MAIL_NAME.fullmatch(name) is not None and _is_host(ascii_host)
 
 
 class MailServer(NamedTuple):

@@ -178,11 +178,16 @@ def read_secret(name: str) -> str:
     value = read_text(name)
     if value and not _SECRET.fullmatch(value):
         refuse(name, "must be printable ASCII without blanks: a header takes nothing else")
-    if _PLACEHOLDER.fullmatch(value):
-        refuse(name, "holds a placeholder that nobody has put the value in for")
+    refuse_placeholder(name, value)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         refuse(name, "has quotation marks around it; leave them out")
     return value
+
+
+def refuse_placeholder(name: str, value: str) -> None:
+    """Refuse what stands in an example, which anybody may know."""
+    if _PLACEHOLDER.fullmatch(value):
+        refuse(name, "holds a placeholder that nobody has put the value in for")
 
 
 def _check_bounds(name: str, value: Number, least: Number, most: Number) -> Number:

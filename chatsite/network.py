@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chatsite import env
+from chatsite.addresses import is_server_name
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -63,5 +64,6 @@ def _check_proxy(name: str, value: str) -> None:
     if address.scheme not in ("http", "https"):
         env.refuse(name, f"{right}; one of SOCKS, or of another kind, is not spoken")
     is_plain = not (address.query or address.fragment) and address.path in ("", "/")
-    if not host or not is_plain or port == 0 or any(letter.isspace() or not letter.isascii() for letter in value):
+    is_text = value.isascii() and not any(letter.isspace() for letter in value)
+    if not host or not is_server_name(host) or not is_plain or port == 0 or not is_text:
         env.refuse(name, right)

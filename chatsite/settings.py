@@ -29,6 +29,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 def _find_secret_key() -> str:
     """Return the key given, or one made at the first start and kept in the checkout: logins survive restarts."""
     if given := env.read_text("SECRET_KEY"):
+        env.refuse_placeholder("SECRET_KEY", given)
         return given
     path = BASE_DIR / ".secret_key"
     try:
@@ -456,11 +457,9 @@ def _read_fallbacks() -> dict[str, list[str]]:
 
 CHAT_FALLBACKS = _read_fallbacks()
 _OWN_TOOLS = ("calculator.calculator", "clock.current_time", "conversations.search_conversations")
-CHAT_TOOLS = [
-    path
-    for path in env.read_items("CHAT_TOOLS", ",".join(f"chat.tools.{name}" for name in _OWN_TOOLS))
-    if path != "none"
-]
+CHAT_TOOLS = env.read_items("CHAT_TOOLS", ",".join(f"chat.tools.{name}" for name in _OWN_TOOLS))
+if CHAT_TOOLS == ["none"]:
+    CHAT_TOOLS = []
 for path in CHAT_TOOLS:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
         env.refuse("CHAT_TOOLS", f"must list dotted paths such as chat.tools.clock.current_time, not {env.quote(path)}")

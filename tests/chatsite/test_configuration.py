@@ -53,11 +53,12 @@ FIGURES = (
 PROXIES = (
     *("http://", "socks5://h:1080", "ftp://h", "http://h:port", "http://h:0", "http://h:99999", "http:/h:3128"),
     *("http://h/path", "http://h?x=1", "h h:3128", "http://[::1", "https:h"),
+    *("a,b", "h;3128", "http://h|x", "http://h..x", "${PROXY}", "<proxy>", "http://${HOST}:3128"),
 )
 
 # By setting, values that stop the start. A setting that is not here fails `test_every_setting_has_bad_values`.
 BAD: dict[str, tuple[str | bytes, ...]] = {
-    "SECRET_KEY": (),
+    "SECRET_KEY": ("${SECRET_KEY}", "$SECRET_KEY", "<your-key>", "SECRET_KEY=x"),
     "SECRET_KEY_FALLBACKS": (",",),
     "DEBUG": ("maybe", "2", "-1", "nan"),
     "ALLOWED_HOSTS": (
@@ -187,7 +188,16 @@ BAD: dict[str, tuple[str | bytes, ...]] = {
             "demo:tour=1e999999999/1",
         ),
     ),
-    "CHAT_TOOLS": ("calculator", "chat.tools.", ".x.y", "chat tools.clock", "chat.tools:clock", "1a.b", ","),
+    "CHAT_TOOLS": (
+        "calculator",
+        "chat.tools.",
+        ".x.y",
+        "chat tools.clock",
+        "chat.tools:clock",
+        "1a.b",
+        ",",
+        "none,chat.tools.a",
+    ),
     "CHAT_TOOL_STEPS": (*WHOLE, "0", "1001"),
     "CHAT_TOOL_TIMEOUT": (*NUMBERS, "0", "100000"),
     "CHAT_MCP": ("{", "[]", "1", '{"files": 1}', '{"files": null}', "[" * 100_000, "files", '{"a": {}, "a": {}}'),
@@ -233,7 +243,10 @@ BAD: dict[str, tuple[str | bytes, ...]] = {
     "CHAT_ALERT_SECRET": ("with blank", "schlüssel"),
     "CHAT_ALERT_PRIVATE": ("maybe", "2"),
     "CHAT_MAIL_URL": ("mail.example.org", "imap://h", "smtp://", "smtp://h/x"),
-    "CHAT_MAIL_FROM": ("nobody", "a b@c", "a@b, c@d"),
+    "CHAT_MAIL_FROM": (
+        *("nobody", "a b@c", "a@b, c@d", '"a@b"', "'a@b'", "a@b;", "a@b\x01", "a@b\N{ZERO WIDTH SPACE}", "a@b..c"),
+        *("a..b@c", "\N{LATIN SMALL LETTER E WITH ACUTE}@b", "Site <a@b>"),
+    ),
     "CHAT_RESERVE_OUTPUT": (*WHOLE, "some", "1000000000"),
     "CHAT_METRICS_NETWORKS": ("home", "10.0.0.0/8, home", "10.0.0.1/8", "10.0.0.0/33", "none, 10.0.0.0/8", ","),
     "CHAT_READY_LAG": (*NUMBERS, "0", "4000"),
@@ -289,6 +302,10 @@ GOOD: tuple[tuple[str, str], ...] = (
     ("SSL_CERT_DIR", "/nonexistent:/etc"),
     ("NIX_SSL_CERT_FILE", "/etc/ca.pem"),
     ("FTP_PROXY", "ftp://h"),
+    *(
+        ("CHAT_MAIL_FROM", value)
+        for value in ("a+b.c@Chat.Example.org", "o'brien@h", "a@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example")
+    ),
     ("CHAT_DRAIN", "600"),
     ("CHAT_DRAIN", " 0.5 "),
     ("CHAT_FLUSH_MS", "+0"),
@@ -327,7 +344,7 @@ def test_a_bad_value_stops_the_start_with_one_line_that_names_the_setting(
 def test_every_setting_has_bad_values(plain: Start) -> None:
     assert set(BAD) == set(plain.names)
     # What any text is right for has no bad values but bytes that are none.
-    assert {name for name, values in BAD.items() if not values} == {"SECRET_KEY", "CHAT_SYSTEM_PROMPT"}
+    assert {name for name, values in BAD.items() if not values} == {"CHAT_SYSTEM_PROMPT"}
 
 
 def test_valid_values_are_taken(read_settings: SettingsReader) -> None:
