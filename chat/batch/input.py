@@ -85,10 +85,12 @@ def count_lines(path: Path) -> int:
 
 
 def check_model(model: str) -> str:
-    """Return the `provider:model`; raise ValueError when there is no such provider."""
+    """Return the `provider:model`; raise ValueError when there is no such provider, or can be no such model."""
     provider, _, name = model.partition(":")
-    if provider not in PROVIDERS or not name:
-        raise ValueError(f"the model must be provider:model with a provider of {', '.join(PROVIDERS)}, not {model!r}")
+    is_name = name.isprintable() and name.split() == [name] and len(model) <= settings.LONGEST_MODEL
+    if provider not in PROVIDERS or not is_name:
+        told = repr(model[:80])
+        raise ValueError(f"the model must be provider:model with a provider of {', '.join(PROVIDERS)}, not {told}")
     return model
 
 

@@ -227,15 +227,18 @@ def test_a_bad_line_is_reported_by_its_number_and_stops_nothing(
         {"prompt": "  "},
         {"prompt": "a", "max_token": 5},
         {"prompt": "a", "model": "nobody:knows"},
+        {"prompt": "a", "model": "openai:two words"},
+        {"prompt": "a", "model": "openai:a\0b"},
+        {"prompt": "a", "model": f"openai:{'x' * 200}"},  # which no column of the ledger takes
         {"prompt": "a", "temperature": 3},
         {"prompt": "a", "effort": "huge"},
         {"prompt": "a", "response_schema": {"type": "array"}},
         {"id": "q0", "prompt": "again"},
     ]
-    out = complete(*make_prompts(1), "", *bad, {"prompt": "last"}, fails="11 could not be read", concurrency=1)
-    assert out.keys() == {"q0", "line-14"}
+    out = complete(*make_prompts(1), "", *bad, {"prompt": "last"}, fails="14 could not be read", concurrency=1)
+    assert out.keys() == {"q0", "line-17"}
     told = capfd.readouterr().err
-    assert [number for number in range(20) if f"line {number}: " in told] == list(range(3, 14))
+    assert [number for number in range(20) if f"line {number}: " in told] == list(range(3, 17))
     assert "is that of line 1" in told
     assert len(provider.requests) == 2
 
