@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,5 +79,6 @@ def test_ctrl_c_ends_a_command(database: Path) -> None:
     command = start(database, "reap", "--wait")
     assert command.stderr is not None
     assert "Waiting" in command.stderr.readline()
+    time.sleep(1)  # until it waits: asyncio does not take a signal while it makes its loop
     command.send_signal(signal.SIGINT)
     assert read_end(command) == (130, ["Stopped."])
