@@ -10,7 +10,7 @@ import pytest
 from chat.generation.pacing import LONGEST, LONGEST_WHEN_LATE, Pace
 
 
-@pytest.mark.parametrize(("live", "pause"), [(1, 0.05), (50, 0.05), (200, 0.15), (300, 0.225), (500, LONGEST)])
+@pytest.mark.parametrize(("live", "pause"), [(1, 0.05), (40, 0.05), (100, 0.125), (180, 0.225), (500, LONGEST)])
 def test_the_pause_grows_with_the_number_of_live_answers(live: int, pause: float) -> None:
     assert Pace(0.05, lambda: live).pause == pytest.approx(pause)
 
