@@ -7,10 +7,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-# Seconds. Reading what came and waking its readers costs 0.3 ms over the API and 0.5 for a page, whether it is one token
-# or twenty. So each live answer adds this much to the pause between two reads of any of them, and all of them together
-# leave more than half of the event loop to new questions. With 200 answers the process takes 8 to 10 % less CPU time than
-# with 0.75 ms, and first words come a fifth sooner; what follows them comes 40 ms later.
+# Seconds. Reading what came and waking its readers costs 0.3 ms over the API and 0.5 for a page, whether it is one
+# token or twenty. So each live answer adds this much to the pause between two reads of any of them, and all of them
+# together leave more than half of the event loop to new questions. With 200 answers the process takes 8 to 10 % less
+# CPU time than with 0.75 ms, and first words come a fifth sooner; what follows them comes 40 ms later.
 PAUSE_PER_ANSWER = 0.00125
 
 # An event loop that wakes late has more to do than it can, and the first words of new answers suffer first. So the
