@@ -13,6 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from chat.conversations.actions import ask_next
+from chat.generation.next_questions import NextQuestionAsker
 from chat.generation.process import get_runner, make_process
 from chat.models import Conversation, Message, NextQuestion, Status, User
 from tests.provider_server import ProviderServer, Script
@@ -108,7 +109,7 @@ async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page,
     await page.send("First")
     await page.send("Second", turn=turn)
     asker, get_runner().next_questions = get_runner().next_questions, None
-    assert asker is not None
+    assert isinstance(asker, NextQuestionAsker)
     get_runner().supervisor.sweeps.clear()
     let_all_end(provider)
     await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
@@ -123,7 +124,7 @@ async def test_many_that_find_it_due_ask_it_once(page: Page, provider: ProviderS
     """Two processes with their sweeps and hooks, all at once."""
     other = make_process()
     asker = other.runner.next_questions
-    assert asker is not None
+    assert isinstance(asker, NextQuestionAsker)
     for text in ("First", "Second"):
         await page.send(text)
     let_all_end(provider)
@@ -161,7 +162,7 @@ async def test_after_an_answer_that_is_not_whole_they_wait_and_say_so(
     else:
         await get_runner().interrupt_all("timeout")
     asker = get_runner().next_questions
-    assert asker is not None
+    assert isinstance(asker, NextQuestionAsker)
     await asker.sweep()
     assert (await page.list_asked(), await page.list_waiting()) == (["Zero"], ["First", "Second"])
     shown = await page.load_list()
@@ -275,7 +276,7 @@ async def test_in_a_deleted_conversation_nothing_is_asked_until_it_is_restored(
     let_all_end(provider)
     await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
     asker = get_runner().next_questions
-    assert asker is not None
+    assert isinstance(asker, NextQuestionAsker)
     await asker.sweep()
     assert (await page.list_asked(), await page.list_waiting()) == (["Zero"], ["First"])
     await Conversation.objects.aupdate(deleted_at=None)
