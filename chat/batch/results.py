@@ -64,7 +64,7 @@ BEGINNING = b'{"id":'
 class Results:
     """The file that results are added to, and the ids in it. One run at a time has it open.
 
-    Raise `ForeignFileError` for a file that holds something else, such as the prompts.
+    Raises `ForeignFileError` for a file that holds something else, such as the prompts.
     A line that a crash tore is dropped; with `drops_failed`, so are the lines of those that failed, all in one step.
     """
 

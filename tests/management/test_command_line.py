@@ -70,7 +70,7 @@ def test_a_database_without_tables_ends_a_command(tmp_path: Path) -> None:
     assert (code, lines) == (1, ["The database says: no such table: chat_user; `manage.py migrate` makes its tables"])
 
 
-def test_a_traceback_is_there_for_who_asks_for_it(tmp_path: Path) -> None:
+def test_a_traceback_is_there_for_those_who_ask_for_it(tmp_path: Path) -> None:
     _, lines = read_end(start(tmp_path / "empty.sqlite3", "apitoken", "demo", "--traceback"))
     assert lines[0].startswith("Traceback")
 

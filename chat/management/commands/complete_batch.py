@@ -55,10 +55,10 @@ QUIET = 10.0
 WIDTH = 30
 
 # Each has a task from the beginning on; no provider answers more calls of one key at once.
-MOST_CALLS = 1000
+MAX_CALLS = 1000
 
 # More than any model writes.
-MOST_TOKENS = 100_000_000
+MAX_TOKENS = 100_000_000
 
 
 def parse_model(text: str) -> str:
@@ -87,13 +87,13 @@ class Command(BaseCommand):
         parser.add_argument("--model", type=parse_model, help="provider:model; default: the first of CHAT_MODELS")
         parser.add_argument(
             "--concurrency",
-            type=make_parser("a number of calls", most=MOST_CALLS),
+            type=make_parser("a number of calls", most=MAX_CALLS),
             default=4,
             metavar="N",
             help="calls at once; default: 4",
         )
         parser.add_argument("--user", metavar="NAME", help="whose calls they are; default: the site's")
-        parse_tokens = make_parser("a number of tokens", most=MOST_TOKENS)
+        parse_tokens = make_parser("a number of tokens", most=MAX_TOKENS)
         parser.add_argument("--max-tokens", type=parse_tokens, metavar="N", help="how long an answer may be")
         parser.add_argument("--system", default="", metavar="TEXT", help="what the model is told first")
         parser.add_argument("--retry-failed", action="store_true", help="ask those again that were interrupted")

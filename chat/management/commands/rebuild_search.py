@@ -11,7 +11,7 @@ from chat.management.numbers import make_parser
 from chat.search.index import index_again, index_some, index_titles_again, remove_orphans
 
 # In one transaction, during which SQLite has no other writer.
-MOST_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parse_batch = make_parser("a number of messages", most=MOST_MESSAGES)
+        parse_batch = make_parser("a number of messages", most=MAX_MESSAGES)
         parser.add_argument("--batch", type=parse_batch, default=200, help="messages in one transaction; 200")
         parser.add_argument(
             "--all",
