@@ -40,6 +40,7 @@ ROOMS_OF_STATEMENTS = {
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "database: runs on the database that DATABASE_URL names; see make test-postgres")
     config.addinivalue_line("markers", "sqlite: of the test database, and not run again on PostgreSQL")
+    config.addinivalue_line("markers", "postgresql: of what PostgreSQL alone has; left out on SQLite")
     if not hasattr(config, "workerinput"):  # in xdist's words: this is the only process, or the one that starts others
         directory = share_templates()
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
@@ -53,10 +54,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: Playwright's loop runs in the main thread from its first test to the end of the session, and
-    no test can have an event loop of its own beside it.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the database does not have, and put browser tests last.
+
+    Playwright's loop runs in the main thread from its first test to the end of the session, and no test can have an
+    event loop of its own beside it.
     """
+    if connections["default"].vendor != "postgresql":
+        left_out = [item for item in items if item.get_closest_marker("postgresql") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: "browser" in item.path.parts)
 
 

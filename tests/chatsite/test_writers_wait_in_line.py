@@ -16,7 +16,7 @@ from chat.models import User
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL has as many writers as come"),
+    pytest.mark.sqlite,
 ]
 
 ROUNDS = 9

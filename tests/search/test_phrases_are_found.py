@@ -105,7 +105,7 @@ def read_pairs() -> dict[int, list[int]]:
         return dict(cursor.fetchall())
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL needs the pairs")
+@pytest.mark.postgresql
 @pytest.mark.django_db
 def test_the_sweep_adds_the_pairs_that_an_older_version_did_not_write(user: User) -> None:
     for text, _ in FOUND:
@@ -121,7 +121,7 @@ def test_the_sweep_adds_the_pairs_that_an_older_version_did_not_write(user: User
     assert read_pairs() == written
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL needs the pairs")
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("newer")
 @pytest.mark.parametrize(("query", "is_asked"), [('"sky is"', True), ("sky is", False), ("sky", False)])
 def test_the_index_is_asked_for_the_pairs_of_a_phrase(user: User, query: str, is_asked: bool) -> None:
