@@ -25,6 +25,7 @@ from chat.core.failures import find_cause
 from chat.leases import read_clock
 from chat.models import (
     SOUND,
+    SUM_TABLES,
     SUMS,
     USAGE_FIELDS,
     Measure,
@@ -320,19 +321,7 @@ def _tell_planner() -> None:
     Until its autovacuum has come by it would plan by what it knew before them, and take seconds over a page.
     """
     if connection.vendor == "postgresql":
-        sums = (
-            UsageDay,
-            UsageHour,
-            UsageMonth,
-            UsageMonthHour,
-            UserDay,
-            UserMonth,
-            UserTotal,
-            OutcomeHour,
-            TimesDay,
-            TimesMonth,
-        )
-        tables = (ProviderCall, *sums)
+        tables: list[type[models.Model]] = [ProviderCall, *SUM_TABLES]
         with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {', '.join(connection.ops.quote_name(each._meta.db_table) for each in tables)}")
 

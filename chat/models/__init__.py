@@ -44,6 +44,7 @@ from chat.models.shares import Share
 from chat.models.staff_actions import BatchLogEntry, Dismissal, Reading, RetryBatch, RetryItem
 from chat.models.usage_totals import (
     COST_UNIT,
+    SUM_TABLES,
     SUMS,
     Measure,
     OutcomeHour,
@@ -70,6 +71,7 @@ __all__ = [
     "SOUND",
     "STOPPED",
     "SUMS",
+    "SUM_TABLES",
     "TITLE_LENGTH",
     "UNDO_FOR",
     "USAGE_FIELDS",

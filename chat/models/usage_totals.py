@@ -214,6 +214,21 @@ class OutcomeHour(models.Model):
         return f"{self.model} at {self.hour:%Y-%m-%d %H}:00"
 
 
+SUM_TABLES: tuple[type[models.Model], ...] = (
+    UsageDay,
+    UsageHour,
+    UsageMonth,
+    UsageMonthHour,
+    UserDay,
+    UserMonth,
+    UserTotal,
+    OutcomeHour,
+    TimesDay,
+    TimesMonth,
+)
+"""All that the ledger's rows are added up in."""
+
+
 class Pruning(models.Model):
     """One removal of old ledger rows: before this day only the sums are left."""
 

@@ -152,7 +152,7 @@ class Decoder(ABC):
         try:
             for name, data in self._splitter.feed(read):
                 if data or name == b"error":
-                    self._read_event(name, data if data[:1] != b"d" else _drop_second_name(data))
+                    self._read_event(name, _drop_second_name(data))
                 if self.finished:
                     break
         except ChatError as error:

@@ -21,15 +21,14 @@ from pytest_django import Settings
 from chat.accounting import ledger, rollups
 from chat.accounting.histogram import compute_percentile, count_buckets, find_bucket, find_middle, write_bucket_sql
 from chat.models import (
+    SUM_TABLES,
     SUMS,
     USAGE_FIELDS,
     Measure,
     Outcome,
-    OutcomeHour,
     ProviderCall,
     Pruning,
     TimesDay,
-    TimesMonth,
     UsageDay,
     UsageHour,
     UsageMonth,
@@ -41,25 +40,12 @@ from chat.models import (
 )
 from tests.support import ledger_rows
 
-TABLES = (
-    UsageDay,
-    UsageHour,
-    UsageMonth,
-    UsageMonthHour,
-    UserDay,
-    UserMonth,
-    UserTotal,
-    OutcomeHour,
-    TimesDay,
-    TimesMonth,
-)
-
 
 def count_sums(*tables: Any) -> list[Counter[tuple[Any, ...]]]:
     """Return the rows of each table of sums, counted, without their ids."""
     return [
         Counter(each._default_manager.values_list(*(field.name for field in each._meta.fields if field.name != "id")))
-        for each in tables or TABLES
+        for each in tables or SUM_TABLES
     ]
 
 
@@ -161,7 +147,7 @@ def test_counting_one_by_one_gives_what_counting_at_once_gives(rows: None) -> No
     while rollups.count(1):
         pass
     one_by_one = count_sums()
-    for table in TABLES:
+    for table in SUM_TABLES:
         table._default_manager.all().delete()
     ProviderCall.objects.update(counted=False)
     rollups.catch_up()

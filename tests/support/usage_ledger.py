@@ -12,25 +12,13 @@ from typing import Any, NamedTuple
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.db.models import Model
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from chat.accounting import rollups
 from chat.accounting.selections import Selection, find_counted_days
-from chat.models import (
-    OutcomeHour,
-    ProviderCall,
-    TimesDay,
-    TimesMonth,
-    UsageDay,
-    UsageHour,
-    UsageMonth,
-    UsageMonthHour,
-    User,
-    UserDay,
-    UserMonth,
-    UserTotal,
-)
+from chat.models import SUM_TABLES, ProviderCall, User
 from tests.support import ledger_rows
 
 
@@ -41,22 +29,9 @@ def big_ledger(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
         ledger_rows.write(ledger_rows.make_ledger_rows(20_000, ledger_rows.make_users(60), 120))
         rollups.catch_up()
     yield
+    tables: list[type[Model]] = [ProviderCall, *SUM_TABLES, User, Group]
     with django_db_blocker.unblock():
-        for table in (
-            ProviderCall,
-            UsageDay,
-            UsageHour,
-            UsageMonth,
-            UsageMonthHour,
-            UserDay,
-            UserMonth,
-            UserTotal,
-            OutcomeHour,
-            TimesDay,
-            TimesMonth,
-            User,
-            Group,
-        ):
+        for table in tables:
             table._default_manager.all().delete()
 
 
