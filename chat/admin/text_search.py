@@ -63,7 +63,10 @@ class FindsTexts(Veiled, LargeList):
 
 def _read_page(text: str) -> int:
     """Return the number of a list's page, from 1; the list itself complains about what is none."""
-    return min(int(text), MAX_COUNTED) if text.isascii() and text.isdigit() else 1
+    try:
+        return max(1, min(int(text), MAX_COUNTED))
+    except ValueError:  # of more than 4,300 digits, too
+        return 1
 
 
 def _find_latest(rows: QuerySet[Any], time: str, condition: Q, most: int) -> list[Any]:

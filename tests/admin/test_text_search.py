@@ -146,6 +146,13 @@ def test_the_pages_of_a_long_list_have_the_latest_first(
         assert len(listed) == 6
 
 
+@pytest.mark.parametrize("page", ["9" * 5000, "9" * 30, "0", "-1", "x", "\N{SUPERSCRIPT TWO}", ""])
+def test_a_page_that_is_none_is_no_fault(reader: Client, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    index_all()
+    monkeypatch.setattr(text_search, "MAX_COUNTED", 1)
+    assert reader.get("/admin/chat/message/", {"q": "sky", "p": page}).status_code in {200, 302}
+
+
 def test_filters_of_a_long_list_are_counted_as_ever(reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     index_all()
     monkeypatch.setattr(text_search, "MAX_COUNTED", 1)
