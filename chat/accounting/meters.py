@@ -20,7 +20,7 @@ from django.db.models import CharField, Count
 from django.utils import timezone
 
 from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
-from chat.models.compiled import Select
+from chat.models.compiled import Select, Update
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class SettledMeter(NamedTuple):
     told: int
 
 
-Seed = Callable[[Draw], tuple[int, int]]
-"""The ledger's figures for a meter that is new: used and held, without the call that draws on it now."""
+CountBefore = Callable[[Sequence[Draw]], Sequence[tuple[int, int]]]
+"""The ledger's figures for meters that are new: used and held, without the call that draws on them now."""
 
 _COLUMNS = ("key", "begins", "until", "used", "held", "most", "is_hard", "is_seeded", "told")
 
@@ -81,10 +81,11 @@ def _reserve_sql(rows: int) -> str:
     )
 
 
-def reserve(draws: Iterable[Draw], seed: Seed) -> list[Draw]:
+def reserve(draws: Iterable[Draw], count_before: CountBefore) -> list[Draw]:
     """Draw on all of these meters, and return those that have no room: then the caller undoes its transaction.
 
-    A draw alone has to fit into its limit: a meter that does not exist yet takes whatever it is given.
+    A draw alone has to fit into its limit: a meter that does not exist yet takes whatever it is given, and then what
+    the ledger counts for it.
     """
     ordered = sorted(draws)
     if not ordered:
@@ -96,18 +97,22 @@ def reserve(draws: Iterable[Draw], seed: Seed) -> list[Draw]:
     with connection.cursor() as cursor:
         cursor.execute(_reserve_sql(len(ordered)), values)
         taken = {key: row for key, *row in cursor.fetchall()}
-    return [draw for draw in ordered if draw.key not in taken or not _seed_if_new(draw, taken[draw.key], seed)]
+    new = [draw for draw in ordered if draw.key in taken and not taken[draw.key][-1]]
+    return [draw for draw in ordered if draw.key not in taken] + (_seed(new, taken, count_before) if new else [])
 
 
-def _seed_if_new(draw: Draw, row: Sequence[Any], seed: Seed) -> bool:
-    """Add the ledger's earlier usage to a meter that has just been made; return whether the draw still fits."""
-    used, held, is_seeded = row
-    if is_seeded:
-        return True
-    more_used, more_held = seed(draw)
-    used, held = used + more_used, held + more_held
-    Meter.objects.filter(pk=draw.key).update(used=used, held=held, is_seeded=True)
-    return not draw.is_hard or used + held <= draw.most
+_write_seed = Update(Meter, ("used", "held", "is_seeded"), lambda pk: Meter.objects.filter(pk=pk), CharField())
+
+
+def _seed(new: Sequence[Draw], taken: Mapping[str, Sequence[Any]], count_before: CountBefore) -> list[Draw]:
+    """Add the ledger's earlier usage to meters that have just been made; return the draws that do not fit any more."""
+    seeded = []
+    for draw, (more_used, more_held) in zip(new, count_before(new), strict=True):
+        used, held, _ = taken[draw.key]
+        seeded.append((used + more_used, held + more_held, True, draw.key))
+    _write_seed.execute_many(seeded)
+    levels = zip(new, seeded, strict=True)
+    return [draw for draw, (used, held, *_) in levels if draw.is_hard and used + held > draw.most]
 
 
 @lru_cache(maxsize=32)
@@ -187,7 +192,11 @@ def _count_held(keys: Sequence[str]) -> Counter[str]:
 
 
 def count_live_answers(user_id: int) -> int:
-    """Return how many of a user's answers are live, without those that the site bears."""
-    calls = ProviderCall.objects.filter(user=user_id, billed_to=ProviderCall.BilledTo.USER, answer__status__in=LIVE)
-    calls = calls.filter(purpose=ProviderCall.Purpose.ANSWER)
+    """Return how many of a user's answers are live, without those that the site bears.
+
+    Each has a call that began not long ago, so that a user with 100,000 calls is asked about a few of them.
+    """
+    calls = ProviderCall.objects.filter(user=user_id, started_at__gt=timezone.now() - LONGEST_HOLD)
+    calls = calls.filter(billed_to=ProviderCall.BilledTo.USER, purpose=ProviderCall.Purpose.ANSWER)
+    calls = calls.filter(answer__status__in=LIVE)
     return calls.aggregate(answers=Count("answer", distinct=True))["answers"]  # type: ignore[no-any-return]

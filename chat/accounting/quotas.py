@@ -8,7 +8,7 @@ ledger has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import ceil
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, IntegerField, QuerySet, Sum
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
@@ -30,7 +30,7 @@ from chat.core.errors import RefusedError
 from chat.core.events import Usage
 from chat.leases import compute_lease_end
 from chat.models import COST_UNIT, Budget, Meter, MeterKey, Period, ProviderCall, User
-from chat.models.compiled import Insert
+from chat.models.compiled import Insert, Select
 
 MINUTE = timedelta(minutes=1)
 
@@ -219,9 +219,28 @@ def _reserve(claims: Sequence[Claim], now: datetime) -> None:
             raise _make_refusal(claim, levels[claim.draw.key], now)
 
 
-def _count_before(draw: Draw) -> tuple[int, int]:
-    """Return a user's usage by the ledger for a new meter: used, and held by calls other than this one."""
+_user_calls = Select(
+    ProviderCall,
+    lambda user: ProviderCall.objects.only("pk").filter(user=user, billed_to=ProviderCall.BilledTo.USER)[:2],
+    IntegerField(),
+)
+
+
+def _count_before(draws: Sequence[Draw]) -> list[tuple[int, int]]:
+    """Return the usage by the ledger for new meters of one user: used, and held by calls other than this one.
+
+    A user's first call has nothing before it, which is found out in 0.1 ms; to add up takes 1 ms a meter.
+    """
+    owners = {key.owner for key in (MeterKey.parse(draw.key) for draw in draws) if key.scope == "user"}
+    without = {owner for owner in owners if len(_user_calls.list_keys(owner)) < 2}
+    return [_count_for_meter(draw, without) for draw in draws]
+
+
+def _count_for_meter(draw: Draw, without: Collection[int]) -> tuple[int, int]:
+    """Return the usage for a new meter; users `without` earlier calls have none."""
     scope, owner, measure, _ = MeterKey.parse(draw.key)
+    if scope == "user" and owner in without:
+        return 0, 0
     if scope == "budget":
         return _add_up(ledger.find_ended_calls(draw.begins, draw.until).filter(match_calls(owner)), measure), 0
     if measure == "live":
@@ -390,7 +409,7 @@ def open_meters(budget: Budget) -> None:
     for key, _, most, window in make_terms(budget).find_amounts(timezone.now()):
         draw = Draw(key, window.begins, window.until, most)
         meter = Meter(key=key, begins=draw.begins, until=draw.until, most=most, is_hard=budget.is_hard)
-        meter.used, meter.held = _count_before(draw)
+        [(meter.used, meter.held)] = _count_before([draw])
         meter.is_seeded = True
         Meter.objects.bulk_create([meter], ignore_conflicts=True)
 

@@ -114,6 +114,20 @@ async def test_a_question_costs_three_hand_overs_and_six_statements_with_every_l
     provider.release()
 
 
+async def test_a_users_first_question_asks_the_ledger_once_for_all_of_its_meters(
+    site: Site, settings: Settings, provider: ProviderServer, statements: list[str]
+) -> None:
+    """Who has asked nothing before has used nothing, of whichever limit: 200 new users come in one moment."""
+    settings.CHAT_USER_STREAMS, settings.CHAT_USER_TOKENS_PER_DAY = 100, 10**9
+    settings.CHAT_USER_COST_PER_MONTH = Decimal(1000)
+    provider.script = Script(gate_after=0)
+    asking = asyncio.create_task(site.ask())
+    await provider.wait_for_requests(1)
+    assert [sql.split()[0] for sql in statements if 'FROM "chat_providercall"' in sql] == ["SELECT"], statements
+    provider.release()
+    await asking
+
+
 async def test_the_page_of_an_answer_that_is_written_here_costs_its_login_alone(
     site: Site, provider: ProviderServer, statements: list[str]
 ) -> None:
