@@ -1,9 +1,9 @@
 """Units of work: a request's changes are made whole or not at all, whenever its client leaves.
 
 Django cancels an async view when its client disconnects, but not the thread that the view waits for: the thread runs on
-and commits, and the steps after it never run. So each change runs in a task of its own, which a client that leaves does
-not cancel. Requests come here through `chatsite.servers.handler.Handler`, frames of a WebSocket through
-`chat.api.websocket`, what a batch does through `chat.staff.bulk_retry`.
+and commits, and the steps after it never run. So whoever notices that a request's client has left waits for the end of
+its unit of work first (`chatsite.servers.handler.Handler`). Frames of a WebSocket (`chat.api.websocket`) and what a
+batch does (`chat.staff.bulk_retry`) run in tasks of their own, which nobody cancels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Client:
         self._left: asyncio.Future[None] = loop.create_future()
         self._unit_over: asyncio.Future[None] = loop.create_future()
 
-    def end_unit(self, unit: asyncio.Task[Any]) -> None:
+    def end_unit(self) -> None:
         """Note that the unit of work is over."""
         self._unit_over.set_result(None)
 
@@ -53,26 +53,13 @@ client: contextvars.ContextVar[Client | None] = contextvars.ContextVar("client",
 """The client of the request at hand; None where a request changes nothing, and outside of requests."""
 
 
-async def keep_whole(work: Coroutine[Any, Any, T], waiter: Client | None = None) -> T:
+async def keep_whole(work: Coroutine[Any, Any, T]) -> T:
     """Run a unit of work in a task of its own and return its result.
 
     The caller may be cancelled while it waits; the work goes on to its end, with the caller's context and so in its
-    thread. `waiter` is notified of the end.
+    thread.
     """
-    context = contextvars.copy_context()
-    unit = start_detached(work, context)
-    if waiter is not None:
-        unit.add_done_callback(waiter.end_unit)
-    result = await asyncio.shield(unit)
-    _adopt(context)
-    return result
-
-
-def _adopt(context: contextvars.Context) -> None:
-    """Copy the variables that the work has set in its context, such as the request's id for the log."""
-    for variable, value in context.items():
-        if variable.get(None) is not value:
-            variable.set(value)
+    return await asyncio.shield(start_detached(work, contextvars.copy_context()))
 
 
 async def wait_while_client_stays(waiting: Coroutine[Any, Any, None]) -> bool:
