@@ -82,8 +82,9 @@ def answer_lifespan(application: Application) -> Application:
             if message["type"] == "lifespan.startup":
                 _keep_connections(receive)
                 prepare()
+                server_handler = signal.getsignal(signal.SIGTERM)
                 _drain_on_sigterm(before_stopping=False)
-                asyncio.get_running_loop().call_later(LISTENS_AFTER, _log_listening, _find_uvicorn_address(receive))
+                start_detached(_note_listening(receive, server_handler))
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await drain(0)
@@ -140,6 +141,13 @@ def _find_uvicorn_address(receive: Receive) -> str:
     if uds := getattr(config, "uds", None):
         return f"unix:{uds}"
     return f"{getattr(config, 'host', '?')}:{getattr(config, 'port', '?')}"
+
+
+async def _note_listening(receive: Receive, server_handler: Any) -> None:
+    """Have uvicorn take many connections at once, and tell the log that it listens."""
+    await asyncio.sleep(LISTENS_AFTER)
+    await uvicorn.take_many_at_once(server_handler)
+    _log_listening(_find_uvicorn_address(receive))
 
 
 def _log_listening(addresses: str) -> None:

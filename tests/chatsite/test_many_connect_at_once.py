@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
+import uvloop
 
+from chatsite.servers.uvicorn import LISTENERS, take_many_at_once
 from tests.support import databases
 from tests.support.server import Server
+from tests.support.services import find_free_port
 
 READERS = 300
 
@@ -25,3 +31,46 @@ def test_those_that_a_busy_process_has_not_taken_yet_are_connected(tmp_path: Pat
         for _ in range(READERS):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE))
         server.resume()
+
+
+async def count_turns_until_all_are_taken(address: dict[str, Any], connect: Any, *, takes_many: bool) -> int:
+    """Return the turns of uvicorn's event loop in which it takes `AT_ONCE` connections that wait."""
+    config = uvicorn.Config(lambda scope, receive, send: None, lifespan="off", log_config=None, **address)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    if takes_many:
+        await take_many_at_once(server.handle_exit)
+    turns = 0
+    with ExitStack() as stack:
+        for _ in range(AT_ONCE):
+            stack.enter_context(connect())
+        while len(server.server_state.connections) < AT_ONCE:
+            await asyncio.sleep(0)
+            turns += 1
+    server.force_exit = True
+    await server.shutdown()
+    return turns
+
+
+AT_ONCE = 40
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_uvicorn_takes_many_in_one_turn_of_a_busy_event_loop(tmp_path: Path, family: str) -> None:
+    """A connection that waits for its turn is a question that waits, or a click on Stop."""
+
+    def connect() -> socket.socket:
+        if family == "tcp":
+            return socket.create_connection(("127.0.0.1", port), PATIENCE)
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(tmp_path / "site.sock"))
+        return client
+
+    port = find_free_port()
+    address: dict[str, Any] = {"port": port} if family == "tcp" else {"uds": str(tmp_path / "site.sock")}
+    one_by_one = uvloop.run(count_turns_until_all_are_taken(address, connect, takes_many=False))
+    assert one_by_one >= AT_ONCE  # or there is nothing left to do for us
+    many_at_once = uvloop.run(count_turns_until_all_are_taken(address, connect, takes_many=True))
+    assert many_at_once <= 2 * AT_ONCE / LISTENERS + 5
