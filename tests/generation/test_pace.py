@@ -19,17 +19,35 @@ def test_an_operator_may_set_a_longer_pause() -> None:
     assert Pace(0.1, lambda: 1).pause == pytest.approx(0.1)
 
 
+async def wait_too_long(pace: Pace, lateness: float) -> None:
+    """Wait for a pause while something else keeps the event loop so much longer."""
+    asyncio.get_running_loop().call_later(pace.pause / 2, time.sleep, lateness + pace.pause / 2)
+    await pace.wait()
+
+
 async def test_the_pause_grows_while_the_event_loop_is_late_and_shrinks_again() -> None:
-    pace = Pace(0.001, lambda: 1)
+    pace = Pace(0.02, lambda: 1)
     rested = pace.pause
     for _ in range(40):
-        asyncio.get_running_loop().call_later(pace.pause / 2, time.sleep, 0.03 + pace.pause / 2)
+        if pace.pause < 5 * rested:
+            await wait_too_long(pace, 0.03)
+    assert 5 * rested < pace.pause <= LONGEST_WHEN_LATE
+    for _ in range(40):
         await pace.wait()
-    stretched = pace.pause
-    assert 10 * rested < stretched <= LONGEST_WHEN_LATE
-    for _ in range(150):
-        await pace.wait()
-    assert pace.pause < stretched / 4
+    assert pace.pause < 3 * rested
+
+
+async def test_the_pause_is_never_longer_than_a_second() -> None:
+    pace = Pace(0.05, lambda: 1)
+    for _ in range(6):
+        await wait_too_long(pace, 0.3)
+    assert pace.pause <= LONGEST_WHEN_LATE
+
+
+async def test_one_hiccup_is_not_taken_for_load() -> None:
+    pace = Pace(0.05, lambda: 1)
+    await wait_too_long(pace, 0.6)
+    assert pace.pause == pytest.approx(0.05)
 
 
 async def test_waiting_lasts_as_long_as_the_pause() -> None:
