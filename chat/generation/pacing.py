@@ -13,27 +13,24 @@ from collections.abc import Callable
 # CPU time than with 0.75 ms, and first words come a fifth sooner; what follows them comes 40 ms later.
 PAUSE_PER_ANSWER = 0.00125
 
-# Seconds. An event loop that wakes later than this has more to do than it can, and first words of new answers suffer
-# first: text makes way for them, by this multiple of what is beyond. While 200 questions come from pages within 2 s,
-# their first words come after 50 to 150 ms (p99 180 to 330), not after 130 to 230 (310 to 370) as with a multiple of 3
-# and half a second at most. The process takes 10 % less CPU time, and the text of the moment comes up to 1 s late.
-LATE = 0.003
-PAUSE_PER_LATENESS = 60
-
 # Seconds: text that comes later than this seems to stutter, which it may while the event loop is late.
 LONGEST = 0.25
-LONGEST_WHEN_LATE = 1.0
 
-# Seconds: what is later once is no load but an accident, such as a machine that was paused.
-MAX_LATENESS = 0.05
+# Seconds. An event loop that wakes later than this has more to do than it can, and first words of new answers suffer
+# first. So text makes way for them: the pause is stretched with each second that is beyond, at most so many times.
+# While 200 questions come from pages within 2 s, their first words come after 60 to 75 ms (p99 160 to 200), not after
+# 130 to 230 (310 to 370) as without it, the process takes 10 % less CPU time, and the text of the moment comes up to
+# 1 s late. Few answers keep their pace, as theirs is not the load.
+LATE = 0.003
+STRETCH_PER_SECOND = 240
+MAX_STRETCH = 4
 
 # The answers that were taken up and may call one provider at once, in one process. After a crash there may be hundreds,
 # and a provider that gets all of their calls in one moment refuses most.
 MAX_OPENINGS = 10
 
-# The lateness is an average of so many waits, about, or of those in so many seconds where these are fewer.
+# The number of waits, about, that the lateness is an average of.
 REMEMBERED = 32
-REMEMBERED_FOR = 1.0
 
 
 class Pace:
@@ -43,22 +40,20 @@ class Pace:
         """`live` counts the answers that are written now."""
         self._shortest = shortest
         self._live = live
-        self._lateness = self._learned_at = 0.0
+        self._lateness = 0.0
 
     @property
     def pause(self) -> float:
         """Seconds that an answer now rests after a read."""
-        wanted = min(LONGEST, max(self._shortest, self._live() * PAUSE_PER_ANSWER))
-        return min(LONGEST_WHEN_LATE, wanted + PAUSE_PER_LATENESS * max(0.0, self._lateness - LATE))
+        stretch = min(MAX_STRETCH, 1 + STRETCH_PER_SECOND * max(0.0, self._lateness - LATE))
+        return max(self._shortest, min(LONGEST, self._live() * PAUSE_PER_ANSWER) * stretch)
 
     async def wait(self) -> None:
         """Wait for the length of the pause, and learn how late the event loop is."""
-        pause = self.pause
-        due = time.monotonic() + pause
-        await asyncio.sleep(pause)
-        weight = max(1 / REMEMBERED, min(pause, due - self._learned_at) / REMEMBERED_FOR)
-        self._learned_at = time.monotonic()
-        self._lateness += (min(MAX_LATENESS, self._learned_at - due) - self._lateness) * min(1.0, weight)
+        due = time.monotonic() + self.pause
+        await asyncio.sleep(due - time.monotonic())
+        late = time.monotonic() - due
+        self._lateness += (late - self._lateness) / REMEMBERED
 
 
 class Openings:

@@ -325,7 +325,7 @@ async def test_answers_in_progress_are_read_at_the_pace_of_those_in_progress(
     site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pacing, "PAUSE_PER_ANSWER", 0.01)
-    monkeypatch.setattr(pacing, "PAUSE_PER_LATENESS", 0)
+    monkeypatch.setattr(pacing, "STRETCH_PER_SECOND", 0)
     limit_slots(1, 5)
     provider.script = GATED
     await site.begin()
