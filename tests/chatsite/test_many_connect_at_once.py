@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from chatsite.servers.uvicorn import LISTENERS, take_many_at_once
 from tests.support import databases
 from tests.support.server import Server
 from tests.support.services import find_free_port
+from tests.support.waiting import block_until
 
 READERS = 300
 
@@ -74,3 +76,21 @@ def test_uvicorn_takes_many_in_one_turn_of_a_busy_event_loop(tmp_path: Path, fam
     assert one_by_one >= AT_ONCE  # or there is nothing left to do for us
     many_at_once = uvloop.run(count_turns_until_all_are_taken(address, connect, takes_many=True))
     assert many_at_once <= 2 * AT_ONCE / LISTENERS + 5
+
+
+def count_listeners(pid: int, port: int) -> int:
+    """Return how many descriptors of a process listen on a port."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {fields[9] for fields in sockets if fields[1].endswith(f":{port:04X}") and fields[3] == "0A"}
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(descriptor))
+    return sum(link in {f"socket:[{inode}]" for inode in inodes} for link in links)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system does not tell who listens")
+def test_the_site_has_uvicorn_take_many(tmp_path: Path) -> None:
+    database, _ = databases.prepare_database(tmp_path)
+    with Server("uvicorn", database) as server:
+        block_until(lambda: count_listeners(server.pid, server.port) == LISTENERS)
