@@ -18,9 +18,9 @@ LONGEST = 0.25
 
 # Seconds. An event loop that wakes later than this has more to do than it can, and first words of new answers suffer
 # first. So text makes way for them: the pause is stretched with each second that is beyond, at most so many times.
-# While 200 questions come from pages within 2 s, their first words come after 60 to 75 ms (p99 160 to 200), not after
-# 130 to 230 (310 to 370) as without it, the process takes 10 % less CPU time, and the text of the moment comes up to
-# 1 s late. Few answers keep their pace, as theirs is not the load.
+# While 200 questions come from pages within 2 s, their first words come after 60 to 127 ms (p99 160 to 240), not
+# after 130 to 230 (310 to 370) as without it, the process takes 10 % less CPU time, and the text of the moment comes
+# up to 1 s late. Few answers keep their pace, as theirs is not the load.
 LATE = 0.003
 STRETCH_PER_SECOND = 240
 MAX_STRETCH = 4
