@@ -44,6 +44,14 @@ def _end(sentence: str, code: int) -> None:
     sys.exit(code)
 
 
+def _open_what_is_closed() -> None:
+    """Give a command that was started with its output closed (`>&-`) one that nobody reads: Python has none then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+
+
 if __name__ == "__main__":
+    _open_what_is_closed()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
     main()

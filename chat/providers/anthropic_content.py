@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -19,7 +20,9 @@ _TEXTS = frozenset({"text", "thinking", "signature"})
 class Content:
     """Gathers blocks and what is added to them: a text stands in one buffer, which costs a byte or two a character."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupted: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`interrupted` are the blocks of an answer that goes on with these."""
+        self._interrupted = interrupted
         self._blocks: list[dict[str, Any]] = []
         self._added: list[dict[str, StringIO]] = []
         self._kinds: list[str] = []
@@ -73,10 +76,12 @@ class Content:
 
         Not where the earlier one ends in white space. Citations part a sentence into texts that nothing stands between.
         """
-        if self._kinds[-1] != "text" or self._kinds[-2:-1] in ([], ["text"]) or "text" not in self._kinds[:-1]:
+        kinds = [*(block["type"] for block in self._interrupted), *self._kinds]
+        if kinds[-1] != "text" or kinds[-2:-1] in ([], ["text"]) or "text" not in kinds[:-1]:
             return False
-        earlier = max(place for place, kind in enumerate(self._kinds[:-1]) if kind == "text")
-        text = _join_block(self._blocks[earlier], self._added[earlier])["text"]
+        earlier = max(place for place, kind in enumerate(kinds[:-1]) if kind == "text") - len(self._interrupted)
+        found = self._interrupted[earlier] if earlier < 0 else _join_block(self._blocks[earlier], self._added[earlier])
+        text: str = found["text"]
         return text != "" and not text[-1].isspace()
 
     @property

@@ -20,7 +20,7 @@ from chat.core.events import (
 )
 from chat.providers import decoder
 from chat.providers.anthropic_content import Content
-from chat.providers.anthropic_messages import REDACTED, write_content_signature, write_native_form
+from chat.providers.anthropic_messages import REDACTED, list_interrupted, write_content_signature, write_native_form
 from chat.providers.anthropic_request import ANSWER, has_answer_tool
 from chat.providers.base import Prompt
 from chat.providers.endings import read_ending
@@ -100,7 +100,7 @@ class MessagesDecoder(decoder.Decoder):
         self._latest: decoder.TextKind | None = None  # the call whose block was begun last
         self._unsaid: dict[decoder.TextKind, str] = {}
         self._signature: list[str] = []
-        self._content = Content()
+        self._content = Content(list_interrupted(prompt))
         self._is_paused = False
         self._declined = ""  # why, in a sentence for readers
 

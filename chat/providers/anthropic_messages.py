@@ -106,9 +106,23 @@ def is_paused(prompt: Prompt) -> bool:
 
     The API continues that by itself.
     """
-    last = prompt.turns[-1] if prompt.turns else None
-    kept = _read_kept_content(last) if last is not None and last.role == "assistant" and not last.calls else None
-    return kept is not None and kept[0] == prompt.model
+    return bool(prompt.turns) and _read_interrupted(prompt.turns[-1], prompt.model) is not None
+
+
+def list_interrupted(prompt: Prompt) -> list[Block]:
+    """Return what the model has sent of the answer that its provider interrupted, once or several times in a row."""
+    blocks: list[Block] = []
+    for turn in reversed(prompt.turns):
+        if (sent := _read_interrupted(turn, prompt.model)) is None:
+            break
+        blocks = sent + blocks
+    return blocks
+
+
+def _read_interrupted(turn: Turn, model: str) -> list[Block] | None:
+    """Return the blocks, perhaps none, of a turn in which the provider interrupted this model; None of any other."""
+    kept = _read_kept_content(turn) if turn.role == "assistant" and not turn.calls else None
+    return kept[1] if kept is not None and kept[0] == model else None
 
 
 def _read_kept_content(turn: Turn) -> tuple[str, list[Block]] | None:

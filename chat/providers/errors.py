@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -319,24 +319,51 @@ def _parse_json(text: str) -> object | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait, from `retry-after-ms` or `Retry-After`, which is seconds or a date."""
-    if (milliseconds := _parse_seconds(headers.get("retry-after-ms", ""))) is not None:
+    """Return the seconds to wait, from `retry-after-ms` or `Retry-After`: seconds or a date.
+
+    Of RFC 9110's, that is; some servers and proxies write a duration with its units, or a date by ISO 8601.
+    """
+    if (milliseconds := _parse_number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
-    value = headers.get("retry-after", "")
-    if (seconds := _parse_seconds(value)) is not None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+    value = headers.get("retry-after", "").strip()
+    for parse in (_parse_number, _parse_duration):
+        if (seconds := parse(value)) is not None:
+            return seconds
+    if (moment := _parse_date(value)) is None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _parse_seconds(text: str) -> float | None:
+def _parse_date(text: str) -> datetime | None:
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        with suppress(ValueError, OverflowError):
+            return parse(text)
+    return None
+
+
+_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([a-z]{1,12}) ?"
+_UNITS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hour", "hours"), 3600),
+}
+
+
+def _parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration such as "1m30s" or "20 seconds"."""
+    text = text.lower()
+    pieces = re.findall(_DURATION, text) if re.fullmatch(f"(?:{_DURATION}){{1,4}}", text) else []
+    if not pieces or any(unit not in _UNITS for _, unit in pieces):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+
+
+def _parse_number(text: str) -> float | None:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -83,7 +83,7 @@ class Body:
         stream: Any = response.stream
         while hasattr(stream, "_stream"):
             stream = stream._stream
-        self._received = stream._aiohttp_response
+        self._received = _forget_heads(stream._aiohttp_response)
         self._unpacker = make_unpacker(response.headers.get("content-encoding", ""))
         self._unpacked: Iterator[bytes] = iter(())
         if self._socket is not None:
@@ -163,6 +163,13 @@ class Body:
         rest = b"".join(content._buffer)[content._buffer_offset :]
         content._buffer.clear()
         return rest
+
+
+def _forget_heads(response: Any) -> Any:
+    """Empty both heads that aiohttp's response holds until its body ends, 4 KiB: nobody asks for them any more."""
+    response._request_info = None
+    response._headers, response._raw_headers = {}, ()
+    return response
 
 
 def _probe_while_silent(connection: socket.socket) -> None:

@@ -19,9 +19,10 @@ class SSESplitter:
     """Splits a byte stream, cut anywhere, into server-sent events.
 
     An event is yielded when its blank line has arrived. No line, and no event, may be longer than `max_line_bytes`.
-    Beyond the specification, a JSON object is an event of its own in three cases: on a line without a field's name, as
-    Ollama writes an error into a stream; on a line of the field `error`, as llama.cpp did until late 2025; and when the
-    next line of data begins another object, as from servers that leave out the blank lines.
+    Beyond the specification, a JSON object is an event of its own in three cases: without a field's name, as Ollama
+    writes an error into a stream on one line, and Google on several; on a line of the field `error`, as llama.cpp did
+    until late 2025; and when the next line of data begins another object, as from servers that leave out the blank
+    lines.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -32,6 +33,7 @@ class SSESplitter:
         self._data = b""
         self._more_data: bytearray | None = None  # what `_data` was, when a second line comes
         self._has_data = False
+        self._bare = bytearray()  # the lines so far of an object without a field's name
         self._at_start = True
         self._after_cr = False
 
@@ -55,8 +57,9 @@ class SSESplitter:
                 self._add_data(b"")
             elif line.startswith(b"error:"):
                 yield b"error", line[6:].strip()
-            elif line.startswith((b"{", b"[{")) and line.endswith((b"}", b"}]")):
-                yield self._name, line
+            elif self._add_bare(line):
+                yield self._name, bytes(self._bare)
+                self._bare = bytearray()
 
     def finish(self) -> Iterator[SSE]:
         """Yield the event, whole or half, that the end of the stream left without its blank line."""
@@ -100,7 +103,23 @@ class SSESplitter:
             self._open_line = bytearray()
             raise self._refuse_long_line()
 
+    def _add_bare(self, line: bytes) -> bool:
+        """Add a line without a field's name to an object; return whether `_bare` is a whole one now.
+
+        One on several lines ends as it began, with a bracket that nothing stands before.
+        """
+        if self._bare:
+            self._bare += b"\n" + line
+            if len(self._bare) > self._limit:
+                raise self._refuse_long_line()
+            return line.rstrip() in ((b"}",) if self._bare.startswith(b"{") else (b"]", b"}]"))
+        is_whole = line.startswith((b"{", b"[{")) and line.endswith((b"}", b"}]"))
+        if is_whole or line.rstrip() in (b"{", b"[", b"[{"):
+            self._bare += line
+        return is_whole
+
     def _add_data(self, value: bytes) -> None:
+        self._bare.clear()
         if not self._has_data:
             self._data, self._has_data = value, True
             return

@@ -13,6 +13,12 @@ from mcp.client import Transport
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict, HttpUrl, StringConstraints
 
+# What the operating system, or HTTP, refuses only when the server is asked for the first time.
+Plain = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[^\x00=]+$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\t\x20-\x7e]*$")]
+
 
 class Process(BaseModel):
     """A process of ours, spoken to over its stdin and stdout.
@@ -22,9 +28,9 @@ class Process(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    command: Annotated[str, StringConstraints(min_length=1)]
-    args: list[str] = []
-    env: dict[str, str] = {}
+    command: Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
+    args: list[Plain] = []
+    env: dict[Variable, Plain] = {}
 
     def open_transport(self) -> Transport:
         parameters = StdioServerParameters(command=self.command, args=self.args, env=self.env)
@@ -39,7 +45,7 @@ class Address(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: HttpUrl
-    headers: dict[str, str] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
 
     @asynccontextmanager
     async def open_transport(self) -> AsyncGenerator[Any, None]:

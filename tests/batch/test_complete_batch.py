@@ -204,6 +204,20 @@ def test_a_file_that_holds_something_else_is_refused_and_stays_as_it_is(
     assert not provider.requests
 
 
+@pytest.mark.parametrize("special", ["in.jsonl", "out.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(os.devnull), Path.mkdir])
+def test_what_is_no_ordinary_file_is_refused(
+    complete: Complete, provider: ProviderServer, tmp_path: Path, make: Callable[[Path], None], special: str
+) -> None:
+    """A pipe can be read once, and a device such as /dev/full has no end."""
+    write(tmp_path / "in.jsonl", *make_prompts(1))
+    (tmp_path / special).unlink(missing_ok=True)
+    make(tmp_path / special)
+    with pytest.raises(CommandError, match=f"{special} is no ordinary file"):
+        call_command("complete_batch", str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+    assert not provider.requests
+
+
 def test_two_runs_do_not_write_to_one_file(complete: Complete, provider: ProviderServer, tmp_path: Path) -> None:
     with Results(tmp_path / "out.jsonl"):
         complete(*make_prompts(1), fails="Another run")

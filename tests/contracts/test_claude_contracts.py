@@ -310,7 +310,8 @@ async def test_a_paused_turn_goes_back_as_it_came(claude: AnthropicProvider, ser
     assert heard.usage.searches == 2
     made = Turn("assistant", heard.text, thinking=heard.thinking)
     server.script = Script(text="Blue.")
-    assert (await hear_whole(claude, replace(prompt, turns=(*prompt.turns, made)))).text == "Blue."
+    goes_on = await hear_whole(claude, replace(prompt, turns=(*prompt.turns, made)))
+    assert goes_on.text == "\n\nBlue.", "what comes after a search is a paragraph of its own"
     assert server.requests[1].body["messages"][-1]["content"] == [
         {"type": "text", "text": "I search."},
         {**SEARCH, "input": {"query": "sky"}},

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -231,8 +232,12 @@ async def test_a_response_of_a_lost_answer_that_is_not_taken_up_is_cancelled(
     answer = await begin_answer(site, provider)
 
     async def is_seized() -> bool:
-        over = timezone.now() - timedelta(seconds=1)
-        await Message.objects.filter(pk=answer).aupdate(lease_until=over, **fields)
+        gone = {
+            "owner": "elsewhere:1:abc",
+            "fence": F("fence") + 1,
+            "lease_until": timezone.now() - timedelta(seconds=1),
+        }
+        await Message.objects.filter(pk=answer).aupdate(**gone, **fields)
         await get_runner().supervisor.sweep()
         return await is_ended(answer)
 

@@ -133,6 +133,38 @@ async def test_a_search_without_its_result_is_left_out(site: Site, provider: Pro
     assert read_sent_blocks(provider) == [{"type": "text", "text": "I search. "}]
 
 
+@pytest.mark.parametrize(
+    ("said", "next_block", "text"),
+    [
+        ("I search.", FOUND, "I search.\n\nBlue."),
+        ("I search.\n", FOUND, "I search.\nBlue."),
+        ("I search.", None, "I search.\n\nBlue."),  # the search stands before the pause
+        ("", FOUND, "Blue."),
+    ],
+)
+@pytest.mark.parametrize("pauses", [1, 2])
+async def test_a_text_after_a_search_is_a_paragraph_across_pauses_too(
+    site: Site, provider: ProviderServer, pauses: int, said: str, next_block: Json | None, text: str
+) -> None:
+    begun = [begin(0, {"type": "text", "text": said}), end(0), *search(1), end(1)] if said else [*search(0), end(0)]
+    found = [begin(0, next_block), end(0)] if next_block else []
+    place = len(found) // 2
+    rest = [*found, begin(place, {"type": "text", "text": ""}), add(place, "text_delta", text="Blue."), end(place)]
+    again = [[*search(0), end(0)]] * (pauses - 1)
+    provider.enqueue(*(stream(*part, reason="pause_turn") for part in (begun, *again)), stream(*rest))
+    answer = await site.ask("Why?", model=SONNET)
+    assert (answer["status"], answer["text"]) == ("complete", text)
+
+
+async def test_a_pause_before_anything_was_sent_is_gone_on_from_as_it_was_asked(
+    site: Site, provider: ProviderServer
+) -> None:
+    provider.enqueue(stream(reason="pause_turn"), stream(begin(0, {"type": "text", "text": "Blue."}), end(0)))
+    assert (await site.ask("Why?", model=SONNET))["text"] == "Blue."
+    first, second = (request.body["messages"] for request in provider.requests)
+    assert second == first
+
+
 async def test_a_paused_answer_goes_back_whole(site: Site, provider: ProviderServer) -> None:
     begun = [begin(0, {"type": "text", "text": "I search. "}), end(0), *search(1), end(1)]
     rest = [begin(0, FOUND), end(0), begin(1, {"type": "text", "text": ""}), add(1, "text_delta", text="Blue."), end(1)]

@@ -60,6 +60,21 @@ def test_a_full_disk_ends_a_command(database: Path) -> None:
     assert (code, lines) == (1, ["[Errno 28] No space left on device"])
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_one_that_nobody_reads(database: Path, closed: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" manage.py usage_report {closed}', sys.executable],
+        cwd=ROOT,
+        env={**kept, "SECRET_KEY": "only for tests", "DATABASE_URL": f"sqlite:///{database}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_argument_that_is_no_text_ends_a_command(database: Path) -> None:
     code, lines = read_end(start(database, "apitoken", b"a\xff"))
     assert (code, lines) == (1, ["This cannot be written as utf-8: 'a\\udcff'"])

@@ -43,6 +43,12 @@ def split(reads: Iterable[bytes], limit: int = 1000) -> Outcome:
         (b"data: a\ndata\ndata:\n\n", [(b"", b"a\n\n")]),
         (b"error: a\n\ndata: b\n\n", [(b"error", b"a"), (b"", b"b")]),
         (b": ping\n\ndata: a\n: ping\n\n", [(b"", b"a")]),
+        (b'{"a": 1}\n', [(b"", b'{"a": 1}')]),
+        (b'data: a\n\n{\n  "a": {\n  }\n}\ndata: b\n\n', [(b"", b"a"), (b"", b'{\n  "a": {\n  }\n}'), (b"", b"b")]),
+        (b'[{\n "a": {\n }\n}\n]\n', [(b"", b'[{\n "a": {\n }\n}\n]')]),
+        (b"[\r\n {\r\n }\r\n]\r\n", [(b"", b"[\n {\n }\n]")]),
+        (b"{\n 1\ndata: a\n\n}\n", [(b"", b"a")]),
+        (b"[DONE]\n}\ndata: a\n\n", [(b"", b"a")]),
         (b"id: 1\nretry: 5\nwhat: ever\ndata: a\n\n", [(b"", b"a")]),
         (b"datax: a\ndat: b\n\n", []),
         (b"\xef\xbb\xbfdata: a\n\n", [(b"", b"a")]),
@@ -113,6 +119,10 @@ def _parse_by_the_specification(stream: bytes) -> list[sse.SSE]:
 def test_events_are_those_of_the_specification(cut: tuple[bytes, list[bytes]]) -> None:
     stream, reads = cut
     assert split(reads) == (_parse_by_the_specification(stream), False)
+
+
+def test_an_object_without_end_is_refused_as_soon_as_it_passes_the_limit() -> None:
+    assert split([b"{\n", *[b" 1,\n"] * 300]) == ([], True)
 
 
 def test_a_line_without_end_is_refused_as_soon_as_it_passes_the_limit() -> None:

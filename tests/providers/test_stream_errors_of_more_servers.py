@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from chat.providers import errors
+from chat.providers.openai_chat_decoder import ChatCompletionsDecoder
+from tests.support.wire_formats import MAX_BYTES, PROMPT
 
 IN_A_STREAM: list[tuple[dict[str, Any], str]] = [
     ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "provider_budget"),
@@ -82,6 +85,20 @@ NO_ERRORS: list[dict[str, Any]] = [
 def test_an_error_in_a_stream_has_its_code(body: dict[str, Any], code: str) -> None:
     assert errors.is_error(body)
     assert errors.stream_failure(body).code == code
+
+
+@pytest.mark.parametrize("indent", [None, 1, 2, 4, "\t"])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_an_error_that_stands_bare_in_a_stream_has_its_code_on_however_many_lines(
+    is_listed: bool, indent: int | str | None
+) -> None:
+    for body, code in IN_A_STREAM:
+        text = json.dumps([body] if is_listed else body, indent=indent, ensure_ascii=False)
+        decoder = ChatCompletionsDecoder(MAX_BYTES, PROMPT)
+        decoder.feed(b'data: {"choices": [{"delta": {"content": "So"}}]}\n\n')
+        decoder.feed(text.encode() + b"\n")
+        assert decoder.failure is not None, text
+        assert decoder.failure.code == code, text
 
 
 @pytest.mark.parametrize("body", NO_ERRORS)

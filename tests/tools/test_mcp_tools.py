@@ -111,6 +111,15 @@ async def test_a_name_that_no_provider_takes_is_made_one_and_still_finds_its_too
         ("tests", {"command": "true", "cwd": "/"}),
         ("tests", {"url": "ftp://127.0.0.1/"}),
         ("tests", {"url": "http://127.0.0.1/", "headers": {"a": 1}}),
+        ("tests", {"command": "tr\0ue"}),
+        ("tests", {"command": "true", "args": ["\0"]}),
+        ("tests", {"command": "true", "env": {"A": "\0"}}),
+        ("tests", {"command": "true", "env": {"A=B": "1"}}),
+        ("tests", {"command": "true", "env": {"": "1"}}),
+        ("tests", {"url": "http://127.0.0.1/", "headers": {"a b": "1"}}),
+        ("tests", {"url": "http://127.0.0.1/", "headers": {"": "1"}}),
+        ("tests", {"url": "http://127.0.0.1/", "headers": {"a": "1\r\nb: 2"}}),
+        ("tests", {"url": "http://127.0.0.1/", "headers": {"a": "\u20ac"}}),
     ],
 )
 def test_a_server_configured_wrongly_is_refused_in_one_line(name: str, fields: dict[str, Any]) -> None:

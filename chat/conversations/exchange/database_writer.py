@@ -87,8 +87,9 @@ def keep_conversation(user: User, portable: PortableConversation) -> Conversatio
     except IntegrityError:  # another import of the same archive was quicker
         return None
     keys = _keep_messages(conversation, portable)
+    end = portable.find_shown_end()
     Conversation.objects.filter(pk=conversation.pk).update(
-        leaf=keys.get(portable.leaf) if portable.leaf is not None else None,
+        leaf=None if end is None else keys[end],
         created_at=portable.created_at,
         updated_at=portable.updated_at,
     )

@@ -87,7 +87,10 @@ class PortableMessage:
 
 @dataclass(slots=True)
 class PortableConversation:
-    """A tree of messages with its settings. `leaf` is the end of the branch that is shown."""
+    """A tree of messages with its settings.
+
+    `leaf` is the end of the branch that is shown, where the archive says it.
+    """
 
     source: Source
     title: str
@@ -105,15 +108,30 @@ class PortableConversation:
     left_out: Counter[str] = field(default_factory=Counter)
     """Descriptions of what the archive has and the site does not import, and how often."""
 
+    def find_shown_end(self) -> int | None:
+        """Return the end of the branch that is shown: the `leaf`, else of the one written last; None of no message."""
+        if self.leaf is not None or not self.messages:
+            return self.leaf
+        written = sorted(self.messages, key=lambda message: message.created_at)
+        return find_end(written[-1].number, written)
+
     def list_branch(self) -> list[PortableMessage]:
         """Return the messages of the branch that is shown, from the first one."""
         by_number = {message.number: message for message in self.messages}
         branch: list[PortableMessage] = []
-        number = self.leaf
+        number = self.find_shown_end()
         while number is not None and number in by_number:
             branch.append(by_number.pop(number))
             number = branch[-1].parent
         return branch[::-1]
+
+
+def find_end(number: int, written: Iterable[PortableMessage]) -> int:
+    """Return the end of the branch on which a message lies; where it parts, of the one `written` last."""
+    followed = {message.parent: message.number for message in written}
+    while number in followed:
+        number = followed[number]
+    return number
 
 
 def check_tree(messages: Iterable[PortableMessage]) -> None:

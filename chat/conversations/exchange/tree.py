@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from chat.conversations.exchange.portable import PortableCall, PortableMessage, UnreadableError
+from chat.conversations.exchange.portable import PortableCall, PortableMessage, UnreadableError, find_end
 from chat.core.events import Lasting, Token
 
 NOT_THERE = "(This message is not in the archive.)"
@@ -172,14 +172,9 @@ class _Assembly:
 
     def _find_leaf(self, shown: str | None) -> int | None:
         """Return the end of the branch on which the shown node lies: the one written last."""
-        followed: dict[int, int] = {}
-        for message in self._messages:
-            if message.parent is not None:
-                followed[message.parent] = message.number
-        number = self._ends.get(shown or "") or (self._messages[-1].number if self._messages else None)
-        while number in followed:
-            number = followed[number]
-        return number
+        if not self._messages:
+            return None
+        return find_end(self._ends.get(shown or "") or self._messages[-1].number, self._messages)
 
 
 def _join_steps(steps: list[Node]) -> list[Lasting]:

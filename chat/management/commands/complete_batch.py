@@ -104,6 +104,8 @@ class Command(BaseCommand):
         progress = Progress(self)
         work = Work(_find_user(options["user"]), options["concurrency"], progress.report)
         progress.tally = work.tally
+        for path in (input, output):
+            _refuse_special(path)
         try:
             work.tally.total = count_lines(input)
             with Results(output, drops_failed=retry_failed) as results:
@@ -115,7 +117,7 @@ class Command(BaseCommand):
                 f"{output}: line {foreign.number} is not a result of a batch, so nothing is written there."
             ) from None
         except OSError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}") from None
+            raise CommandError(f"{error.filename or output}: {error.strerror}") from None  # a full disk names no file
         except (KeyboardInterrupt, asyncio.CancelledError):
             progress.show(is_end=True)
             again = shlex.join(["manage.py", *sys.argv[1:]])
@@ -124,6 +126,12 @@ class Command(BaseCommand):
             ) from None
         progress.show(is_end=True)
         _say_failures(work.tally, output)
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise `CommandError` for a pipe or a device: both files are read from their beginning, the input twice."""
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path} is no ordinary file, as both files of a batch have to be.")
 
 
 def _find_user(name: str | None) -> User | None:
