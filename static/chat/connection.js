@@ -40,8 +40,8 @@ export const sayLater = (act, delay) => {
 
 export const sayConnected = () => {
   clearTimeout(saying);
-  loggedOut = false;
-  if (bar.textContent && !bar.matches(".well")) say("Connected again.", true);
+  if (loggedOut) logIn();
+  else if (bar.textContent && !bar.matches(".well")) say("Connected again.", true);
 };
 
 // The modules that hold connections hear of it by events: "logout" and "login".

@@ -97,6 +97,13 @@ export const watch = (socket) => {
 
 const wanted = new Set();
 let timer = 0;
+let isLoggedOut = false; // then rows wait for the next login
+
+document.addEventListener("logout", () => (isLoggedOut = true));
+document.addEventListener("login", () => {
+  isLoggedOut = false;
+  fetchRows();
+});
 
 export const refresh = (id, delay = DELAY) => {
   wanted.add(id);
@@ -107,12 +114,13 @@ export const refresh = (id, delay = DELAY) => {
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
 const fetchRows = async () => {
-  if (!navigator.onLine) return; // the whole list is fetched when there is a network again
+  if (isLoggedOut || !wanted.size || !navigator.onLine) return; // the whole list is fetched when there is a network again
   const ids = [...wanted].slice(0, MAX_ROWS);
   ids.forEach((id) => wanted.delete(id));
   const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
   try {
     const response = await fetch(`${sidebar.dataset.rows}?${query}`, { headers: { "HX-Request": "true" } });
+    if (response.status === 401) ids.forEach((id) => wanted.add(id)); // until the next login
     if (!response.ok) return;
     const found = parse(`<ul>${await response.text()}</ul>`);
     for (const id of ids) {

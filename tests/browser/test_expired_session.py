@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
+from uuid import uuid4
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.browser.chat_page import ask, expect_foot
 from tests.browser.relay import Relay
@@ -101,6 +103,32 @@ def test_a_question_that_was_refused_for_want_of_a_login_is_sent_after_it(
     expect_foot(page, "complete")
     expect(page.locator("#thread .question > p")).to_have_text("Is anyone there?")
     expect(page.locator("#composer-error")).to_be_empty()
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_rows_that_changed_about_the_logout_are_fetched_after_the_next_login(
+    page: Page, context: BrowserContext, server: Server, knows: bool
+) -> None:
+    """Their page `knows` that it is logged out when it would fetch them, or hears it from that."""
+    sockets: list[WebSocketRoute] = []
+    page.route_web_socket("**/ws/chat/", lambda socket: sockets.append(socket))  # noqa: PLW0108 - Playwright marks it
+    page.goto("/")
+    page.wait_for_timeout(500)
+    server.manage("shell", "-c", END_SESSIONS)
+    page.fill("#composer textarea", "And the sea?")
+    conversation = str(uuid4())
+    with count_requests(page, conversation) as requests:
+        sockets[0].send(json.dumps({"type": "conversation", "conversation": conversation}))
+        page.wait_for_timeout(0 if knows else 1500)
+        page.keyboard.press("Enter")
+        expect(page.locator("#connection")).to_contain_text("You are logged out")
+        page.wait_for_timeout(1500)
+        assert len(requests) == (0 if knows else 1)
+        requests.clear()
+        log_in(context, server.url)
+        expect(page.locator("#connection")).to_contain_text("logged in again", timeout=2000)
+        page.wait_for_timeout(500)
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize("path", ["", "turns/00000000-0000-4000-8000-000000000000/"])
