@@ -55,8 +55,16 @@ class LostAnswer(NamedTuple):
         return self.snapshot.id
 
 
-def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ago: float = 0.0) -> list[LostAnswer]:
+def seize_expired(
+    most: int | None = None,
+    watched: Collection[UUID] = (),
+    own: Collection[tuple[UUID, int]] = (),
+    *,
+    ago: float = 0.0,
+) -> list[LostAnswer]:
     """Become the owner of at most `most` live answers whose lease ran out `ago` seconds ago or earlier.
+
+    Those of `own`, ids with their fences, this process writes: it is late with their leases, and not gone.
 
     Answers with readers come first: those in `watched`, and those that a process has marked as watched; among them the
     oldest. The fence rises with the owner, so that of two processes that seize the same answer one finds no row, and so
@@ -66,7 +74,8 @@ def seize_expired(most: int | None = None, watched: Collection[UUID] = (), *, ag
         return []
     now = read_clock()
     expired = Message.objects.live().filter(lease_until__lt=now - timedelta(seconds=ago))
-    rows = list(expired.select_related("conversation").order_by("created_at").only(*_LOST_FIELDS))
+    oldest_first = expired.select_related("conversation").order_by("created_at").only(*_LOST_FIELDS)
+    rows = [row for row in oldest_first if (row.pk, row.fence) not in own]
     recently = now - timedelta(seconds=settings.CHAT_LEASE)
     rows.sort(key=lambda row: not (row.pk in watched or (row.watched_at is not None and row.watched_at > recently)))
     seized = [row for row in rows[:most] if _seize(row.pk, row.fence)]

@@ -111,6 +111,7 @@ class Supervisor:
         self.is_leaving = False
         """True when this process is about to end, and takes nothing that others have lost."""
         self._sweep_at = 0.0
+        self._checkpoint_took = 0.0  # seconds, the last time
         self._lives, self._watchers, self._background = lives, watchers, background
         self._resources, self._notices = resources, notices
         self._tell_queue_places_at = 0.0
@@ -119,6 +120,7 @@ class Supervisor:
         self._recount_at = 0.0
         self._forget_at = 0.0
         self._report_at = 0.0
+        self._sweeping: asyncio.Task[None] | None = None
         self._courier: asyncio.Task[int] | None = None  # sends alerts
         self._deletion: asyncio.Task[int] | None = None  # of conversations whose Undo is over
         self._tell_unsaved_at = 0.0  # 0 while checkpoints are written
@@ -131,9 +133,10 @@ class Supervisor:
         self.pulse.wake()
 
     async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self._sweeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._deletion is not None:
             await asyncio.gather(self._deletion, return_exceptions=True)
         await self.pulse.aclose()
@@ -145,22 +148,46 @@ class Supervisor:
                 is_served = await self._write_checkpoints()
                 self.pulse.note_checkpoint()
                 await self._cut_off_ended_logins()
-                if time.monotonic() > self._sweep_at:
-                    self._sweep_at = time.monotonic() + SWEEP_EVERY
-                    await self._sweep_everything()
-                    is_served = True
+                self._begin_sweep()
                 if is_served:
                     await self._tell_saved()
             except FAULTS as error:
-                await self._tell_unsaved(error)
-                # The others could not renew their leases either: give them the time to.
-                self._sweep_at = time.monotonic() + settings.CHAT_LEASE
+                await self._note_fault(error)
             await self._check_silence_and_readers()
             await self._tell_queue_places()
             await asyncio.sleep(settings.CHAT_CHECKPOINT)
 
+    async def _note_fault(self, error: Exception) -> None:
+        """Tell readers that nothing is written, and sweep later: others could not renew their leases either."""
+        self._sweep_at = time.monotonic() + settings.CHAT_LEASE
+        await self._tell_unsaved(error)
+
+    def _begin_sweep(self) -> None:
+        """Begin a sweep if one is due, in a task of its own: checkpoints go on beside it.
+
+        A sweep is a dozen steps that each wait for the event loop and for a thread. In a process that has more to do
+        than it can, one took 16 s: its answers' leases ran out, and the next process, as busy, wrote them again.
+        """
+        if self._sweeping is None and time.monotonic() > self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_EVERY
+            self._sweeping = start_detached(self._sweep_everything())
+            self._sweeping.add_done_callback(self._end_sweep)
+
+    def _end_sweep(self, ended: asyncio.Task[None]) -> None:
+        self._sweeping = None
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            log.error("a sweep failed, the next one tries again", exc_info=error)
+
     async def _sweep_everything(self) -> None:
-        """Do what is due beside the answers that live here: lost answers and calls, meters, alerts, sums, deletions."""
+        """Do what is due beside the answers that live here, as far as the database can be asked."""
+        try:
+            await self._do_what_is_due()
+            await self._tell_saved()
+        except FAULTS as error:
+            await self._note_fault(error)
+
+    async def _do_what_is_due(self) -> None:
+        """End or continue lost answers and calls; see to meters, alerts, sums and deletions."""
         lost = await self.sweep() + (await self.sweep_calls()).total()
         await self._recount(at_once=lost > 0)
         await self._forget_ended()
@@ -215,12 +242,14 @@ class Supervisor:
         calls = [live.call for live in self._lives.values() if live.call is not None]
         running = [call.take_progress() for call in (*calls, *self._background.calls) if call.is_due()]
         if not lives and not elsewhere and not running:
+            self._checkpoint_took = 0.0
             return False
         asked_at = time.monotonic()
         with metrics.CHECKPOINT.time():
             statuses = await run_in_thread(
                 store.write_checkpoint, [live.make_snapshot() for live in lives], elsewhere, running
             )
+        self._checkpoint_took = time.monotonic() - asked_at
         self.polled -= polled
         for live in lives:
             status = statuses.get(live.id)
@@ -248,7 +277,7 @@ class Supervisor:
         if self.is_leaving:
             return 0
         ended, take_up = 0, self.take_up if is_finishing else None
-        for lost in await self._seize() if take_up is not None else await run_in_thread(lost_answers.seize_expired):
+        for lost in await self._seize_for_slots() if take_up is not None else await self._seize():
             whole = await self._complete(lost)
             if take_up is not None and await take_up(whole):
                 continue
@@ -263,16 +292,18 @@ class Supervisor:
             await self._notices.tell_runners({"type": "ended", "answer": str(lost.id)})
         return ended
 
-    async def _seize(self) -> list[LostAnswer]:
-        """Seize what this process has slots for, and what no other has had slots for meanwhile; some at a time.
+    async def _seize(self, most: int | None = None, *, ago: float = 0.0) -> list[LostAnswer]:
+        own = {(live.id, live.fence) for live in self._lives.values()}
+        # Where this process is late with its checkpoints, others may be as late, and their answers are not lost.
+        ago += self._checkpoint_took
+        return await run_in_thread(lost_answers.seize_expired, most, self._watchers.keys(), own, ago=ago)
 
-        Its own answers wait for their checkpoints while it looks after the lost ones.
-        """
-        free, watched = self._resources.slots.free, self._watchers.keys()
-        lost = await run_in_thread(lost_answers.seize_expired, min(free, SEIZED_AT_ONCE), watched) if free else []
+    async def _seize_for_slots(self) -> list[LostAnswer]:
+        """Seize what this process has slots for, and what no other has had slots for meanwhile; some at a time."""
+        free = self._resources.slots.free
+        lost = await self._seize(min(free, SEIZED_AT_ONCE)) if free else []
         if len(lost) < SEIZED_AT_ONCE:
-            left = SEIZED_AT_ONCE - len(lost)
-            lost += await run_in_thread(lost_answers.seize_expired, left, watched, ago=LEFT_TO_OTHERS)
+            lost += await self._seize(SEIZED_AT_ONCE - len(lost), ago=LEFT_TO_OTHERS)
         if len(lost) == SEIZED_AT_ONCE:
             self.sweep_soon()
         return lost

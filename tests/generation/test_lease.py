@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -64,6 +67,78 @@ async def test_the_keeper_sweeps_without_any_reader(site: Site, settings: Settin
         return (await Message.objects.aget(pk=answer.pk)).is_interrupted
 
     await wait_until(is_interrupted, supervisor.SWEEP_EVERY + 5)
+
+
+async def test_checkpoints_go_on_beside_a_sweep_that_takes_long(site: Site, provider: ProviderServer) -> None:
+    """In a process that has too much to do a sweep takes longer than a lease, and others would seize its answers."""
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def sweep() -> None:
+        has_begun.set()
+        await may_end.wait()
+
+    get_runner().supervisor.sweeps.append(sweep)
+    get_runner().supervisor.sweep_soon()
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=8)
+    answer = await site.begin()
+    await asyncio.wait_for(has_begun.wait(), 10)
+    ends = {await find_lease_end(answer)}
+    for _ in range(2):
+        await wait_until(lambda: is_renewed(answer, ends))
+        ends.add(await find_lease_end(answer))
+    provider.release()
+    may_end.set()
+
+
+async def test_a_process_that_is_late_with_a_lease_does_not_seize_its_own_answer(
+    site: Site, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=8)
+    answer = await site.begin()
+    await provider.wait_for_requests(1)
+    owned = await Message.objects.aget(pk=answer)
+    await Message.objects.filter(pk=answer).aupdate(lease_until=timezone.now() - timedelta(seconds=5))
+    assert await get_runner().supervisor.sweep() == 0
+    provider.release()
+    events = await site.read_events(answer)
+    assert join_text(events) == "One two three"
+    ended = await Message.objects.aget(pk=answer)
+    assert (ended.status, ended.fence, ended.losses) == ("complete", owned.fence, 0)
+
+
+async def test_a_process_that_is_late_itself_takes_nobody_for_lost_who_may_be_as_late(
+    site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes with more to do than they can would write each other's answers again, and have more to do."""
+    lost = await sync_to_async(keep_lost_answer)(site.user, ago=-60)
+    write_checkpoint, sweeps = store.write_checkpoint, 0
+
+    def write_late(*args: Any) -> dict[UUID, store.LeaseStatus]:
+        time.sleep(1)
+        written = write_checkpoint(*args)
+        Message.objects.filter(pk=lost.pk).update(lease_until=timezone.now() - timedelta(seconds=0.1))
+        return written
+
+    async def count_sweep() -> None:
+        nonlocal sweeps
+        sweeps += 1
+
+    monkeypatch.setattr(store, "write_checkpoint", write_late)
+    monkeypatch.setattr(supervisor, "SWEEP_EVERY", 0.0)
+    get_runner().supervisor.sweeps.append(count_sweep)
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=8)
+    await site.begin()
+    await wait_until(lambda: sweeps >= 3, 30)
+    assert (await Message.objects.aget(pk=lost.pk)).fence == lost.fence
+    provider.release()
+
+
+async def find_lease_end(answer: str) -> datetime | None:
+    return (await Message.objects.aget(pk=answer)).lease_until
+
+
+async def is_renewed(answer: str, before: set[datetime | None]) -> bool:
+    return await find_lease_end(answer) not in before
 
 
 async def test_a_reader_of_a_lost_answer_gets_its_text_and_why_it_ended(site: Site, settings: Settings) -> None:
