@@ -471,7 +471,7 @@ CHAT_IDLE_NOTICE = env.read_number("CHAT_IDLE_NOTICE", 5, least=0.1, most=env.DA
 CHAT_IDLE_TIMEOUT = env.read_number("CHAT_IDLE_TIMEOUT", 60, least=0.1, most=env.DAY)
 CHAT_THINKING_TIMEOUT = env.read_number("CHAT_THINKING_TIMEOUT", 600, least=0.1, most=env.DAY)
 CHAT_TOTAL_TIMEOUT = env.read_number("CHAT_TOTAL_TIMEOUT", 1800, least=0.1, most=env.DAY)
-CHAT_LIVE_ANSWERS = env.read_integer("CHAT_LIVE_ANSWERS", 500, least=1, most=100_000)
+CHAT_LIVE_ANSWERS = env.read_integer("CHAT_LIVE_ANSWERS", 1000, least=1, most=100_000)
 CHAT_WAITING_ANSWERS = env.read_integer("CHAT_WAITING_ANSWERS", 500, most=1_000_000)
 CHAT_ABANDON_AFTER = env.read_number("CHAT_ABANDON_AFTER", 60, most=env.DAY)
 CHAT_LEASE = env.read_number("CHAT_LEASE", 10, least=1, most=3600)

@@ -30,6 +30,7 @@ from chat.generation.answer_state import AnswerState
 from chat.generation.call_reader import CallReader
 from chat.generation.call_rows import open_row, run_whole, settle_row
 from chat.generation.live_answer import LiveAnswer
+from chat.generation.pacing import Opening
 from chat.generation.recovery import TakenUp
 from chat.generation.resources import Resources
 from chat.generation.upstream_call import (
@@ -67,8 +68,8 @@ class AnswerRun:
         self._live = live
         self._resources = resources
         self._broker = resources.broker
-        self._reader = CallReader(live, resources, when_answering=self._end_opening)
-        self._opening: asyncio.Semaphore | None = None  # keeps others that were taken up from asking its provider
+        self._opening = Opening()
+        self._reader = CallReader(live, resources, when_answering=self._opening.end)
         self._chain: list[str] | None = None  # models that may still take the place of the one that is asked
 
     async def produce(self) -> Verdict:
@@ -148,7 +149,7 @@ class AnswerRun:
             except (Message.DoesNotExist, IntegrityError) as error:
                 raise ChatError("server_lost", f"deleted while it was written: {type(error).__name__}") from error
             finally:
-                self._end_opening()
+                self._opening.end()
             schema = live.prompt.response_schema
             if schema is not None and finish.reason != "content_filter":
                 await json_schema.check_text(live.transcript.text, schema)
@@ -173,7 +174,7 @@ class AnswerRun:
             try:
                 async with asyncio.timeout(settings.CHAT_TOTAL_TIMEOUT):
                     await live.slot.wait()
-                    await self._begin_opening(opening)
+                    await self._opening.begin(opening)
             except TimeoutError as error:
                 raise ChatError("overloaded", "no slot came free") from error
             if waits:
@@ -181,21 +182,9 @@ class AnswerRun:
             call.begin()
             await self._keep_row(call)
         else:
-            await self._begin_opening(opening)
+            await self._opening.begin(opening)
         live.use_slot()
         metrics.count_start(live.model, live.asked_at)
-
-    async def _begin_opening(self, opening: asyncio.Semaphore | None) -> None:
-        """Wait until an answer that was taken up may call its provider, see `pacing.Openings`."""
-        if opening is not None:
-            await opening.acquire()
-            self._opening = opening
-
-    def _end_opening(self) -> None:
-        """Let the next taken-up answer call its provider: this one's has begun to answer, or the answer has ended."""
-        if self._opening is not None:
-            self._opening.release()
-            self._opening = None
 
     async def _keep_row(self, call: UpstreamCall) -> None:
         """Write now what the call would cost if it ended now. Without a database the supervisor does it later."""

@@ -68,3 +68,26 @@ class Openings:
     def get_semaphore(self, model: str) -> asyncio.Semaphore:
         """Return what an answer of a `provider:model` holds from its call to its first word."""
         return self._of_providers[model.partition(":")[0]]
+
+
+class Opening:
+    """One answer's turn to call its provider, where it needs one: see `Openings`.
+
+    It is an object of its own because `CallReader` ends it, with the first word: a run and its reader would refer to
+    each other, and the whole answer would wait for the garbage collector.
+    """
+
+    def __init__(self) -> None:
+        self._semaphore: asyncio.Semaphore | None = None
+
+    async def begin(self, semaphore: asyncio.Semaphore | None) -> None:
+        """Wait for the turn. None is for an answer that needs none."""
+        if semaphore is not None:
+            await semaphore.acquire()
+            self._semaphore = semaphore
+
+    def end(self) -> None:
+        """Let the next answer call: this one's provider has begun to answer, or the answer has ended."""
+        if self._semaphore is not None:
+            self._semaphore.release()
+            self._semaphore = None

@@ -90,7 +90,7 @@ class LeaseStatus(NamedTuple):
 
     fence: int
     stop_requested: bool
-    watched_ago: float | None  # seconds
+    watched_ago: float | None = None  # seconds
 
 
 class CallResult(NamedTuple):
@@ -155,7 +155,7 @@ def write_checkpoint(
     with transaction.atomic():
         now = read_clock()
         lease_until = now + timedelta(seconds=settings.CHAT_LEASE)
-        _keep_newer.execute_many(
+        kept = _keep_newer.execute_many(
             (*snapshot.transcript_values, _find_status(snapshot), lease_until, *snapshot[:2], snapshot.position)
             for snapshot in snapshots
         )
@@ -164,8 +164,12 @@ def write_checkpoint(
             # rows would be a deadlock.
             free = Message.objects.live().select_for_update(skip_locked=True).filter(pk__in=watched)
             Message.objects.filter(pk__in=free.values("pk")).update(watched_at=now)
+        statuses: dict[UUID, LeaseStatus] = {}
         owned = Message.objects.live().filter(owner=name_owner()) if snapshots else Message.objects.none()
-        return {
+        if kept == len(snapshots):  # all are ours, and few have news: to read 200 rows was 2 % of the time
+            statuses = {snapshot.id: LeaseStatus(snapshot.fence, stop_requested=False) for snapshot in snapshots}
+            owned = owned.exclude(stop_requested_at=None, watched_at=None)
+        return statuses | {
             answer: LeaseStatus(fence, stop is not None, (now - watched_at).total_seconds() if watched_at else None)
             for answer, fence, stop, watched_at in owned.values_list("pk", "fence", "stop_requested_at", "watched_at")
         }

@@ -16,6 +16,7 @@ from functools import partial
 from http import HTTPStatus
 from socket import SHUT_RDWR
 from typing import Any
+from weakref import proxy
 
 import uvloop
 from daphne import http_protocol
@@ -275,19 +276,19 @@ def write_at_once(transport: Any) -> None:
     Twisted waits until the event loop says that the socket is ready, and then asks it to say so no more, which costs
     more than the write. What the socket does not take goes that way.
     """
-    if not isinstance(transport, Connection):
-        return  # TLS of daphne's own
+    if isinstance(transport, Connection):  # and not TLS of daphne's own
+        # By a weak reference: a connection that refers to itself would wait for the garbage collector.
+        transport.writeSequence = partial(_write, proxy(transport))  # type: ignore[method-assign]
 
-    def write(pieces: Iterable[bytes]) -> None:
-        rest = b"".join(pieces)
-        is_waiting = transport._tempDataBuffer or transport.offset < len(transport.dataBuffer)
-        if transport.connected and not is_waiting:
-            taken = transport.writeSomeData(rest)
-            rest = rest[taken:] if isinstance(taken, int) else rest  # a failure is met once more, where it is handled
-        if rest:
-            transport.write(rest)  # type: ignore[no-untyped-call]
 
-    transport.writeSequence = write  # type: ignore[method-assign]
+def _write(transport: Any, pieces: Iterable[bytes]) -> None:
+    rest = b"".join(pieces)
+    is_waiting = transport._tempDataBuffer or transport.offset < len(transport.dataBuffer)
+    if transport.connected and not is_waiting:
+        taken = transport.writeSomeData(rest)
+        rest = rest[taken:] if isinstance(taken, int) else rest  # a failure is met once more, where it is handled
+    if rest:
+        transport.write(rest)
 
 
 async def _converse(

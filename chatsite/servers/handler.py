@@ -7,7 +7,6 @@ from typing import Any
 
 import django
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
@@ -59,14 +58,15 @@ class Handler(ASGIHandler):
         return response
 
     async def listen_for_disconnect(self, receive: Any) -> None:
-        """Raise `RequestAborted` when the client has gone and its unit of work, if it has one, is over.
+        """Return when the client has gone and its unit of work, if it has one, is over.
 
-        Django then cancels what is left, the sending of the response, and closes the request's body.
+        Django then cancels what is left, the sending of the response, and closes the request's body. Its own raises
+        `RequestAborted`, which it ignores: that exception and the frame in `handle` refer to each other, and all that a
+        request has made, with the text of its answer, would wait for the garbage collector.
         """
         await receive()
         if (client := units_of_work.client.get()) is not None:
             await client.leave()
-        raise RequestAborted
 
 
 def make_application() -> Handler:

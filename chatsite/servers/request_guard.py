@@ -237,8 +237,31 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         self._is_begun = True
         self._is_ended = message["type"] == "http.response.body" and not message.get("more_body")
-        if message["type"] == "http.response.start" and self._is_last(message):
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        if message["type"] == "http.response.start":
+            await self._send_head(message)
+        else:
+            await self._send_patiently(message)
+
+    async def _send_head(self, message: Message) -> None:
+        """Send the head of a response.
+
+        A connection ends with its response when the process is closing, and after a stream, during which it may have
+        begun to: no client then sends a request on a connection that is about to be cut.
+
+        A stream lasts for minutes, and the frames that wait for its end hold both heads, 2 KiB: they are emptied.
+        """
+        head: list[tuple[bytes, bytes]] = message["headers"]
+        names = {name.lower(): value for name, value in head}
+        is_stream = names.get(b"content-type", b"").startswith(_STREAMS)
+        if b"connection" not in names and (self._guard.is_closing or is_stream):
+            head.append((b"connection", b"close"))
+        await self._send_patiently(message)
+        if is_stream:
+            head.clear()
+            self.scope["headers"].clear()
+
+    async def _send_patiently(self, message: Message) -> None:
+        """Send a message to a client that reads. Raise `_SlowReaderError` or `_ClientLeftError` where it does not."""
         try:
             async with asyncio.timeout(READER_PATIENCE):
                 await self._send(message)
@@ -250,16 +273,6 @@ class _Exchange:
             if HANDLE_CLOSED not in str(error):
                 raise
             raise _ClientLeftError from error
-
-    def _is_last(self, message: Message) -> bool:
-        """Return whether a connection ends with its response.
-
-        It does when the process is closing, and after a stream, during which it may have begun to: no client then sends
-        a request on a connection that is about to be cut.
-        """
-        headers = {name.lower(): value for name, value in message.get("headers", ())}
-        is_stream = headers.get(b"content-type", b"").startswith(_STREAMS)
-        return b"connection" not in headers and (self._guard.is_closing or is_stream)
 
     async def refuse(self, error: _RefusedError) -> None:
         if self._is_begun or not self._is_http:

@@ -29,7 +29,7 @@ async def take_many_at_once(handle_exit: Any) -> None:
     """
     server: Any = getattr(handle_exit, "__self__", None)
     loop = asyncio.get_running_loop()
-    if not isinstance(loop, uvloop.Loop) or not hasattr(server, "servers"):
+    if not isinstance(loop, uvloop.Loop) or not hasattr(server, "servers") or server.should_exit:
         return
     config = server.config
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, cast
+from weakref import ref
 
 import pytest
 from twisted.internet.protocol import Protocol
@@ -74,6 +76,20 @@ def test_bytes_that_the_socket_does_not_take_follow_in_order(
             transport.doWrite()
     assert received == much + b"the end"
     assert reactor.waiting == []
+
+
+def test_a_connection_that_is_over_does_not_wait_for_the_garbage_collector(
+    sockets: tuple[socket.socket, socket.socket], reactor: Reactor
+) -> None:
+    connection: Any = cast("Any", Connection)(sockets[0], Protocol(), reactor)
+    gc.disable()
+    try:
+        write_at_once(connection)
+        known = ref(connection)
+        del connection
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_written_to_a_connection_that_is_gone(

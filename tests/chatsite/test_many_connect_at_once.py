@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import uvloop
 
 from chatsite.servers.uvicorn import LISTENERS, take_many_at_once
 from tests.support import databases
-from tests.support.server import Server
+from tests.support.server import FreshServer, Server
 from tests.support.services import find_free_port
 from tests.support.waiting import block_until
 
@@ -94,3 +95,42 @@ def test_the_site_has_uvicorn_take_many(tmp_path: Path) -> None:
     database, _ = databases.prepare_database(tmp_path)
     with Server("uvicorn", database) as server:
         block_until(lambda: count_listeners(server.pid, server.port) == LISTENERS)
+
+
+def test_a_process_that_cannot_listen_further_serves_nevertheless(tmp_path: Path) -> None:
+    database, _ = databases.prepare_database(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(NO_MORE_FILES)
+    with FreshServer("uvicorn", database, PYTHONPATH=str(tmp_path)) as server:
+        block_until(lambda: "listening on" in server.log.read_text())
+        log = server.log.read_text()
+        assert "connections are taken one at a time" in log
+        assert "Too many open files" in log
+        assert "Traceback" not in log
+        server.terminate(10)
+        assert "Traceback" not in server.log.read_text()
+
+
+NO_MORE_FILES = """
+import errno, os
+
+def refuse(descriptor):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+os.dup = refuse
+"""
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("after", [0.0, 0.2])
+def test_a_process_that_is_stopped_while_it_starts_ends_without_a_fault(tmp_path: Path, after: float) -> None:
+    database, _ = databases.prepare_database(tmp_path)
+    server = FreshServer("uvicorn", database)
+    server.launch()
+    block_until(lambda: is_listening(server.port))
+    time.sleep(after)
+    server.terminate(10)
+    assert "Traceback" not in server.log.read_text()

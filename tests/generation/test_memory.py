@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from django.test.client import MULTIPART_CONTENT
 from chat.conversations.forms import MessageForm
 from chat.core.events import Reasoning, Token
 from chat.core.transcript import Transcript
+from chat.generation.answer_run import AnswerRun
+from chat.generation.live_answer import LiveAnswer
+from chat.generation.process import get_runner
 from chat.generation.upstream_call import UpstreamCall
 from chat.models import Conversation, Message, ProviderCall
 from chat.providers.base import Prompt
@@ -25,6 +29,7 @@ from chat.streaming.shown_answer import ShownAnswer
 from chatsite.servers.handler import Handler
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
+from tests.support.waiting import wait_until
 
 LINES = 1_000
 LINE = 1_000  # characters
@@ -68,10 +73,11 @@ def test_a_page_that_follows_an_answer_keeps_no_copy_of_it() -> None:
     assert found[0] < 0.1
 
 
-async def test_a_request_is_freed_when_it_has_its_response() -> None:
-    async def show_header(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(request.headers["x-marked"])
+async def show_header(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(request.headers["x-marked"])
 
+
+async def test_a_request_is_freed_when_it_has_its_response() -> None:
     handler = Handler.__new__(Handler)
     handler._middleware_chain = show_header  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
     headers = [(b"x-marked", b"yes")]
@@ -116,4 +122,30 @@ async def test_nothing_of_a_question_is_left_to_the_garbage_collector(
         response: Any = await site.client.post(path.format(conversation=conversation), question, kind)
         assert response.status_code in {200, 302}
         del response
-    assert not left & {MessageForm, Message, Conversation}
+        await wait_until(lambda: get_runner().live_answers == 0)
+        await asyncio.sleep(0.05)  # the last of its tasks ends
+    assert not left & {MessageForm, Message, Conversation, LiveAnswer, AnswerRun, Transcript}
+
+
+async def test_nothing_of_a_request_is_left_to_the_garbage_collector() -> None:
+    sent: list[str] = []
+    is_received, is_over = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not is_received.is_set():
+            is_received.set()
+            return {"type": "http.request"}
+        await is_over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            is_over.set()
+
+    handler = Handler()
+    handler._middleware_chain = show_header  # type: ignore[attr-defined]  # what `Handler()` makes of the settings
+    with find_left_to_the_collector() as left:
+        await handler({"type": "http", "method": "GET", "path": "/", "headers": [(b"x-marked", b"yes")]}, receive, send)
+    assert sent == ["http.response.start", "http.response.body"]
+    assert not left & {ASGIRequest, HttpResponse, asyncio.Task}
