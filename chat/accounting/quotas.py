@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from math import ceil
 from typing import NamedTuple
 
@@ -130,19 +131,39 @@ _OF_CALLS = {"tokens", "cost"}
 def _make_claims(call: ProviderCall, now: datetime, *, is_request: bool) -> list[Claim]:
     """Return what the call claims of its user's limits. Raises `QuotaError` for one that can never fit."""
     user = None if call.billed_to == ProviderCall.BilledTo.SITE else call.user_id
+    need = _Need(call)
     return [
-        *([] if user is None else _claim_for_user(user, call, now, is_request=is_request)),
-        *_claim_of_budgets(user, call, now),
+        *([] if user is None else _claim_for_user(user, need, now, is_request=is_request)),
+        *_claim_of_budgets(user, need, now),
     ]
 
 
-def _claim_of_budgets(user: int | None, call: ProviderCall, now: datetime) -> list[Claim]:
+class _Need:
+    """What a call needs of a limit, by the limit's measure: for its input, and by an estimate for its output."""
+
+    def __init__(self, call: ProviderCall) -> None:
+        self.call = call
+
+    @cached_property
+    def tokens(self) -> tuple[int, int]:
+        return self.call.input_tokens, settings.CHAT_RESERVE_OUTPUT
+
+    @cached_property
+    def cost(self) -> tuple[int, int]:
+        """The cost in units of `COST_UNIT`; a model without a price costs nothing here."""
+        return self._estimate(Usage(self.call.input_tokens, 0)), self._estimate(Usage(0, settings.CHAT_RESERVE_OUTPUT))
+
+    def _estimate(self, usage: Usage) -> int:
+        return int((ledger.find_call_price(self.call, usage) or Decimal(0)) / COST_UNIT)
+
+
+def _claim_of_budgets(user: int | None, need: _Need, now: datetime) -> list[Claim]:
     """Return what the call claims of budgets, the hard ones first: they say what to do instead."""
     claims = []
-    for terms in find_budgets(user, call.model):
+    for terms in find_budgets(user, need.call.model):
         for key, measure, most, window in terms.find_amounts(now):
             draw = Draw(key, window.begins, window.until, most, is_hard=terms.is_hard)
-            claims.append(_hold(Claim(draw, measure, 0, f"the budget {terms.name}:", f"a {terms.period}", terms), call))
+            claims.append(_hold(Claim(draw, measure, 0, f"the budget {terms.name}:", f"a {terms.period}", terms), need))
     return claims
 
 
@@ -154,36 +175,33 @@ def _make_amount_key(user_id: int, measure: str, window: Window) -> str:
     return str(MeterKey("user", user_id, measure, window.name))
 
 
-def _claim_for_user(user: int, call: ProviderCall, now: datetime, *, is_request: bool) -> list[Claim]:
+def _claim_for_user(user: int, need: _Need, now: datetime, *, is_request: bool) -> list[Claim]:
     limits = find_limits(user)
     claims = []
     if is_request and limits.requests_per_minute is not None:
         draw = Draw(_make_requests_key(user), now, now + MINUTE, limits.requests_per_minute, 1, 0, is_seeded=True)
         claims.append(Claim(draw, "requests", 1))
-    if is_request and limits.live_answers is not None and call.answer_id is not None:
+    if is_request and limits.live_answers is not None and need.call.answer_id is not None:
         claims.append(Claim(Draw(make_live_key(user), *ALWAYS, limits.live_answers, 0, 1), "live", 1))
     if limits.tokens_per_day is not None:
         window = find_window(Period.DAY, now)
         draw = Draw(_make_amount_key(user, "tokens", window), window.begins, window.until, limits.tokens_per_day)
-        claims.append(_hold(Claim(draw, "tokens", 0, "today's", "a day"), call))
+        claims.append(_hold(Claim(draw, "tokens", 0, "today's", "a day"), need))
     if limits.cost_per_month is not None:
         window = find_window(Period.MONTH, now)
         most = int(limits.cost_per_month / COST_UNIT)
         draw = Draw(_make_amount_key(user, "cost", window), window.begins, window.until, most)
-        claims.append(_hold(Claim(draw, "cost", 0, "this month's", "a month"), call))
+        claims.append(_hold(Claim(draw, "cost", 0, "this month's", "a month"), need))
     return claims
 
 
-def _hold(claim: Claim, call: ProviderCall) -> Claim:
+def _hold(claim: Claim, need: _Need) -> Claim:
     """Return the claim with the call's expected usage: its input, and an estimate of its output.
 
     Where the guess alone outgrows the limit it is cut to fit, or a small limit would admit no call at all. Raises
     `QuotaError` where the input alone does.
     """
-    if claim.measure == "tokens":
-        least, guess = call.input_tokens, settings.CHAT_RESERVE_OUTPUT
-    else:
-        least, guess = _estimate_cost(call, call.input_tokens, 0), _estimate_cost(call, 0, settings.CHAT_RESERVE_OUTPUT)
+    least, guess = need.tokens if claim.measure == "tokens" else need.cost
     draw = claim.draw
     if draw.is_hard and least > draw.most:
         if claim.budget is not None:
@@ -200,11 +218,6 @@ def _hold(claim: Claim, call: ProviderCall) -> Claim:
             None,
         )
     return claim._replace(draw=draw._replace(held=min(least + guess, max(draw.most, least))), least=least)
-
-
-def _estimate_cost(call: ProviderCall, input_tokens: int, output_tokens: int) -> int:
-    """Return the cost of a call in units of `COST_UNIT`; a model without a price costs nothing here."""
-    return int((ledger.find_call_price(call, Usage(input_tokens, output_tokens)) or Decimal(0)) / COST_UNIT)
 
 
 def _reserve(claims: Sequence[Claim], now: datetime) -> None:

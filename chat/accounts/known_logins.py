@@ -9,11 +9,11 @@ deactivation, another password and a revoked token are heard at that statement, 
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import datetime
 from typing import NamedTuple
 
-from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db.models import CharField, DateTimeField, Exists, Field, Q
+from django.db.models import CharField, DateTimeField, Exists, Field, Q, QuerySet
 from django.utils import timezone
 
 from chat.core.errors import RefusedError
@@ -22,9 +22,6 @@ from chat.models.compiled import Placeholder
 
 # Some kilobytes each, in the process that looked them up; the one that was used longest ago goes first.
 MAX_KNOWN = 2_000
-
-# Whose rows the condition reads; a site that keeps its sessions elsewhere looks at each of them.
-SESSIONS = "django.contrib.sessions.backends.db"
 
 
 class LoginEndedError(RefusedError):
@@ -63,8 +60,13 @@ def make_session_condition(user: Placeholder, password: Placeholder, session: Pl
     """Return the condition that a session has not ended, and that its user is active and has the same password."""
     return Q(
         Exists(User.objects.filter(pk=user, is_active=True, password=password)),
-        Exists(Session.objects.filter(pk=session, expire_date__gt=now)),
+        Exists(select_lasting_sessions(now).filter(pk=session)),
     )
+
+
+def select_lasting_sessions(now: datetime | Placeholder) -> QuerySet[Session]:
+    """Select the sessions that have not ended."""
+    return Session.objects.filter(expire_date__gt=now)
 
 
 _known: OrderedDict[str, KnownLogin] = OrderedDict()
@@ -72,8 +74,6 @@ _known: OrderedDict[str, KnownLogin] = OrderedDict()
 
 def remember_login(login: KnownLogin) -> None:
     """Remember a login that was looked up and found good."""
-    if login.session and settings.SESSION_ENGINE != SESSIONS:
-        return
     key = login.session or login.digest
     _known[key] = login
     _known.move_to_end(key)

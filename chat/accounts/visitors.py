@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.models import Session
-from django.db.models import CharField, QuerySet
+from django.db.models import CharField, DateTimeField
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from chat.accounts.known_logins import KnownLogin, LoginEndedError, find_known_login, forget_login, remember_login
+from chat.accounts.known_logins import (
+    KnownLogin,
+    LoginEndedError,
+    find_known_login,
+    forget_login,
+    remember_login,
+    select_lasting_sessions,
+)
 from chat.models import ApiToken, User
 from chat.models.compiled import Select
 from chat.observability.circuit import get_circuit
@@ -136,7 +141,7 @@ def find_ended_logins(asked: Mapping[UUID, tuple[int, Visitor | None]]) -> set[U
     users = {user.pk: user for user in User.objects.filter(pk__in={pk for pk, _ in asked.values()}, is_active=True)}
     digests = {ApiToken.compute_digest(by.token) for _, by in asked.values() if by is not None and by.token}
     known = set(ApiToken.objects.filter(digest__in=digests).values_list("digest", flat=True))
-    rows = _select_lasting_sessions().filter(
+    rows = select_lasting_sessions(timezone.now()).filter(
         pk__in={by.session for _, by in asked.values() if by is not None and by.session}
     )
     sessions = {row.session_key: row for row in rows}
@@ -155,10 +160,6 @@ def find_ended_logins(asked: Mapping[UUID, tuple[int, Visitor | None]]) -> set[U
     return ended | {answer for answer, (user, _) in without_session.items() if user.pk not in others}
 
 
-def _select_lasting_sessions() -> QuerySet[Session]:
-    return Session.objects.filter(expire_date__gt=timezone.now())
-
-
 def _find_sessions(users: Mapping[int, User]) -> dict[int, str]:
     """Return the key of some session of each user who has one.
 
@@ -166,7 +167,7 @@ def _find_sessions(users: Mapping[int, User]) -> dict[int, str]:
     while an answer is being written.
     """
     found: dict[int, str] = {}
-    for row in _select_lasting_sessions().iterator(500):
+    for row in select_lasting_sessions(timezone.now()).iterator(500):
         pk = _read_user_id(row)
         if pk in users and pk not in found and _is_session_of(row, users[pk]):
             found[pk] = row.session_key
@@ -208,14 +209,22 @@ class _SessionContents(dict[str, object]):
     def flush(self) -> None: ...
 
 
+_lasting_session = Select(
+    Session,
+    lambda key, now: select_lasting_sessions(now).filter(pk=key),
+    CharField(),
+    DateTimeField(),
+)
+
+
 def find_user_by_session(key: str) -> User | None:
     """Return the user of a session as Django's middleware finds them, and leave the session as it is.
 
     The session has not ended, one of the site's keys signed it, the password is the same, and the user is active.
     """
+    row = _lasting_session.get_first(key, timezone.now()) if key else None
     request = HttpRequest()
-    request.session = _SessionContents(  # type: ignore[assignment]  # what `get_user` asks of one
-        import_module(settings.SESSION_ENGINE).SessionStore(key).load() if key else {}
-    )
+    # It is what `get_user` asks of a session.
+    request.session = _SessionContents(row.get_decoded() if row else {})  # type: ignore[assignment]
     user = get_user(request)
     return user if isinstance(user, User) else None

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 
 from chat.models import LIVE, Conversation, Message, SearchEntry
+from chat.models.compiled import bind_value
 from chat.search import postgres, sqlite
 from chat.search.words import split_words
 from chat.tasks import run_in_thread
@@ -30,7 +31,7 @@ BATCH = 100
 """Messages that are indexed in one transaction: some 20 ms, for which others that write to SQLite wait."""
 
 BATCHES = 4
-"""Batches of a sweep, in which no checkpoint is written. `rebuild_search` does them without a pause."""
+"""Batches of a sweep; a checkpoint waits for one of them. `rebuild_search` does them without a pause."""
 
 
 class Source(NamedTuple):
@@ -140,7 +141,7 @@ def _prepare(sources: Iterable[Source]) -> Iterable[tuple[list[Any], int, list[s
     fields: list[Any] = [SearchEntry._meta.get_field(name) for name in _ENTRY_FIELDS]
     for source in sources:
         values = source.user_id, source.conversation_id, source.id, *source[3:7]
-        kept = [field.get_db_prep_save(value, connection) for field, value in zip(fields, values, strict=True)]
+        kept = [bind_value(field, value, connection) for field, value in zip(fields, values, strict=True)]
         yield kept, source.user_id, split_words(source.text)
 
 

@@ -19,8 +19,8 @@ def encode_sse(data: str | bytes, *, id: int | None = None, event: str = "") -> 
     """Return one SSE message. Every line of `data` gets its field name; an empty message still has a data line."""
     text = data.encode() if isinstance(data, str) else data
     head = (f"event: {event}\n" if event else "") + (f"id: {id}\n" if id is not None else "")
-    lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return head.encode() + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+    lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return head.encode() + b"data: " + lines.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def encode_sse_events(batch: Batch) -> bytes:

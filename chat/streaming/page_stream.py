@@ -24,6 +24,7 @@ from chat.models.compiled import Select
 from chat.observability import metrics
 from chat.streaming.encoders import PING, encode_sse
 from chat.streaming.follow import follow
+from chat.streaming.own_turn import cut_provider, render_answer, render_foot
 from chat.streaming.page_change import Change
 from chat.streaming.page_parts import EVERYTHING, Disclosure
 from chat.streaming.shown_answer import ShownAnswer
@@ -31,18 +32,18 @@ from chat.tasks import run_in_thread
 
 
 class PageKind(NamedTuple):
-    """A kind of page that shows an answer: what it discloses, and the templates of its end, one of the two.
+    """A kind of page that shows an answer: what it discloses, and what renders the foot of one that has ended, or all.
 
     `is_owners` pages have the notices and the line below the composer too.
     """
 
-    foot: str
-    answer: str
+    render_foot: Callable[[Message], str]
+    render_answer: Callable[[Message], str]
     disclosure: Disclosure = EVERYTHING
     is_owners: bool = True
 
 
-OWN_PAGE = PageKind("chat/_own_answer_foot.html", "chat/_own_answer.html")
+OWN_PAGE = PageKind(render_foot, render_answer)
 
 
 async def stream_page(
@@ -156,11 +157,10 @@ _answer = Select(Message, lambda pk: Message.objects.filter(pk=pk), UUIDField())
 def _render_ended(answer_id: UUID, part: Literal["foot", "answer"], kind: PageKind) -> list[Change]:
     """Return the answer's end, and on its owner's page the line below the composer that goes with it."""
     answer = _answer.get(answer_id)
-    template = kind.foot if part == "foot" else kind.answer
-    shown = render_to_string(template, {"answer": answer, "disclosure": kind.disclosure}).strip()
+    shown = kind.render_foot(answer) if part == "foot" else kind.render_answer(answer)
     changes = [Change(f"#{part}-{answer_id}", "outerHTML", shown)]
     if kind.is_owners and part == "foot" and answer.asked_model:  # the page names the one that was asked
-        changes.append(Change(f"#by-{answer_id}", "textContent", escape(answer.model.partition(":")[2])))
+        changes.append(Change(f"#by-{answer_id}", "textContent", escape(cut_provider(answer.model))))
     if kind.is_owners:
         line = make_cost_line(answer.conversation_id, answer.pk, answer.model)
         rendered = render_to_string("chat/_cost_line.html", {"line": line}).strip()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
+from django.template.loader import render_to_string
 
 from chat.accounts.visitors import Visitor
 from chat.generation.process import Process
@@ -33,11 +35,19 @@ def make_shared_response(
 
     Its reader counts as a watcher of the answer: its owner has asked for it and wants it to be read.
     """
-    kind = PageKind(
-        "shared/_shared_answer_foot.html", "shared/_shared_answer.html", read_disclosure(share), is_owners=False
-    )
+    disclosure = read_disclosure(share)
+    kind = PageKind(_render_foot, partial(_render_answer, disclosure), disclosure, is_owners=False)
     content = _cut_with_share(process, share.pk, stream_page(process, answer.pk, after, kind, fence=answer.fence))
     return make_streaming_response(visitor, content, SSE)
+
+
+def _render_foot(answer: Message) -> str:
+    return render_to_string("shared/_shared_answer_foot.html", {"answer": answer}).strip()
+
+
+def _render_answer(disclosure: Disclosure, answer: Message) -> str:
+    context = {"answer": answer, "disclosure": disclosure}
+    return render_to_string("shared/_shared_answer.html", context).strip()
 
 
 async def _cut_with_share(

@@ -26,6 +26,7 @@ from chat.http.requests import HtmxRequest, load_user
 from chat.models import Message, User
 from chat.streaming import responses
 from chat.streaming.follow import follow
+from chat.streaming.own_turn import render_answer
 from chat.streaming.page_parts import Parts
 from chat.tasks import run_in_thread
 from chat.web.time_zones import find_zone
@@ -94,4 +95,4 @@ def _render_end(request: HtmxRequest, user: User, conversation_id: UUID, answer_
     if ended is None:
         return ""
     answer, _, rest = ended
-    return render_to_string("chat/_own_answer.html", {"answer": answer}, request) + rest
+    return render_answer(answer) + rest

@@ -8,7 +8,6 @@ from uuid import UUID
 from django import forms
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST
 
 from chat.conversations.actions import get_owned_answer
@@ -17,6 +16,7 @@ from chat.core.errors import RefusedError
 from chat.http.errors import render_complaint
 from chat.http.requests import HtmxRequest
 from chat.models import Message, Rating
+from chat.streaming import own_turn
 
 
 class RatingForm(forms.ModelForm[Rating]):
@@ -81,4 +81,4 @@ def render_foot(request: HtmxRequest, answer: Message) -> HttpResponse:
     if not request.htmx:
         return redirect(f"{answer.conversation.get_absolute_url()}#answer-{answer.pk}")
     headers = {"HX-Retarget": f"#foot-{answer.pk}", "HX-Reswap": "outerHTML"}
-    return HttpResponse(render_to_string("chat/_own_answer_foot.html", {"answer": answer}), headers=headers)
+    return HttpResponse(own_turn.render_foot(answer), headers=headers)

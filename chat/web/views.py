@@ -23,6 +23,7 @@ from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.templatetags.static import static
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from chat.accounting.alerts import find_alerts
@@ -45,8 +46,9 @@ from chat.http.negotiation import accepts_media_type
 from chat.http.requests import HtmxRequest, confirm_login_later, load_user, read_turn_id
 from chat.models import UNDO_FOR, Conversation, Message, NextQuestion, Role, User
 from chat.models.compiled import Select
-from chat.streaming import responses
+from chat.streaming import own_turn, responses
 from chat.streaming.encoders import SSE
+from chat.streaming.stencil import Stencil
 from chat.tasks import run_in_thread
 from chat.web.conversations import read_id
 from chat.web.listed_conversations import show_new, show_open_around
@@ -123,12 +125,7 @@ def show_turn(request: HtmxRequest, conversation_id: UUID, question_id: UUID) ->
     question = get_object_or_404(conversation.messages.filter(role=Role.USER), pk=question_id)
     if request.GET.get("after", parent := str(question.parent_id or "")) != parent:
         return HttpResponse(status=409)
-    context = {
-        "turn": ShownTurn(question, question.children.order_by("-created_at").first()),
-        "next_turn": make_turn_id(),
-        "conversation": conversation,
-    }
-    return render(request, "chat/_sent.html", context)
+    return HttpResponse(render_sent(ShownTurn(question, question.children.order_by("-created_at").first())))
 
 
 @confirm_login_later
@@ -357,23 +354,35 @@ def render_turn(request: HtmxRequest, user: User, answer: Message) -> HttpRespon
     if request.POST.get("edits") and not request.POST.get("in_place"):
         return reload_page(request, conversation)
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
-    context = {
-        "turn": ShownTurn(answer.parent, answer),
-        "next_turn": make_turn_id(),
-        "conversation": conversation,
-        "row": show_new(conversation, find_zone(request)) if is_first else None,
-    }
-    response = HttpResponse(render_to_string("chat/_sent.html", context))
+    beginning = ""
+    if is_first:
+        context = {"conversation": conversation, "row": show_new(conversation, find_zone(request))}
+        beginning = render_to_string("chat/_beginning.html", context)
+    response = HttpResponse(render_sent(ShownTurn(answer.parent, answer), beginning))
     if is_first:
         response.headers["HX-Push-Url"] = conversation.get_absolute_url()
     return response
+
+
+_sent = Stencil("chat/_sent.html", "turn", "next_turn", "conversation", "beginning")
+
+
+def render_sent(turn: ShownTurn, beginning: str = "") -> SafeString:
+    """Return a turn with a composer for the next one, and what else a page is told of its first one."""
+    places = {
+        "turn": render_to_string("chat/_turn.html", {"turn": turn}),
+        "next_turn": make_turn_id(),
+        "conversation": turn.question.conversation_id,
+        "beginning": beginning,
+    }
+    return _sent.fill(places)
 
 
 def render_answer(request: HtmxRequest, answer: Message) -> HttpResponse:
     """Return an answer's HTML, or its page where there is no htmx."""
     if not request.htmx:
         return redirect(answer.conversation)
-    return render(request, "chat/_own_answer.html", {"answer": answer})
+    return HttpResponse(own_turn.render_answer(answer))
 
 
 def add_stream(request: HtmxRequest, visitor: Visitor, sent: HttpResponse, answer: Message) -> HttpResponseBase:

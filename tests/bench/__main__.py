@@ -38,7 +38,9 @@ from tests.support.services import Postgres, Redis, find_free_port
 
 FIRST = 0.2  # seconds that the provider thinks before its first word
 READY = 2.0  # seconds for a client process to be there before its first question, unless `--ready` says otherwise
-WARMING = 8  # streams before what is measured: for its first ones a process starts threads and fills its caches
+WARMING = 8  # streams before what is measured: for its first ones a process starts threads
+FILLING = 400  # questions before those of the site that are measured, at `FILLING_RATE` a second: its threads' caches
+FILLING_RATE = 30  # (of SQLite's pages and statements, for example) take 9 MB once, as much as 150 open streams
 USER_STREAMS = 10  # one user has so many streams open
 IN_ADVANCE = 60  # conversations that are made at once
 CLIENT_STREAMS = 250  # a client process reads so many, and stays well under a core
@@ -169,11 +171,13 @@ def run_client(job: Job) -> list[Reading]:
 
 
 def measure(name: str, target: Target, url: str, pid: int, load_: Load, visitors: list[Visitor]) -> Measured:
-    """Warm the target up with a few short streams that count for nothing, then measure."""
-    few = visitors[:WARMING]
-    ask(target, url, Load(WARMING, min(100, load_.tokens), 100, 0, ready=load_.ready), few)
+    """Warm the target up with short streams that count for nothing, by the first visitors, then measure."""
+    before = len(visitors) - load_.answers
+    ask(target, url, Load(WARMING, min(100, load_.tokens), 100, 0, ready=load_.ready), visitors[:WARMING])
+    if filling := visitors[WARMING:before]:
+        ask(target, url, Load(len(filling), 20, 200, len(filling) / FILLING_RATE, ready=load_.ready), filling)
     with watch_process(pid) as gauge:
-        readings = ask(target, url, load_, visitors[WARMING:])
+        readings = ask(target, url, load_, visitors[before:])
     for reading in readings:
         if reading.trouble:
             print(f"{name}: {reading.trouble}", file=sys.stderr)
@@ -251,7 +255,8 @@ def measure_site(site: Site, load_: Load) -> Iterator[Measured]:
     """Measure the site's two streams, each in a new process: memory freed by one would hide what the next takes."""
     targets: tuple[Target, ...] = ("json", "page")
     for target in targets:
-        visitors = site.make_visitors(load_.answers + WARMING, load_.turns)
+        filling = min(FILLING, 20 * load_.streams)
+        visitors = site.make_visitors(WARMING + filling + load_.answers, load_.turns)
         with site.serve() as pid, ExitStack() as stack:
             name = f"{site.name}: {'JSON' if target == 'json' else 'HTML'}"
             if load_.scene == "search":

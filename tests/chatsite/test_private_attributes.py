@@ -25,7 +25,10 @@ ALLOWED = {
     "_cached_user": "chat/accounts/visitors.py",
     "_dont_enforce_csrf_checks": "chatsite/middleware.py",
     "_has_been_logged": "chat/http/errors.py",
+    "_headers": "chat/providers/response_body.py",
     "_path": "chatsite/servers/daphne.py",
+    "_raw_headers": "chat/providers/response_body.py",
+    "_request_info": "chat/providers/response_body.py",
     "_stream": "chat/providers/response_body.py",
     "_tempDataBuffer": "chatsite/servers/daphne.py",
 }

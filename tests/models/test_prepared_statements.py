@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, transaction
-from django.db.models import BigIntegerField, CharField, IntegerField, Model, UUIDField
+from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.db.models import BigIntegerField, CharField, Field, IntegerField, Model, UUIDField
 from django.db.models.functions import Now
 from django.db.models.sql import InsertQuery
 from pytest_django import DjangoAssertNumQueries
 
 from chat.models import Conversation, Message, ProviderCall, Role, Status, User, compiled
-from chat.models.compiled import Insert, Select, Update
+from chat.models.compiled import Insert, Select, Update, bind_value
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -216,3 +218,19 @@ def test_a_row_that_is_there_is_refused(ada: User) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         insert_messages(again)
     assert again._state.adding
+
+
+VALUES = (None, "", "text", Role.USER, True, False, 0, 7, -1, NOW, Decimal("0.5"), UUID(int=1), [1], {"a": 1}, 1.5)
+FIELDS = [field for model in apps.get_app_config("chat").get_models() for field in model._meta.concrete_fields]
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_a_value_is_bound_as_its_field_binds_it(field: Field[Any, Any]) -> None:
+    for value in VALUES:
+        try:
+            bound = field.get_db_prep_save(value, connection)
+        except (TypeError, ValueError, ValidationError, ArithmeticError):
+            continue  # such a field has no such value
+        now = bind_value(field, value, connection)
+        assert isinstance(now, type(bound)), value
+        assert getattr(now, "obj", now) == getattr(bound, "obj", bound)  # psycopg's JSON holds an object

@@ -7,12 +7,12 @@ import re
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.template.loader import render_to_string
 from pytest_django import Settings
 
 from chat.generation.process import get_runner
 from chat.models import Message
 from chat.rendering.document import render, render_snapshot
+from chat.streaming.own_turn import render_answer, render_foot
 from tests.corpus import CORPUS
 from tests.provider_server import ProviderServer, Script
 from tests.support.lost_answers import keep_lost_answer
@@ -95,9 +95,9 @@ async def test_a_page_that_has_seen_more_than_was_kept_is_shown_what_was_kept(
     answer = (await site.ask())["id"]
     [(_, message)] = await read_messages(site, answer, len(text) + beyond)
     loaded = await sync_to_async(lambda: Message.objects.select_related("conversation").get(pk=answer))()
-    article = await sync_to_async(render_to_string)("chat/_own_answer.html", {"answer": loaded})
+    article = await sync_to_async(render_answer)(loaded)
     [change, (line, *_)] = PARTIAL.findall(message)
-    assert change == (f"#answer-{answer}", "outerHTML", article.strip())
+    assert change == (f"#answer-{answer}", "outerHTML", article)
     assert line == "#cost-line"
     assert render(text) in article
 
@@ -108,7 +108,7 @@ async def test_the_last_message_brings_the_foot_and_takes_the_wire_away(site: Si
     last = (await read_messages(site, answer))[-1][1]
     foot = next(html for target, _, html in PARTIAL.findall(last) if target == f"#foot-{answer}")
     written = await Message.objects.select_related("conversation").aget(pk=answer)
-    assert foot == (await sync_to_async(render_to_string)("chat/_own_answer_foot.html", {"answer": written})).strip()
+    assert foot == await sync_to_async(render_foot)(written)
     assert 'data-status="interrupted"' in foot
     assert "hx-sse" not in foot
 
