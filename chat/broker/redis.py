@@ -46,6 +46,10 @@ WRITE_EVERY = 0.01
 # each reader would be sooner by half of this, and would cost a connection each.
 READ_EVERY = 0.025
 
+# Logs that are read from their beginning at once, each by a connection. Fifty readers that came together had fifty
+# connections made; on a busy machine these took more than `PATIENCE`, and Redis was taken for away.
+LOADS_AT_ONCE = 8
+
 # Seconds: a Redis that does not answer in this time is away, and is asked again this often.
 PATIENCE = 1.0
 
@@ -145,6 +149,7 @@ class RedisBroker:
         self._changed: dict[str, _Log] = {}
         self._unwritten_ends: deque[_Log] = deque()
         self._mirrors: dict[str, _Mirror] = {}
+        self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
         self._is_away = False
         self._refusal, self._refusal_logged = "", 0.0
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -269,9 +274,10 @@ class RedisBroker:
     async def _load_mirror(self, answer: str, fence: int) -> _Mirror:
         """Return what Redis has of an answer, and goes on to have: one copy for all readers of this process."""
         loaded: _Mirror | None = None
-        with self._note_absence():
+        async with self._loads:
             if not self._is_away and self._find_mirror(answer, fence) is None:
-                loaded = await self._read_mirror(answer)
+                with self._note_absence():
+                    loaded = await self._read_mirror(answer)
         if (mirror := self._find_mirror(answer, fence)) is not None:  # perhaps another reader was quicker
             return mirror
         if loaded is None or not loaded.may_serve(fence):
