@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 GROUP = "chat"
 
-# Seconds: a layer that does not take a notice in this time is away.
+# Seconds: a layer that does not take a notice in this time is away, and is tried again after as long.
 PATIENCE = 2.0
 
 # Notices kept for a page that does not read them; then it loses the oldest, and asks for what it shows.
@@ -38,6 +39,9 @@ class Notices:
     def __init__(self) -> None:
         self._id = secrets.token_hex(8)
         self._pages: dict[int, set[asyncio.Queue[Notice]]] = defaultdict(set)
+        self._sending = asyncio.Lock()
+        self._is_away = False  # the layer, for what is sent
+        self._try_at = 0.0
 
     @property
     def is_alone(self) -> bool:
@@ -74,11 +78,25 @@ class Notices:
             queue.put_nowait(notice)
 
     async def _send(self, message: dict[str, Any]) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await _get_layer().group_send(GROUP, {"type": "notice", "from": self._id, **message})
-        except Exception as error:
-            log.warning("a notice to the other processes was lost: %s", describe_failure(error))
+        """Send to the other processes, one after the other: a notice's own patience begins when its turn has come.
+
+        While the layer is away notices are lost at once: hundreds that waited for it would each wait in vain.
+        """
+        async with self._sending:
+            if time.monotonic() < self._try_at:
+                return
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await _get_layer().group_send(GROUP, {"type": "notice", "from": self._id, **message})
+            except Exception as error:
+                self._try_at = time.monotonic() + PATIENCE
+                if not self._is_away:
+                    log.warning("notices to other processes are lost: %s", describe_failure(error))
+                self._is_away = True
+            else:
+                if self._is_away:
+                    log.warning("notices to other processes arrive again")
+                self._is_away = False
 
     async def listen(self, obey: Callable[[Notice], Awaitable[None]]) -> None:
         """Receive other processes' notices, for ever.

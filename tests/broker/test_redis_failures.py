@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -205,7 +206,7 @@ def layer(settings: Settings, redis: SecuredRedis) -> None:
     }
 
 
-async def test_notices_that_are_not_heard_say_why_once(
+async def test_notices_that_nobody_hears_say_why_once(
     layer: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "PATIENCE", 0.3)
@@ -215,15 +216,33 @@ async def test_notices_that_are_not_heard_say_why_once(
     caplog.set_level(logging.WARNING, "chat")
     notices = Notices()
     listening = asyncio.ensure_future(notices.listen(obey))
-    await notices.tell_runners({"stop": "answer"})
-    await asyncio.sleep(1)  # longer than it waits before it listens once more
+    for _ in range(2):  # and once more after longer than it waits before it listens, or sends, again
+        await asyncio.gather(*(notices.tell_runners({"stop": "answer"}) for _ in range(10)))
+        await asyncio.sleep(1)
     listening.cancel()
     lines = [record.getMessage() for record in caplog.records if record.name == "chat.generation.notifications"]
     reason = "it refuses the user or the password of REDIS_URL"
     assert sorted(lines) == [
-        f"a notice to the other processes was lost: {reason}",
         f"notices of other processes are not heard: {reason}",
+        f"notices to other processes are lost: {reason}",
     ]
+
+
+async def test_notices_wait_for_a_silent_redis_once_and_not_each(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "PATIENCE", 0.3)
+    caplog.set_level(logging.WARNING, "chat")
+    notices = Notices()
+    async with Impostor() as silent:
+        hosts = [{"address": f"redis://127.0.0.1:{silent.port}/0"}]
+        backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": hosts}}}
+        began = time.monotonic()
+        await asyncio.gather(*(notices.tell_runners({"stop": "answer"}) for _ in range(50)))
+        assert time.monotonic() - began < 10 * 0.3
+    [line] = [record.getMessage() for record in caplog.records if record.name == "chat.generation.notifications"]
+    assert line.startswith("notices to other processes are lost: ")
 
 
 def test_an_unknown_failure_is_quoted_in_one_line() -> None:
