@@ -111,7 +111,7 @@ def prepare() -> None:
     """Prepare the process for its first request, on its event loop."""
     allow_many_open_files()
     probes.look_at_database()
-    get_runner().supervisor.sweeps += [get_retrier().sweep, search_index.sweep, get_exchange_worker().sweep]
+    get_runner().supervisor.sweeper.sweeps += [get_retrier().sweep, search_index.sweep, get_exchange_worker().sweep]
     get_runner().prepare()
     if settings.CHAT_ONE_CORE:
         share_one_core()

@@ -26,6 +26,7 @@ from chat.generation.pacing import Pace
 from chat.generation.resources import Resources
 from chat.generation.runner import Runner
 from chat.generation.supervisor import Supervisor
+from chat.generation.sweeper import Sweeper
 from chat.observability.event_loop import Pulse
 from chat.providers.registry import Pool
 from chat.tasks import OncePerLoop
@@ -53,10 +54,11 @@ def make_process() -> Process:
     notices, background = Notices(), BackgroundCalls(resources.pool)
     lives: dict[UUID, LiveAnswer] = {}
     watchers: Counter[UUID] = Counter()
-    supervisor = Supervisor(lives, watchers, background, resources, notices, Pulse())
+    sweeper = Sweeper(lives, watchers, resources, notices)
+    supervisor = Supervisor(lives, watchers, background, resources, sweeper, Pulse())
     runner = Runner(lives, watchers, background, resources, notices, supervisor)
     runner.next_questions = asker = NextQuestionAsker(runner)
-    supervisor.sweeps.append(asker.sweep)
+    sweeper.sweeps.append(asker.sweep)
     return Process(runner, CheckpointReader(), ShareWatch())
 
 

@@ -93,7 +93,7 @@ class Runner:
         self._is_leaving_answers = False  # to other processes: the time of the drain is over
         self.next_questions: Asker | None = None
         """The asker of the next question at an answer's end. Without it they wait for another process."""
-        supervisor.take_up = self.take_up
+        supervisor.sweeper.take_up = self.take_up
         pre_delete.connect(self._stop_deleted, sender=Conversation)
 
     # Begin
@@ -355,7 +355,7 @@ class Runner:
             self._stop_conversation(notice["conversation"])
             return
         if notice["type"] == "left":
-            self.supervisor.sweep_soon()
+            self.supervisor.sweeper.sweep_soon()
             return
         if notice["type"] == "next":
             if self.next_questions is not None:
@@ -405,7 +405,7 @@ class Runner:
         After those seconds it takes `settle_for` and `CLOSE_FOR` more at most. An answer or a call whose end is not
         written by then keeps its lease until that runs out, and another process ends it.
         """
-        self.draining = self.supervisor.is_leaving = True
+        self.draining = self.supervisor.sweeper.is_leaving = True
         end = time.monotonic() + seconds
         self.resources.settle_by = end + settle_for
         calls = asyncio.ensure_future(self.background.drain(seconds, settle_for))

@@ -26,7 +26,7 @@ from chat.accounting import rollups
 from chat.accounts.visitors import Visitor
 from chat.conversations import actions
 from chat.core.errors import ChatError
-from chat.generation import supervisor
+from chat.generation import supervisor, sweeper
 from chat.generation.process import make_process
 from chat.generation.recovery import NO_RESULT
 from chat.generation.runner import Runner
@@ -147,7 +147,7 @@ def seam(transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyP
     settings.CHAT_MAX_RETRIES = 2
     settings.CHAT_FINISH_BROKEN = 1
     # Runs are to have the same points: on a slow machine one would sweep or look at logins more often than another.
-    monkeypatch.setattr(supervisor, "SWEEP_EVERY", 3600.0)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY", 3600.0)
     monkeypatch.setattr(supervisor, "CHECK_LOGINS_EVERY", 3600.0)
     # There are limits, so that each call makes a reservation.
     settings.CHAT_USER_STREAMS = settings.CHAT_USER_REQUESTS_PER_MINUTE = 1000
@@ -282,7 +282,7 @@ class Trial:
             await self._ask_again(runner)
         await run_in_thread(self._age_leases)
         while not await run_in_thread(self._is_over):
-            runner.supervisor.sweep_soon()
+            runner.supervisor.sweeper.sweep_soon()
             await self._tick(runner)
         await runner.supervisor.aclose()
         await run_in_thread(rollups.count, 10_000)  # so that no trial leaves rows to count to the next one

@@ -25,7 +25,7 @@ async def test_the_sweep_deletes_what_cannot_be_restored_any_more(site: Site, se
     deleted, restorable = await site.ask("One?"), await site.ask("Two?")
     await age(UNDO_FOR + 5)
     await Conversation.objects.filter(pk=restorable["conversation"]).aupdate(deleted_at=timezone.now())
-    get_runner().supervisor.sweep_soon()
+    get_runner().supervisor.sweeper.sweep_soon()
 
     async def is_gone() -> bool:
         return not await Conversation.objects.filter(pk=deleted["conversation"]).aexists()
@@ -42,7 +42,7 @@ async def test_an_answer_that_was_begun_beside_the_deletion_ends_with_it(site: S
     await site.begin()
     request = await provider.wait_for_requests(1)
     await age(UNDO_FOR + 5)  # deleted without a Stop of the answer
-    get_runner().supervisor.sweep_soon()
+    get_runner().supervisor.sweeper.sweep_soon()
     await provider.wait_until_closed(request, 10)
 
     async def is_settled() -> bool:

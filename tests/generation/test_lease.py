@@ -14,7 +14,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.generation import lost_answers, store, supervisor
+from chat.generation import lost_answers, store, sweeper
 from chat.generation.process import get_runner
 from chat.generation.verdict import Verdict
 from chat.models import Message, ProviderCall, Status, User
@@ -66,7 +66,7 @@ async def test_the_keeper_sweeps_without_any_reader(site: Site, settings: Settin
     async def is_interrupted() -> bool:
         return (await Message.objects.aget(pk=answer.pk)).is_interrupted
 
-    await wait_until(is_interrupted, supervisor.SWEEP_EVERY + 5)
+    await wait_until(is_interrupted, sweeper.SWEEP_EVERY + 5)
 
 
 async def test_checkpoints_go_on_beside_a_sweep_that_takes_long(site: Site, provider: ProviderServer) -> None:
@@ -77,8 +77,8 @@ async def test_checkpoints_go_on_beside_a_sweep_that_takes_long(site: Site, prov
         has_begun.set()
         await may_end.wait()
 
-    get_runner().supervisor.sweeps.append(sweep)
-    get_runner().supervisor.sweep_soon()
+    get_runner().supervisor.sweeper.sweeps.append(sweep)
+    get_runner().supervisor.sweeper.sweep_soon()
     provider.script = Script(text="One two three", chunk_size=4, gate_after=8)
     answer = await site.begin()
     await asyncio.wait_for(has_begun.wait(), 10)
@@ -98,7 +98,7 @@ async def test_a_process_that_is_late_with_a_lease_does_not_seize_its_own_answer
     await provider.wait_for_requests(1)
     owned = await Message.objects.aget(pk=answer)
     await Message.objects.filter(pk=answer).aupdate(lease_until=timezone.now() - timedelta(seconds=5))
-    assert await get_runner().supervisor.sweep() == 0
+    assert await get_runner().supervisor.sweeper.sweep() == 0
     provider.release()
     events = await site.read_events(answer)
     assert join_text(events) == "One two three"
@@ -124,8 +124,8 @@ async def test_a_process_that_is_late_itself_takes_nobody_for_lost_who_may_be_as
         sweeps += 1
 
     monkeypatch.setattr(store, "write_checkpoint", write_late)
-    monkeypatch.setattr(supervisor, "SWEEP_EVERY", 0.0)
-    get_runner().supervisor.sweeps.append(count_sweep)
+    monkeypatch.setattr(sweeper, "SWEEP_EVERY", 0.0)
+    get_runner().supervisor.sweeper.sweeps.append(count_sweep)
     provider.script = Script(text="One two three", chunk_size=4, gate_after=8)
     await site.begin()
     await wait_until(lambda: sweeps >= 3, 30)

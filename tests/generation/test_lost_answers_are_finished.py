@@ -38,7 +38,7 @@ async def sweep_and_wait_for_end(answer: Message) -> Message:
         await answer.arefresh_from_db()
         return not answer.is_live
 
-    get_runner().supervisor.sweep_soon()
+    get_runner().supervisor.sweeper.sweep_soon()
     await wait_until(is_over)
     return answer
 
@@ -182,7 +182,7 @@ async def test_a_user_who_was_deactivated_gets_no_more(site: Site, provider: Pro
 async def test_of_simultaneous_sweeps_one_takes_each_lost_answer(site: Site, provider: ProviderServer) -> None:
     provider.script = REST
     lost = [await sync_to_async(keep_lost_answer)(site.user) for _ in range(6)]
-    await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(5)))
+    await asyncio.gather(*(get_runner().supervisor.sweeper.sweep() for _ in range(5)))
     for answer in lost:
         assert (await sweep_and_wait_for_end(answer)).status == "complete"
     assert len(provider.requests) == 6

@@ -110,7 +110,7 @@ async def test_a_form_sent_twice_and_a_late_question_do_not_overtake(page: Page,
     await page.send("Second", turn=turn)
     asker, get_runner().next_questions = get_runner().next_questions, None
     assert isinstance(asker, NextQuestionAsker)
-    get_runner().supervisor.sweeps.clear()
+    get_runner().supervisor.sweeper.sweeps.clear()
     let_all_end(provider)
     await wait_until(lambda: Message.objects.filter(status=Status.COMPLETE, role="assistant").aexists())
     for text, form in (("Second", turn), ("Third", str(uuid.uuid4()))):

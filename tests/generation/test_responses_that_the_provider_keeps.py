@@ -238,7 +238,7 @@ async def test_a_response_of_a_lost_answer_that_is_not_taken_up_is_cancelled(
             "lease_until": timezone.now() - timedelta(seconds=1),
         }
         await Message.objects.filter(pk=answer).aupdate(**gone, **fields)
-        await get_runner().supervisor.sweep()
+        await get_runner().supervisor.sweeper.sweep()
         return await is_ended(answer)
 
     await wait_until(is_seized)

@@ -32,7 +32,7 @@ async def test_two_processes_take_up_two_hundred_lost_answers_without_flooding_t
         if waiting:
             provider.release()
         for runner in runners:
-            runner.supervisor.sweep_soon()
+            runner.supervisor.sweeper.sweep_soon()
         return not await Message.objects.live().aexists()
 
     await wait_until(is_over, 120)

@@ -97,7 +97,7 @@ async def test_an_answer_of_a_lost_server_is_counted_by_who_ends_it(site: Site, 
     before = await scrape()
     await sync_to_async(keep_lost_answer)(site.user)
     # The process sweeps by itself, too: whichever sweep finds the answer counts it, and no other does.
-    await asyncio.gather(*(get_runner().supervisor.sweep() for _ in range(3)))
+    await asyncio.gather(*(get_runner().supervisor.sweeper.sweep() for _ in range(3)))
 
     async def is_ended() -> bool:
         return not await Message.objects.live().owned_by(site.user).aexists()

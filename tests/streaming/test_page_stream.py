@@ -119,7 +119,7 @@ async def test_an_answer_that_was_finished_after_an_interruption_says_so_live_an
     settings.CHAT_FINISH_LOST = 1
     provider.script = Script(text=" and what was not.", gate_after=4)
     answer = await sync_to_async(keep_lost_answer)(site.user)
-    get_runner().supervisor.sweep_soon()
+    get_runner().supervisor.sweeper.sweep_soon()
 
     async def is_gone_on_with() -> bool:
         return (await Message.objects.aget(pk=answer.pk)).position == 19  # 17 characters, and 2 for the joint

@@ -48,6 +48,7 @@ async def _reap(wait: float) -> tuple[int, Counter[str]]:
     await asyncio.sleep(wait)
     here = get_runner()
     try:
-        return await here.supervisor.sweep(is_finishing=False), await here.supervisor.sweep_calls()
+        sweeper = here.supervisor.sweeper
+        return await sweeper.sweep(is_finishing=False), await sweeper.sweep_calls()
     finally:
         await here.drain(0)
