@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from chat.rendering.blocks import Fence
 from chat.rendering.highlight import CODE_END, CONTINUED_CODE_START
 
 
@@ -37,6 +38,23 @@ class OpenItems(NamedTuple):
 
     def advance(self) -> OpenItems:
         return OpenItems(self.tag, self.number + 1)
+
+
+@dataclass(slots=True)
+class OpenCode:
+    """An open block of code: the fence that began it, and its lines in this stretch."""
+
+    fence: Fence
+    lines: list[str] = field(default_factory=list)
+    chars: int = 0
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+        self.chars += len(line)
+
+    def forget_lines(self) -> None:
+        """Forget the lines, which stay as they are shown: the block goes on in another stretch."""
+        self.lines, self.chars = [], 0
 
 
 class Sink(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Self
 from uuid import UUID
 
@@ -34,17 +34,19 @@ class Follower:
         self._answer = answer_id
         self._position, self._fence = after, fence
         self._yielded_at = time.monotonic()
+        # Contexts that are entered and left by hand: an `ExitStack` for each would be 1 KiB more, for minutes.
+        self._watching = process.runner.count_watcher(answer_id)
+        self._in_log: AbstractAsyncContextManager[Following] | None = None
         self._log: Following | None = None  # the broker's, while the answer is live there
-        self._leaves_log, self._stops_watching = AsyncExitStack(), ExitStack()
         self._is_database_next = self._is_live = self._is_over = False
         self._was_stored = self._knows_of_joint = False
 
     async def __aenter__(self) -> Self:
-        self._stops_watching.enter_context(self._process.runner.count_watcher(self._answer))
+        self._watching.__enter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._stops_watching.close()
+        self._watching.__exit__(None, None, None)
         await self._leave_log()
 
     async def read_next(self) -> Batch | None:
@@ -63,9 +65,9 @@ class Follower:
         """Return the broker's next batch, None where it has none: the database is next, or nothing."""
         try:
             if self._log is None:
-                log = self._process.runner.broker.follow(str(self._answer), self._position, self._fence)
-                self._log = await self._leaves_log.enter_async_context(log)
-                self._is_live = True
+                in_log = self._process.runner.broker.follow(str(self._answer), self._position, self._fence)
+                self._log = await in_log.__aenter__()
+                self._in_log, self._is_live = in_log, True
             batch = await self._log.read_next(settings.CHAT_HEARTBEAT)
         except NotLiveError:
             self._is_live, self._is_database_next = False, True
@@ -104,8 +106,9 @@ class Follower:
         return batch
 
     async def _leave_log(self) -> None:
-        self._log = None
-        await self._leaves_log.aclose()
+        in_log, self._in_log, self._log = self._in_log, None, None
+        if in_log is not None:
+            await in_log.__aexit__(None, None, None)
 
 
 async def follow(process: Process, answer_id: UUID, after: int, fence: int = 0) -> AsyncGenerator[Batch, None]:
