@@ -78,13 +78,15 @@ class Body:
     """
 
     def __init__(self, response: httpx2.Response) -> None:
-        self.content_type = response.headers.get("content-type", "")
-        self.request_id = find_request_id(response.headers)
         stream: Any = response.stream
         while hasattr(stream, "_stream"):
             stream = stream._stream
+        # aiohttp's head and not the SDK's, whose `get` takes 20 calls.
+        head = stream._aiohttp_response.headers
+        self.content_type = head.get("content-type", "")
+        self.request_id = find_request_id(head)
+        self._unpacker = make_unpacker(", ".join(head.getall("content-encoding", ())))
         self._received = _forget_heads(stream._aiohttp_response)
-        self._unpacker = make_unpacker(response.headers.get("content-encoding", ""))
         self._unpacked: Iterator[bytes] = iter(())
         if self._socket is not None:
             _probe_while_silent(self._socket.get_extra_info("socket"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -220,7 +220,9 @@ def test_a_row_that_is_there_is_refused(ada: User) -> None:
     assert again._state.adding
 
 
-VALUES = (None, "", "text", Role.USER, True, False, 0, 7, -1, NOW, Decimal("0.5"), UUID(int=1), [1], {"a": 1}, 1.5)
+ELSEWHERE = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
+TIMES = (NOW, NOW.replace(microsecond=7), ELSEWHERE)
+VALUES = (None, "", "text", Role.USER, True, False, 0, 7, -1, *TIMES, Decimal("0.5"), UUID(int=1), [1], {"a": 1}, 1.5)
 FIELDS = [field for model in apps.get_app_config("chat").get_models() for field in model._meta.concrete_fields]
 
 
