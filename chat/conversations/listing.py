@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
+from chat.core.moments import parse_moment
 from chat.models import Conversation, ConversationQuerySet, Message, Role, Status, User
 
 # The conversations in a piece: two tall screens.
@@ -32,10 +33,9 @@ class ListPlace(NamedTuple):
         """Return the place in an address. Raises ValueError for any other text."""
         shelf, _, rest = text.partition("_")
         moment, _, key = rest.rpartition("_")
-        at = datetime.fromisoformat(moment)
-        if shelf not in SHELVES or at.tzinfo is None:
+        if shelf not in SHELVES:
             raise ValueError(text)
-        return cls(cast("Shelf", shelf), at, UUID(key))
+        return cls(cast("Shelf", shelf), parse_moment(moment), UUID(key))
 
     @classmethod
     def from_conversation(cls, conversation: Conversation) -> ListPlace:

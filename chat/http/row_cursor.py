@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from chat.core.moments import parse_moment
+
 Key = TypeVar("Key", int, UUID)
 Rows = TypeVar("Rows", bound=QuerySet[Any])
 
@@ -26,10 +28,7 @@ class RowCursor(Generic[Key]):
         if not text:
             return None
         moment, _, key = text.rpartition("_")
-        at = datetime.fromisoformat(moment)
-        if at.tzinfo is None:
-            raise ValueError(text)
-        cursor = cls(at, key_type(key))
+        cursor = cls(parse_moment(moment), key_type(key))
         if isinstance(cursor.key, int) and not 0 < cursor.key < 2**63:
             raise ValueError(text)
         return cursor

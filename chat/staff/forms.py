@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -69,6 +70,18 @@ class TickedAnswers(forms.Field):
             raise forms.ValidationError(NEEDS_A_CHOICE) from None
 
 
+class MomentField(forms.DateTimeField):
+    """A moment that a database takes: one of the years 1 to 9999 of UTC."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        """Return the moment in UTC; raise `ValidationError` for anything else."""
+        moment = super().to_python(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
 class ActionForm(FilterForm):
     """A retry or a dismissal: of one answer, of those that are ticked, or of all in a filter.
 
@@ -78,8 +91,8 @@ class ActionForm(FilterForm):
     answer = forms.UUIDField(required=False)
     answers = TickedAnswers(required=False)
     is_choice = forms.BooleanField(required=False)
-    since = forms.DateTimeField(required=False)
-    until = forms.DateTimeField(required=False)
+    since = MomentField(required=False)
+    until = MomentField(required=False)
     turn = forms.UUIDField(required=False)
     reason = forms.CharField(max_length=200, error_messages={"required": NEEDS_A_REASON})
 

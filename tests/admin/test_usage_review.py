@@ -228,7 +228,13 @@ def test_the_calls_are_paged_without_a_gap_or_a_repeat(admin: Client) -> None:
     assert len(seen) == 350
 
 
-@pytest.mark.parametrize("after", ["x", "2026-01-01_1", "2026-01-01T00:00:00+00:00_", "_5", "9" * 400])
+@pytest.mark.parametrize(
+    "after",
+    [
+        *("x", "2026-01-01_1", "2026-01-01T00:00:00+00:00_", "_5", "9" * 400),
+        *("0001-01-01T00:00:00+14:00_5", "9999-12-31T23:00:00-12:00_5"),  # years 0 and 10000 of UTC
+    ],
+)
 def test_a_page_of_calls_that_cannot_be_is_named(admin: Client, after: str) -> None:
     response = admin.get("/admin/usage/calls/", {"after": after})
     assert response.status_code == 400

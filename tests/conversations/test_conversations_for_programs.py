@@ -87,7 +87,11 @@ async def test_the_list_is_filtered_by_either_flag(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "limit=", "cursor=x", "cursor=", "pinned=1", "archived=", "page=2"]
+    "query",
+    [
+        *("limit=0", "limit=101", "limit=x", "limit=", "cursor=x", "cursor=", "pinned=1", "archived=", "page=2"),
+        f"cursor=all_0001-01-01T00:00:00%2B14:00_{UUID(int=1)}",  # the year 0 of UTC
+    ],
 )
 async def test_a_query_that_cannot_be_meant_is_refused_by_name(site: Site, query: str) -> None:
     status, refusal = await send(site, "GET", f"{LIST}?{query}")

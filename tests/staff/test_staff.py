@@ -18,6 +18,9 @@ from chat.staff import batches, failures
 
 MODEL = "openai:gpt-test"
 
+# Moments of the years 0 and 10000 of UTC.
+OUTSIDE_OF_UTC = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12:00")
+
 
 @pytest.fixture
 def reader(transactional_db: None) -> User:
@@ -215,10 +218,24 @@ def test_answers_of_the_same_moment_are_each_on_one_page(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "2026-01-01", "2026-01-01T00:00:00+00:00_x", "_", f"2026-01-01T00:00:00_{uuid.UUID(int=1)}"]
+    "cursor",
+    [
+        *("x", "2026-01-01", "2026-01-01T00:00:00+00:00_x", "_"),
+        *(f"{moment}_{uuid.UUID(int=1)}" for moment in ("2026-01-01T00:00:00", *OUTSIDE_OF_UTC)),
+    ],
 )
 def test_a_place_that_is_none_is_not_found(desk: Client, cursor: str) -> None:
     assert desk.get("/staff/group/", {"after": cursor}).status_code == 404
+
+
+@pytest.mark.parametrize("moment", OUTSIDE_OF_UTC)
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("address", ["/staff/dismiss/", "/staff/retry/"])
+def test_a_time_that_no_database_takes_is_refused(desk: Client, address: str, name: str, moment: str) -> None:
+    make_failed_answer()
+    response = desk.post(address, {name: moment, "reason": "An outage"}, follow=True)
+    assert "Enter a valid date/time." in response.content.decode()
+    assert select_open_failures().count() == 1
 
 
 # Reading

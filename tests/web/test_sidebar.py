@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -156,7 +157,13 @@ async def test_rows_are_of_ones_own_and_gone_ones_have_none(site: Site) -> None:
     assert list_conversations(await load_html(site, f"/conversations/rows/?{query}")) == [str(mine.pk)]
 
 
-@pytest.mark.parametrize("place", ["x", "open_2026", "open_2026-01-01T00:00:00_x", "never_2026-01-01T00:00:00+00:00_x"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("x", "open_2026", "open_2026-01-01T00:00:00_x", "never_2026-01-01T00:00:00+00:00_x"),
+        f"open_9999-12-31T23:00:00-12:00_{UUID(int=1)}",  # the year 10000 of UTC
+    ],
+)
 async def test_a_place_that_no_list_gave_is_not_found(site: Site, place: str) -> None:
     for path in ("/conversations/", "/archive/"):
         response: Any = await site.client.get(path, {"before": place})
