@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 from html import unescape
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -12,9 +13,11 @@ from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from chat.accounting.figures import Figures
 from chat.accounting.overview import Overview, forecast_month, make_overview
+from chat.accounting.periods import find_window
 from chat.accounting.rollups import catch_up
 from chat.models import Budget, Conversation, Dismissal, Message, Meter, ProviderCall, Rating, User
 from chatsite.admin_site import OTHER, TASKS, Link
@@ -41,13 +44,13 @@ def read_index(client: Client) -> str:
     return " ".join(unescape(response.content.decode()).split())
 
 
-def call(days_ago: int, cost: str) -> ProviderCall:
+def call(days_ago: int, cost: str | None, outcome: str = "complete") -> ProviderCall:
     return ProviderCall(
         model="openai:gpt-4o",
-        outcome="complete",
+        outcome=outcome,
         input_tokens=10,
         output_tokens=20,
-        cost=Decimal(cost),
+        cost=None if cost is None else Decimal(cost),
         started_at=timezone.now() - timedelta(days=days_ago),
     )
 
@@ -66,6 +69,26 @@ def test_today_stands_beside_the_mean_of_the_week_before(db: None) -> None:
     assert overview.today.figures.cost == Decimal("0.10")
     assert overview.usual is not None
     assert (overview.usual.cost, overview.usual.calls) == (Decimal("0.70"), 1)
+
+
+def test_the_errors_of_a_usual_day_are_those_of_the_weeks_calls(db: None) -> None:
+    interrupted = [call(ago, "0.70", "interrupted") for ago in range(1, 8)]
+    overview = make_overview_of(*interrupted, *(call(ago, "0.70") for ago in range(1, 7)))
+    assert overview.usual is not None
+    assert overview.usual.error_share == 7 / 13
+    assert overview.usual.calls == 2  # 1.86
+
+
+def test_a_usual_day_has_a_price_where_any_of_the_weeks_calls_has_one(db: None) -> None:
+    overview = make_overview_of(*(call(ago, None) for ago in range(1, 8)), call(3, "7"))
+    assert overview.usual is not None
+    assert (overview.usual.cost, overview.usual.unpriced) == (Decimal(1), 1)
+
+
+def test_a_usual_day_without_a_price_is_not_one_that_cost_nothing(db: None) -> None:
+    overview = make_overview_of(call(1, None), call(7, None))
+    assert overview.usual is not None
+    assert overview.usual.cost is None
 
 
 def test_the_first_day_of_a_ledger_has_nothing_to_compare_with(db: None) -> None:
@@ -115,25 +138,52 @@ def test_each_figure_is_a_link_to_what_it_counts(desk: Client) -> None:
         assert f'href="{link}"' in html, link
 
 
-def test_limits_that_are_nearly_used_are_named_and_others_are_not(desk: Client, root: User) -> None:
+@pytest.fixture
+def nearly_used(desk: Client, root: User, settings: Settings) -> Budget:
+    """A budget that is used up, and users of whom one has used 80 % of the day's tokens; with what is no such limit."""
+    settings.CHAT_USER_TOKENS_PER_DAY = 1000
     now = timezone.now()
-    window = {"begins": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
-    over = {"begins": now - timedelta(days=1), "until": now - timedelta(hours=1)}
+    day, month = (find_window(period, now) for period in ("day", "month"))
+    last = find_window("month", month.begins - timedelta(days=1))
     other = User.objects.create_user("bob")
     budget = Budget.objects.create(name="Research pot", scope="site", cost=50)
-    for key, used, held, most, when in (
-        (f"budget/{budget.pk}/cost/2026-11", 51 * UNIT, 0, 50 * UNIT, window),
-        (f"user/{root.pk}/tokens/2026-11-28", 700, 100, 1000, window),
-        (f"user/{other.pk}/tokens/2026-11-28", 799, 0, 1000, window),
-        (f"user/{other.pk}/requests/always", 60, 0, 60, window),
-        (f"user/{other.pk}/cost/2026-10", 9, 0, 9, over),
+    for key, used, held, most, window in (
+        (f"budget/{budget.pk}/cost/{month.name}", 51 * UNIT, 0, 50 * UNIT, month),
+        (f"user/{root.pk}/tokens/{day.name}", 700, 100, 1000, day),
+        (f"user/{other.pk}/tokens/{day.name}", 799, 0, 1000, day),
+        (f"user/{other.pk}/requests/always", 60, 0, 60, day),
+        (f"user/{other.pk}/cost/{last.name}", 9, 0, 9, last),
     ):
-        Meter.objects.create(key=key, used=used, held=held, most=most, **when)
+        Meter.objects.create(key=key, used=used, held=held, most=most, begins=window.begins, until=window.until)
+    return budget
+
+
+def test_limits_that_are_nearly_used_are_named_and_others_are_not(desk: Client, nearly_used: Budget) -> None:
     html = read_index(desk)
     assert html.index("Budget Research pot") < html.index("800 tokens")
     assert "102.0 %" in html
     assert "80.0 %" in html
     assert "bob" not in html
+
+
+def test_a_limit_that_was_raised_is_not_nearly_used(desk: Client, nearly_used: Budget, settings: Settings) -> None:
+    settings.CHAT_USER_TOKENS_PER_DAY = 5000
+    Budget.objects.update(cost=60)
+    html = read_index(desk)
+    assert "800 tokens" not in html
+    assert "85.0 %" in html
+    assert "$60.00" in html
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"cost": None, "tokens": 5}, {"period": "day"}])
+def test_a_limit_that_was_taken_away_is_not_nearly_used(
+    desk: Client, nearly_used: Budget, settings: Settings, change: dict[str, Any]
+) -> None:
+    settings.CHAT_USER_TOKENS_PER_DAY = 0
+    Budget.objects.update(**change)
+    html = read_index(desk)
+    assert "Research pot" not in html
+    assert "800 tokens" not in html
 
 
 def test_open_failures_are_counted_by_code_and_dismissed_ones_are_not(desk: Client, root: User) -> None:
