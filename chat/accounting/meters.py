@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models import CharField, Count
+from django.db.models import CharField, Count, Q
 from django.utils import timezone
 
 from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
@@ -149,6 +150,16 @@ def read_levels(keys: Iterable[str]) -> dict[str, Level]:
     wanted = list(keys)
     rows = _prepare_read(len(wanted))(*wanted) if wanted else []
     return {row.key: Level(row.used, row.held, row.until) for row in rows}
+
+
+def is_any_open() -> bool:
+    """Return whether any window of tokens or money has a meter now, as it was some seconds ago at most."""
+    return cache.get_or_set("chat.open_meters", _find_open) or False
+
+
+def _find_open() -> bool:
+    of_amounts = Q(key__contains="/tokens/") | Q(key__contains="/cost/")
+    return Meter.objects.filter(of_amounts, until__gt=timezone.now()).exists()
 
 
 def make_live_key(user_id: int) -> str:

@@ -38,6 +38,9 @@ MINUTE = timedelta(minutes=1)
 # The window of what is counted as long as it lasts.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
+# The most that a meter's columns hold: 92 billion dollars. The column of a limit takes ten times as much.
+LARGEST_AMOUNT = 2**63 - 1
+
 # Seconds after which a program may ask again that is refused for its own answers under way: their end is not known.
 WHILE_BUSY = 5
 
@@ -189,7 +192,7 @@ def _claim_for_user(user: int, need: _Need, now: datetime, *, is_request: bool) 
         claims.append(_hold(Claim(draw, "tokens", 0, "today's", "a day"), need))
     if limits.cost_per_month is not None:
         window = find_window(Period.MONTH, now)
-        most = int(limits.cost_per_month / COST_UNIT)
+        most = min(int(limits.cost_per_month / COST_UNIT), LARGEST_AMOUNT)
         draw = Draw(_make_amount_key(user, "cost", window), window.begins, window.until, most)
         claims.append(_hold(Claim(draw, "cost", 0, "this month's", "a month"), need))
     return claims
@@ -278,17 +281,31 @@ def settle(calls: Iterable[ProviderCall], place_of: int | None = None) -> None:
     """Replace the reservations of calls by their figures, in the transaction that settles their rows.
 
     `place_of` is the user whose live answer has ended, where it had a place. A call counts for the window in which it
-    began, as it does on the ledger.
+    began, as it does on the ledger, and for limits that it has drawn nothing of: one that was set while the call ran,
+    and one that is switched off, whose meter has to be right when it is switched on again.
     """
     changes: dict[str, tuple[int, int]] = {}
+    is_any_open = meters.is_any_open()  # a site without limits settles nothing
     for call in calls:
         figures = {"tokens": call.input_tokens + call.output_tokens, "cost": int((call.cost or 0) / COST_UNIT)}
-        for key, amount in call.holds or ():
+        holds = dict(call.holds or ())
+        for key in {*holds, *(_list_meters(call) if is_any_open else ())}:
             used, held = changes.get(key, (0, 0))
-            changes[key] = used + figures[MeterKey.parse(key).measure], held - amount
+            changes[key] = used + figures[MeterKey.parse(key).measure], held - holds.get(key, 0)
     if place_of is not None:
         changes[make_live_key(place_of)] = 0, -1
     alerts.note_levels(meters.settle(changes))
+
+
+def _list_meters(call: ProviderCall) -> set[str]:
+    """Return the keys of the meters that count a call, if they exist."""
+    user = None if call.billed_to == ProviderCall.BilledTo.SITE else call.user_id
+    budgets = find_budgets(user, call.model)
+    keys = {amount.key for terms in budgets for amount in terms.find_amounts(call.started_at)}
+    if user is not None:
+        for measure, period in (("tokens", Period.DAY), ("cost", Period.MONTH)):
+            keys.add(_make_amount_key(user, measure, find_window(period, call.started_at)))
+    return keys
 
 
 def find_holder_of_place(call: ProviderCall) -> int | None:
@@ -417,14 +434,23 @@ def _measure_amounts(user_id: int, limits: Limits, now: datetime, *, only_limite
     return quotas
 
 
-def open_meters(budget: Budget) -> None:
-    """Start the meters of a new budget from the ledger's usage, so that it is shown before the next call."""
-    for key, _, most, window in make_terms(budget).find_amounts(timezone.now()):
+def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
+    """Start the meters of a budget from the ledger's usage, so that it is shown before the next call.
+
+    Those that exist get its present amounts. Those of the measures `anew` are counted again as well: they have counted
+    other calls than the budget is for now, or not all of them. What calls under way hold of them stays.
+    """
+    for key, measure, most, window in sorted(make_terms(budget).find_amounts(timezone.now())):  # locked in this order
         draw = Draw(key, window.begins, window.until, most)
-        meter = Meter(key=key, begins=draw.begins, until=draw.until, most=most, is_hard=budget.is_hard)
-        [(meter.used, meter.held)] = _count_before([draw])
-        meter.is_seeded = True
-        Meter.objects.bulk_create([meter], ignore_conflicts=True)
+        with transaction.atomic():
+            # Of a row that exists this locks it: who settles a call waits, and adds it to what is counted here.
+            row = {"begins": draw.begins, "until": draw.until, "most": most, "is_hard": budget.is_hard}
+            meter, is_new = Meter.objects.select_for_update().get_or_create(key=key, defaults=row)
+            if is_new or measure in anew:
+                [(meter.used, _)] = _count_before([draw])
+                meter.is_seeded = True
+            meter.most, meter.is_hard = most, budget.is_hard
+            meter.save(update_fields=["used", "most", "is_hard", "is_seeded"])
 
 
 def _convert_to_decimal(figure: int | None) -> Decimal | None:

@@ -20,6 +20,9 @@ from chat.accounting.simulation import Limit, simulate
 from chat.admin.redaction import ReadOnly
 from chat.models import COST_UNIT, Alert, Budget, Delivery
 
+# The fields that say which calls a budget counts.
+_CALLS_COUNTED = frozenset({"scope", "group", "user", "period", "model", "is_active"})
+
 
 class BudgetForm(forms.ModelForm[Budget]):
     """A budget, whose models are picked from those that the site has."""
@@ -81,7 +84,9 @@ class BudgetAdmin(admin.ModelAdmin[Budget]):
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: Any) -> None:
         super().save_model(request, obj, form, change)
         if obj.is_active:
-            open_meters(obj)
+            measures = ("tokens", "cost")
+            is_other = not _CALLS_COUNTED.isdisjoint(form.changed_data)
+            open_meters(obj, [name for name in measures if is_other or form.initial.get(name) is None])
 
     @admin.display(description="of")
     def show_owner(self, budget: Budget) -> str:

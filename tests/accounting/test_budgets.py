@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from pytest_django import Settings
 
-from chat.accounting.budgets import find_standings
+from chat.accounting.budgets import find_standings, make_terms, measure_budgets
 from chat.accounting.quotas import BudgetError, admit
 from chat.core.events import Usage
 from chat.core.prices import Price
@@ -145,6 +145,15 @@ def test_usage_from_before_the_budget_counts(user: User, team: Group) -> None:
     assert is_refused(user)
 
 
+def test_a_call_that_began_before_the_budget_counts_when_it_ends(user: User) -> None:
+    early = begin(user)
+    add_budget(tokens=10_000)
+    use(user, 100)
+    settle_call(CallResult(early, Usage(9_400, 0), None, 1), make_interruption("timeout"))
+    assert Meter.objects.get().used == 9_500
+    assert is_refused(user)
+
+
 def test_a_budget_that_is_switched_off_counts_nothing(user: User) -> None:
     add_budget(tokens=1, is_active=False)
     assert not is_refused(user)
@@ -247,3 +256,74 @@ def test_an_admin_adds_a_budget(db: None, settings: Settings) -> None:
     assert (
         "neither" in client.post("/admin/chat/budget/add/", {**fields, "name": "B", "scope": "group"}).content.decode()
     )
+
+
+# Changes in the admin
+
+
+class BudgetDesk:
+    """The admin's form of one budget of the site, of 20,000 tokens a week."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._fields = {"name": "All", "scope": "site", "period": "week", "tokens": "20000", "is_hard": "on"}
+        self._fields["is_active"] = "on"
+        self._address = "/admin/chat/budget/add/"
+        self.save()
+        self._address = f"/admin/chat/budget/{Budget.objects.get().pk}/change/"
+
+    def save(self, **changed: str) -> None:
+        """Save the form with some fields changed."""
+        self._fields |= changed
+        assert self._client.post(self._address, self._fields).status_code == 302
+
+    def read_used(self) -> dict[str, Decimal]:
+        """Return what is used of each amount."""
+        return {each.measure: each.used for each in measure_budgets([make_terms(Budget.objects.get())])}
+
+
+@pytest.fixture
+def budget_desk(db: None, client: Client) -> BudgetDesk:
+    client.force_login(User.objects.create_superuser("root"))
+    return BudgetDesk(client)
+
+
+def test_usage_counts_that_was_made_while_the_budget_was_switched_off(user: User, budget_desk: BudgetDesk) -> None:
+    use(user, 1_000)
+    budget_desk.save(is_active="")
+    use(user, 18_500)
+    budget_desk.save(is_active="on")
+    assert budget_desk.read_used() == {"tokens": 19_500}
+    assert is_refused(user)
+
+
+def test_a_budget_that_becomes_one_of_other_calls_counts_those(user: User, budget_desk: BudgetDesk) -> None:
+    use(user, 1_000)
+    use(user, 500, "demo:tour")
+    begin(user, "demo:tour")
+    budget_desk.save(model="demo")
+    assert budget_desk.read_used() == {"tokens": 500}
+    assert Meter.objects.get().held == 1_100  # the call under way
+
+
+def test_an_amount_that_is_taken_off_and_given_again_counts_all(
+    user: User, budget_desk: BudgetDesk, settings: Settings
+) -> None:
+    settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}
+    use(user, 1_000)
+    budget_desk.save(tokens="", cost="50")
+    use(user, 5_000)
+    budget_desk.save(tokens="20000")
+    assert budget_desk.read_used() == {"tokens": 6_000, "cost": Decimal("0.06")}
+
+
+def test_what_a_group_has_used_stays_when_its_budget_gets_another_amount(
+    user: User, team: Group, budget_desk: BudgetDesk
+) -> None:
+    """Whoever has left the group has used it all the same."""
+    budget_desk.save(scope="group", group=str(team.pk))
+    use(user, 1_000)
+    user.groups.remove(team)
+    budget_desk.save(tokens="30000")
+    assert budget_desk.read_used() == {"tokens": 1_000}
+    assert Meter.objects.get().most == 30_000

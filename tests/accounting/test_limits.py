@@ -432,6 +432,37 @@ def test_earlier_usage_on_the_ledger_counts(user: User, settings: Settings) -> N
     begin_call(user)
 
 
+def settle_with(call: ProviderCall, tokens: int) -> None:
+    settle_call(CallResult(call, Usage(tokens, 0), None, 1), make_interruption("timeout"))
+
+
+def test_usage_counts_that_was_made_while_the_limit_was_switched_off(user: User, settings: Settings) -> None:
+    settings.CHAT_USER_TOKENS_PER_DAY = 10_000
+    settle_with(begin_call(user), 1_000)
+    settings.CHAT_USER_TOKENS_PER_DAY = 0
+    settle_with(begin_call(user), 8_500)
+    assert find_standing(user).tokens.used == 9_500
+    settings.CHAT_USER_TOKENS_PER_DAY = 10_000
+    assert find_standing(user).tokens.used == 9_500
+    with pytest.raises(QuotaError, match="500 tokens left"):
+        begin_call(user)
+
+
+def test_a_call_that_began_before_the_limit_counts_when_it_ends(user: User, settings: Settings) -> None:
+    early = begin_call(user)
+    settings.CHAT_USER_TOKENS_PER_DAY = 10_000
+    settle_with(begin_call(user), 100)
+    settle_with(early, 9_000)
+    assert read_figures(find_standing(user).tokens) == (10_000, 9_100, 0)
+
+
+@pytest.mark.usefixtures("wide_limit")
+def test_a_call_that_the_site_bears_counts_for_no_limit_of_its_user(user: User) -> None:
+    begin_call(user)
+    settle_with(admit(ProviderCall(user=user, model="openai:gpt-test", billed_to="site")), 500)
+    assert find_standing(user).tokens.used == 0
+
+
 # Cost
 
 PRICES = {"openai:gpt-test": Price(Decimal(10), Decimal(100), Decimal(10))}
@@ -450,6 +481,14 @@ def test_a_months_cost_is_reserved_and_settled_by_price(user: User, settings: Se
     assert refusal.value.sentence.startswith(
         "You have $0.0900 left of this month's $0.20, and this needs about $0.10. You can continue "
     )
+
+
+def test_a_limit_that_is_as_good_as_none_refuses_nobody(user: User, settings: Settings) -> None:
+    settings.CHAT_PRICES = PRICES
+    Limit.objects.create(user=user, cost_per_month=Decimal("999999999999.99"), tokens_per_day=2**63 - 1)
+    settle_with(begin_call(user), 1_000)
+    begin_call(user)
+    assert find_standing(user).cost.used == Decimal("0.01")
 
 
 def test_a_used_up_month_is_refused_until_the_first_of_the_next(user: User, settings: Settings) -> None:
