@@ -87,7 +87,7 @@ def _write_figures(figures: Figures) -> str:
 def _write_change(now: Figures, before: Figures) -> str:
     if not before.calls:
         return "and none in the month before"
-    if not before.cost_units:
+    if not before.cost_units or now.cost is None:
         return f"after {_write_figures(before)} in the month before"
     change = now.cost_units / before.cost_units - 1
     return f"{change:+.0%} in US dollars against the {_write_cost(before)} of the month before"

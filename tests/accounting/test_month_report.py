@@ -97,6 +97,13 @@ def test_the_report_has_the_figures_of_its_month(wanted: None) -> None:
     assert "Research" in lines
 
 
+def test_a_month_without_any_price_is_not_called_cheaper_than_the_one_before(wanted: None) -> None:
+    call(OCTOBER - timedelta(days=20), cost="1.82")
+    call(OCTOBER, cost=None)
+    text = write_report(OCTOBER.date().replace(day=1)).text
+    assert "October 2026: 1 call, 100 tokens, no price, after 1 call, 100 tokens, $1.82 in the month before." in text
+
+
 def test_the_report_names_used_up_budgets_and_sums_up_ratings(wanted: None, user: User) -> None:
     call(OCTOBER)
     budget = Budget.objects.create(name="Ada", scope="user", user=user, tokens=10_000)
