@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, IntegerField, QuerySet, Sum
+from django.db.models import Count, F, IntegerField, Q, QuerySet, Sum
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
 
@@ -405,6 +405,20 @@ def find_standing(user: User) -> Standing:
         Quota(_convert_to_decimal(limits.live_answers), live),
         *_measure_amounts(user.pk, limits, now),
     )
+
+
+class MonthsCalls(NamedTuple):
+    """A user's ended calls of the month that their limit on cost is for."""
+
+    priced: int
+    unpriced: int
+
+
+def count_months_calls(user_id: int) -> MonthsCalls:
+    """Return how many calls of a user's month had a price, and how many had none."""
+    window = find_window(Period.MONTH, timezone.now())
+    calls = _find_ended_calls(window.begins, window.until, user_id)
+    return MonthsCalls(**calls.aggregate(priced=Count("cost"), unpriced=Count("pk", filter=Q(cost=None))))
 
 
 def find_amounts(user_id: int) -> list[tuple[str, Quota]]:

@@ -72,7 +72,7 @@ def show_usage(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     days = load_days(request.user, now)
     context = {
-        "gauges": load_gauges(request.user, days, now),
+        "gauges": load_gauges(request.user, now),
         "days": days,
         "chart": draw_tokens(days),
         "conversations": show_open(request.user, find_zone(request)),
@@ -127,7 +127,7 @@ def draw_tokens(days: Sequence[Day]) -> str:
     return mark_safe(charts.draw_bars(label, places, [tokens], write_compact))  # noqa: S308 - charts escapes what it is given
 
 
-def load_gauges(user: User, days: Sequence[Day], now: datetime) -> list[Gauge]:
+def load_gauges(user: User, now: datetime) -> list[Gauge]:
     """Return the user's limits, without the one on cost where nothing has a cost."""
     requests, live, tokens, cost = quotas.find_standing(user)
     gauges = [
@@ -135,10 +135,9 @@ def load_gauges(user: User, days: Sequence[Day], now: datetime) -> list[Gauge]:
         _make_gauge("Answers being written", live, _format_count),
         _make_gauge("Tokens today", tokens, _format_count, _note_on_reset(tokens, now)),
     ]
-    month = [day for day in days if day.date.replace(day=1) == days[-1].date.replace(day=1)]
-    unpriced = sum(day.unpriced for day in month)
+    priced, unpriced = quotas.count_months_calls(user.pk)
     gauges += [_make_budget_gauge(standing, now) for standing in find_standings(user.pk)]
-    if cost.limit is None and not cost.used and not cost.reserved and not any(day.cost is not None for day in month):
+    if cost.limit is None and not cost.used and not cost.reserved and not priced:
         return gauges
     note = [f"{unpriced:,} call{pluralize(unpriced)} to models without a price not counted."] if unpriced else []
     return [*gauges, _make_gauge("Cost this month", cost, write_dollars, [*_note_on_reset(cost, now), *note])]

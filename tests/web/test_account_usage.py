@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from django.utils.html import strip_tags
 from pytest_django import Settings
 
@@ -128,6 +129,23 @@ def test_calls_without_a_price_are_said_to_be_left_out(user: User) -> None:
     assert read_gauge(user, "Cost this month").startswith("$0.50 · no limit")
     assert read_gauge(user, "Cost this month").endswith("1 call to models without a price not counted.")
     assert "$0.50 + 1 without a price" in read_words(load_page(user))
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [("UTC", datetime(2026, 3, 1, tzinfo=UTC)), ("Pacific/Apia", datetime(2026, 2, 28, 11, tzinfo=UTC))],
+)
+def test_calls_of_the_whole_month_are_said_to_be_left_out(
+    user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch, zone: str, first: datetime
+) -> None:
+    """Also on its 31st day, and as the limit has it: in the site's time zone."""
+    settings.CHAT_TIME_ZONE = zone
+    end = datetime(2026, 3, 31, 9, tzinfo=UTC)  # 22:00 in Apia
+    add_call(user, NOW - end, cost=Decimal("0.5"))
+    add_call(user, NOW - first)
+    add_call(user, NOW - first + timedelta(seconds=1))
+    monkeypatch.setattr(timezone, "now", lambda: end)
+    assert read_gauge(user, "Cost this month").endswith("1 call to models without a price not counted.")
 
 
 def test_days_add_up_to_the_ledger(user: User) -> None:
