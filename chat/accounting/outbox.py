@@ -63,7 +63,8 @@ def _try(delivery: Delivery) -> bool:
     claimed = row.filter(tries=tries)
     try:
         _SENDERS[Delivery.Channel(delivery.channel)](delivery)
-    except (OSError, UndeliverableError, http.client.HTTPException) as error:
+    except (OSError, UndeliverableError, http.client.HTTPException, ValueError) as error:
+        # A ValueError is the host's name or a header that cannot be written out.
         sentence = f"{type(error).__name__}: {error}"[:200]
         state = Delivery.State.GIVEN_UP if tries >= MAX_TRIES else Delivery.State.WAITING
         pause = min(LONGEST_PAUSE, timedelta(minutes=2**tries))
@@ -86,6 +87,7 @@ def _send_mail(delivery: Delivery) -> None:
         alert = _get_alert(delivery)
         subject, text, receivers = f"[Chatsite] {alert}", f"{alert.sentence}\n", settings.CHAT_ALERT_MAIL
     headers = {"Message-ID": f"<{delivery.pk}@{host}>"}  # the same at every try
+    subject = " ".join(subject.split())  # a budget's name may have a line break, a header may not
     EmailMessage(subject, text, settings.CHAT_MAIL_FROM, receivers, headers=headers).send()
 
 

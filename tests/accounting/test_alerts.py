@@ -221,6 +221,27 @@ def test_a_webhook_to_a_private_address_is_refused_unless_allowed(
     assert "private" in Delivery.objects.get().error
 
 
+def test_a_receiver_whose_name_cannot_be_looked_up_holds_up_nothing_else(
+    user: User, budget: Budget, settings: Settings
+) -> None:
+    settings.CHAT_ALERT_MAIL, settings.CHAT_MAIL_FROM = ["boss@example.org"], "chat@example.org"
+    settings.CHAT_ALERT_WEBHOOK = f"https://{'a' * 70}.example/hook"  # a label has at most 63 letters
+    use(user, 6_000)
+    assert deliver() == 1
+    assert len(mail.outbox) == 1
+    failed = Delivery.objects.get(channel="webhook")
+    assert (failed.state, failed.tries) == ("waiting", 1)
+    assert "label" in failed.error
+
+
+def test_the_name_of_a_budget_may_have_a_line_break(user: User, budget: Budget, settings: Settings) -> None:
+    settings.CHAT_ALERT_MAIL, settings.CHAT_MAIL_FROM = ["boss@example.org"], "chat@example.org"
+    Budget.objects.update(name="All\nof us")
+    use(user, 6_000)
+    assert deliver() == 1
+    assert mail.outbox[0].subject == "[Chatsite] 50 % of All of us"
+
+
 def test_simultaneous_senders_send_an_alert_once(user: User, budget: Budget, receiver: Receiver) -> None:
     use(user, 9_000)
 
