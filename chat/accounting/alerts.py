@@ -51,6 +51,19 @@ def _write_alerts(key: str, thresholds: list[int]) -> None:
         )
 
 
+def withdraw_alerts(meter: Meter) -> None:
+    """Withdraw the alerts of thresholds that a budget is below again, since it was raised or counts other calls.
+
+    Its users see them no more, and the thresholds are told of again when they are reached. The rows stay, under the
+    meter's key with the time. The caller has locked the meter, and saves it.
+    """
+    reached = max((at for at in THRESHOLDS if meter.used * 100 >= (meter.most or 0) * at), default=0)
+    if reached < meter.told:
+        meter.told, now = reached, timezone.now()
+        given = Alert.objects.filter(meter=meter.key, threshold__gt=reached)
+        given.update(meter=f"{meter.key}@{now:%Y-%m-%dT%H:%M:%S.%f}", until=now)
+
+
 def _list_channels() -> list[Delivery.Channel]:
     wanted = {
         Delivery.Channel.MAIL: settings.CHAT_ALERT_MAIL,

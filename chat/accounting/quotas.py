@@ -464,7 +464,8 @@ def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
                 [(meter.used, _)] = _count_before([draw])
                 meter.is_seeded = True
             meter.most, meter.is_hard = most, budget.is_hard
-            meter.save(update_fields=["used", "most", "is_hard", "is_seeded"])
+            alerts.withdraw_alerts(meter)
+            meter.save(update_fields=["used", "most", "is_hard", "is_seeded", "told"])
 
 
 def _convert_to_decimal(figure: int | None) -> Decimal | None:

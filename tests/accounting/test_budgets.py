@@ -13,13 +13,14 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from pytest_django import Settings
 
+from chat.accounting.alerts import find_alerts
 from chat.accounting.budgets import find_standings, make_terms, measure_budgets
 from chat.accounting.quotas import BudgetError, admit
 from chat.core.events import Usage
 from chat.core.prices import Price
 from chat.generation.store import CallResult, settle_call
 from chat.generation.verdict import make_interruption
-from chat.models import Budget, Message, Meter, ProviderCall, User
+from chat.models import Alert, Budget, Message, Meter, ProviderCall, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.questions import read_error, send
 from tests.support.site import Site
@@ -327,3 +328,26 @@ def test_what_a_group_has_used_stays_when_its_budget_gets_another_amount(
     budget_desk.save(tokens="30000")
     assert budget_desk.read_used() == {"tokens": 1_000}
     assert Meter.objects.get().most == 30_000
+
+
+def test_a_budget_that_was_raised_alerts_at_its_new_thresholds(
+    user: User, team: Group, budget_desk: BudgetDesk
+) -> None:
+    budget_desk.save(scope="group", group=str(team.pk))
+    use(user, 17_000)
+    assert [alert.threshold for alert in find_alerts(user)] == [80, 50]
+    budget_desk.save(tokens="30000")
+    assert [alert.threshold for alert in find_alerts(user)] == [50]
+    use(user, 13_000)
+    assert [alert.threshold for alert in find_alerts(user)] == [100, 80, 50]
+    assert Alert.objects.filter(threshold=80).count() == 2
+    assert "30,000 tokens a week" in Alert.objects.filter(threshold=80).latest("pk").sentence
+
+
+def test_a_budget_that_was_lowered_alerts_once(user: User, team: Group, budget_desk: BudgetDesk) -> None:
+    budget_desk.save(scope="group", group=str(team.pk))
+    use(user, 11_000)
+    budget_desk.save(tokens="15000")
+    use(user, 2_000)
+    assert [alert.threshold for alert in find_alerts(user)] == [80, 50]
+    assert Alert.objects.count() == 2
