@@ -277,12 +277,12 @@ def _add_up(calls: QuerySet[ProviderCall], measure: str) -> int:
     return int((spent / COST_UNIT).to_integral_value())
 
 
-def settle(calls: Iterable[ProviderCall], place_of: int | None = None) -> None:
+def settle(calls: Iterable[ProviderCall], place_holder: int | None = None) -> None:
     """Replace the reservations of calls by their figures, in the transaction that settles their rows.
 
-    `place_of` is the user whose live answer has ended, where it had a place. A call counts for the window in which it
-    began, as it does on the ledger, and for limits that it has drawn nothing of: one that was set while the call ran,
-    and one that is switched off, whose meter has to be right when it is switched on again.
+    `place_holder` is the user whose live answer has ended, and gives its place back if it had one. A call counts for
+    the window in which it began, as it does on the ledger, and for limits that it has drawn nothing of: one that was
+    set while the call ran, and one that is switched off, whose meter has to be right when it is switched on again.
     """
     changes: dict[str, tuple[int, int]] = {}
     is_any_open = meters.is_any_open()  # a site without limits settles nothing
@@ -292,8 +292,8 @@ def settle(calls: Iterable[ProviderCall], place_of: int | None = None) -> None:
         for key in {*holds, *(_list_meters(call) if is_any_open else ())}:
             used, held = changes.get(key, (0, 0))
             changes[key] = used + figures[MeterKey.parse(key).measure], held - holds.get(key, 0)
-    if place_of is not None:
-        changes[make_live_key(place_of)] = 0, -1
+    if place_holder is not None:
+        changes[make_live_key(place_holder)] = 0, -1
     alerts.note_levels(meters.settle(changes))
 
 

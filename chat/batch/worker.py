@@ -122,7 +122,7 @@ class Work:
                 self._pause_model(failing, PAUSE)
             models, wait = [ended.model], None
             if ended.error is not None and tries < settings.CHAT_MAX_RETRIES:
-                wait = ended.call.wait_after(ended.error, tries)
+                wait = ended.call.compute_pause_before_retry(ended.error, tries)
             if wait is None:
                 notices = [("adapted", remark) for remark in list_remarks(ended.call.prompt)]
                 if ended.model != item.model:

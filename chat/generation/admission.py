@@ -18,7 +18,7 @@ from chat.core.events import Notice
 # Seconds that an answer is taken to hold its slot, until some have: a few hundred words of a common model.
 FIRST_GUESS = 20.0
 
-# The number of slots, about, that the mean time for which slots are held is taken over.
+# About how many of the latest slots count in the mean time that a slot is held.
 REMEMBERED = 16
 
 # Seconds, the bounds of `Retry-After`: its unit is a second, and nobody can foresee more than a minute.

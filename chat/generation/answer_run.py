@@ -85,7 +85,7 @@ class AnswerRun:
             await self._reader.cancel_response()
         result = live.take_result()
         results = [result] if result else []
-        is_written = await self._write(store.settle, live.make_snapshot(), verdict, results, live.place_of)
+        is_written = await self._write(store.settle, live.make_snapshot(), verdict, results, live.place_holder)
         if is_written:
             metrics.count_end(live.model, verdict.status, verdict.error_code, **live.measure_times())
             if live.interrupted_by and verdict.status == Status.COMPLETE:
@@ -123,7 +123,7 @@ class AnswerRun:
                 await asyncio.sleep(0.5)
 
     async def publish_end(self, verdict: Verdict | None) -> None:
-        """Publish an end that was written, or, with None, send the readers to the database, which has another word."""
+        """Publish an end that was written; with None, send the readers to the database, which has another end."""
         live = self._live
         if verdict is None:
             await self._broker.give_up(live.key, live.fence)
@@ -159,9 +159,9 @@ class AnswerRun:
     # The slot
 
     async def _wait_for_slot(self) -> None:
-        """Return when the answer has its slot, and its readers know.
+        """Wait until the answer has its slot, and tell its readers their place in the queue meanwhile.
 
-        Until then its row on the ledger costs nothing: should the process die, no call was made.
+        Until then its row on the ledger costs nothing: if the process dies, no call was made.
         """
         live, call = self._live, self._live.call
         opening = self._resources.openings.get_semaphore(live.model) if live.is_taken_up else None
@@ -209,14 +209,14 @@ class AnswerRun:
             if call is not None and finish.reason == "pause" and pauses < MAX_PAUSES:
                 pauses += 1
                 await self._end_call(STEP)
-                await self._open_call(call.follow_up_prompt({}))
+                await self._open_call(call.make_follow_up_prompt({}))
                 continue
             if call is None or not call.called_tools or finish.reason != "tool_calls":
                 return finish
             outcomes = await self._run_tools(call)
             step += 1
             if step < settings.CHAT_TOOL_STEPS:
-                await self._open_call(call.follow_up_prompt(outcomes))
+                await self._open_call(call.make_follow_up_prompt(outcomes))
         raise ChatError("tool_limit", f"after {settings.CHAT_TOOL_STEPS} steps")
 
     async def _run_tools(self, call: UpstreamCall) -> dict[str, ToolOutcome]:
@@ -298,10 +298,10 @@ class AnswerRun:
         live.begin_call(call)
         return call
 
-    async def _end_call(self, verdict: Verdict, state: AnswerState = AnswerState.BETWEEN_CALLS) -> None:
-        """Settle the call under way of an answer that continues without it, in this state."""
+    async def _end_call(self, verdict: Verdict) -> None:
+        """Settle the call under way, and go on without it."""
         await self._reader.cancel_response()
-        if (result := self._live.end_call(state)) is not None:
+        if (result := self._live.end_call(AnswerState.BETWEEN_CALLS)) is not None:
             await settle_row(result, verdict)
 
     # One call and its retries
@@ -309,7 +309,7 @@ class AnswerRun:
     async def _make_call(self) -> Finish:
         """Make one upstream call, and make it again as long as its provider turns it away before the first word.
 
-        Another model that may take the place of the one that is asked is not kept waiting.
+        A fallback is asked at once, before any pause that a retry of the same model would begin with.
         """
         live, call = self._live, await self._leave_out_failing_model()
         lessons: list[refusals.Lesson] = []
@@ -335,7 +335,7 @@ class AnswerRun:
                 if (instead := await self._ask_another_model(call, error)) is not None:
                     call, lessons, failed_tool_calls, tries = instead, [], 0, 0
                     continue
-                wait = call.wait_after(error, tries)
+                wait = call.compute_pause_before_retry(error, tries)
                 if wait is None or tries >= settings.CHAT_MAX_RETRIES:
                     raise
                 log.warning("answer %s: trying again in %.1f s: %s", live.id, wait, live.redact(error))
@@ -347,7 +347,7 @@ class AnswerRun:
             tries += not (live.is_taken_up and has_to_wait)
 
     async def _leave_out_failing_model(self) -> UpstreamCall | None:
-        """Return the call to be made: in the place of a model that has failed again and again, one of another."""
+        """Return the call to make: that of another model while this model's circuit is open, if one can be asked."""
         live, call = self._live, self._live.call
         code = self._resources.circuits.find_open(live.model)
         if call is None or call.is_taken_up or not code:
@@ -361,7 +361,7 @@ class AnswerRun:
         return call
 
     async def _ask_another_model(self, call: UpstreamCall, error: ChatError) -> UpstreamCall | None:
-        """Ask the next model of the chain, where the one that was asked is not available; None when there is none."""
+        """Open a call of the next model of the chain, if the failure allows another model; None when there is none."""
         live = self._live
         if not fallbacks.may_ask_another(error, live.transcript):
             return None
@@ -418,14 +418,14 @@ class AnswerRun:
             log.warning("what %s refused could not be kept: %s", self._live.model, error)
 
     async def _pause_before_retry(self, notice: Notice, verdict: Verdict) -> None:
-        """Wait between two tries: the first one is on the ledger, readers know why nothing comes, Stop works."""
+        """Settle the call that failed, tell readers why nothing comes, and wait for the next try. Stop works."""
         until = time.monotonic() + (notice.retry_after or 0)
         await self._end_call(verdict)
         await self._broker.notify(self._live.key, self._live.fence, notice)
         await asyncio.sleep(until - time.monotonic())
 
     async def _ask_otherwise(self, remedy: Remedy, error: ChatError) -> UpstreamCall:
-        """Ask in another way that the provider may take, and say what of the user's wishes that leaves out."""
+        """Open a call with the remedy's prompt, and add remarks on the user's wishes that it leaves out."""
         live = self._live
         log.warning("answer %s: asking in another way: %s", live.id, live.redact(error))
         if add_remarks(live.transcript, remedy.prompt):

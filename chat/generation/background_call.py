@@ -140,7 +140,7 @@ class BackgroundCalls:
         await run_in_thread(settle_lost_calls)
 
     async def _make(self, request: Request, open_call: OpenCall) -> EndedCall:
-        """Make the call; where its model is not available, with the next of the chain; all within the time limit.
+        """Make the call, with the next model of the chain as long as one is not available, all within the time limit.
 
         A model of the chain for which the limits have no room is skipped.
         """
@@ -165,7 +165,7 @@ class BackgroundCalls:
     async def _make_by_one_model(self, request: Request, open_call: OpenCall, deadline: float) -> EndedCall:
         """Make the call, and repeat it with an adapted prompt as long as the provider refuses something dispensable.
 
-        Each try has a row of its own.
+        Each try has a row of its own, see `_make_one_try`.
         """
         prompt = request.prompt
         lessons: list[refusals.Lesson] = []
@@ -179,7 +179,7 @@ class BackgroundCalls:
 
         while True:
             row = await open_row(open_with_lessons)
-            ended = await self._make_one(
+            ended = await self._make_one_try(
                 request._replace(seconds=deadline - time.monotonic()), UpstreamCall(row, prompt)
             )
             used += ended.used
@@ -194,7 +194,7 @@ class BackgroundCalls:
                 await run_in_thread(refusals.remember, request.model, lessons)
         return ended._replace(used=used)
 
-    async def _make_one(self, request: Request, call: UpstreamCall) -> EndedCall:
+    async def _make_one_try(self, request: Request, call: UpstreamCall) -> EndedCall:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - it is the one that `make` made
         self._under_way[task] = call

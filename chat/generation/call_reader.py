@@ -94,24 +94,24 @@ class CallReader:
 
     async def _read_batches(self, call: UpstreamCall, deadline: asyncio.Timeout) -> None:
         """Apply what comes over one connection, and postpone the deadline with each sign of the answer."""
-        async with aclosing(self._follow(call)) as batches:
+        async with aclosing(self._open_stream(call)) as batches:
             async for batch in batches:
                 has_content = await self._apply_batch(call, batch)
                 _postpone(deadline, self._live.silence.seconds_left)
                 if has_content and call.finish is None:
                     await self._resources.pace.wait()
 
-    def _follow(self, call: UpstreamCall) -> AsyncGenerator[Sequence[ProviderEvent], None]:
-        """Ask the provider, or follow the response that it keeps of this call."""
+    def _open_stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[ProviderEvent], None]:
+        """Return the stream of a new request to the provider, or of the response that it keeps for this call."""
         provider = self._get_provider(self._live.model)
         if call.bookmark is not None and isinstance(provider, ResumableProvider):
             return provider.resume(call.prompt, call.make_resumption(call.bookmark))
         return provider.stream(call.prompt)
 
     async def cancel_response(self) -> None:
-        """Have the provider end the response of the call under way, which nobody follows any more.
+        """Have the provider end the response that it keeps for the call under way, and take over its figures.
 
-        Its figures are the call's then. What fails here costs the answer nothing but the rest of the response.
+        Nobody follows the response any more. A failure here costs only the price of the rest of the response.
         """
         live, call = self._live, self._live.call
         if call is None or call.bookmark is None or call.finish is not None:
@@ -153,7 +153,8 @@ class CallReader:
         live.note_content(batch)
         self._resources.circuits.note_answer(live.model)
         self._when_answering()
-        # What is whole at once is shown in one piece, with its end: that is milliseconds away, or `settle` shows it.
+        # A call that came whole in its first batch is shown in one piece, with the answer's end: that follows within
+        # milliseconds, and while it cannot be written, `AnswerRun.settle` publishes the text.
         if not (before == 0 and call.is_whole):
             await self.publish()
         if live.transcript.position > settings.CHAT_MAX_ANSWER_CHARS:

@@ -1,7 +1,7 @@
 """Fallbacks: the models that are asked where one is not available, before the first word of an answer.
 
-An answer never changes its model once its readers have a word of it, nor for what another model is not to be asked
-either: a refusal, a content filter, a request that is wrong in itself, a limit of the user's.
+An answer keeps its model once its readers have a word of it. It also keeps it after a failure that another model would
+not mend: a refusal, a content filter, a request that is wrong in itself, a limit of the user's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chat.generation.verdict import make_interruption
 from chat.models import Message, ProviderCall
 from chat.providers.base import Prompt
 
-# Of these the model, its provider or the way to it is to blame.
+# Causes for which the model, its provider or the connection to it is to blame, and not the request.
 _UNAVAILABLE = {
     *(Cause.CONNECTION, Cause.STATUS, Cause.REPORTED, Cause.BROKEN_STREAM, Cause.BAD_ANSWER, Cause.TIMEOUT),
     *(Cause.RATE_LIMIT, Cause.BUDGET, Cause.KEY, Cause.SKIPPED),
@@ -44,22 +44,22 @@ class Fallback(NamedTuple):
 
 
 def is_unavailable(error: ChatError) -> bool:
-    """Return whether a failure says that the model cannot be had now, and nothing of what it was asked."""
+    """Return whether a failure says that the model cannot be had now, whatever it is asked."""
     if error.cause == Cause.REFUSED_FORM:
         return error.report.status in (404, 410) or _NO_SUCH_MODEL.search(error.report.kind) is not None
     return error.cause in _UNAVAILABLE
 
 
 def may_ask_another(error: ChatError, transcript: Transcript) -> bool:
-    """Return whether another model may be asked after this failure; only remarks of the site's may have been said."""
+    """Return whether another model may be asked after this failure: readers have nothing but remarks of the site's."""
     is_begun = any(not isinstance(event, Remark) for event in transcript.read_since(0))
     return not is_begun and (is_unavailable(error) or error.code == "context_length")
 
 
 def is_fit(instead: str, model: str, error: ChatError) -> bool:
-    """Return whether a model may take the place of another after this failure.
+    """Return whether the model `instead` may take the place of `model` after this failure.
 
-    What was too long for the one is not asked of another, unless that is known to read more.
+    A conversation that was too long for `model` is asked only of one that is known to have a larger window.
     """
     if error.code != "context_length":
         return True
@@ -74,7 +74,7 @@ def _find_window(model: str) -> int | None:
 def ask_instead(snapshot: AnswerSnapshot, result: CallResult, error: ChatError, model: str) -> Fallback:
     """Settle the call of a model that was not available, and open one of another model in its place, or do nothing.
 
-    What the first call held of limits is free for the second: both happen in one transaction. The prompt is built
+    Both happen in one transaction, so what the first call held of limits is free for the second. The prompt is built
     again, as each model has its own window, effort, tools and native form. Call this with the tools that models are
     offered, see `offered_tools.store_with_tools`. Raises `QuotaError`, and `ChatError` when the answer is not ours any
     more.

@@ -38,7 +38,7 @@ class Housekeeping:
         self._broker = broker
         self._recount_at = self._forget_at = self._plan_report_at = 0.0
         # Receivers of alerts may be slow, and a long conversation takes a second to delete.
-        self._courier = _Chore(outbox.deliver, "alerts could not be sent, trying again")
+        self._delivery = _Chore(outbox.deliver, "alerts could not be sent, trying again")
         self._deletion = _Chore(delete_expired, "deleted conversations are not gone yet, trying again")
 
     async def aclose(self) -> None:
@@ -50,8 +50,8 @@ class Housekeeping:
         await self._recount(at_once=recounts)
         await self._forget_ended()
         await self._plan_report()
-        if not self._courier.is_under_way and await run_in_thread(outbox.is_anything_due):
-            self._courier.begin()
+        if not self._delivery.is_under_way and await run_in_thread(outbox.is_anything_due):
+            self._delivery.begin()
         if not self._deletion.is_under_way and await run_in_thread(is_anything_expired):
             self._deletion.begin()
         await run_in_thread(rollups.count, COUNTED_AT_ONCE)
@@ -79,7 +79,7 @@ class Housekeeping:
 
 
 class _Chore:
-    """Database work that may be long, in a thread of its own, one at a time. `failure` is what the log says of one."""
+    """Database work that may be long, run in a thread of its own, once at a time. `failure` is its log line."""
 
     def __init__(self, work: Callable[[], object], failure: str) -> None:
         self._work, self._failure = work, failure

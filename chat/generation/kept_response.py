@@ -1,4 +1,4 @@
-"""Responses that their providers keep: how one is ended that nobody follows any more."""
+"""Ending a response that its provider keeps, once nobody follows it any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer in the making, as the process knows it that writes it."""
+"""A live answer, as the process that writes it knows it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LiveAnswer:
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     silence: SilenceClock = field(init=False)  # of the call under way
     known_queue_place: int | None = None  # how many answers its readers know to be before it
-    place_of: int | None = None  # its user, where it has a place among their live answers
+    place_holder: int | None = None  # its user, if it counts among those that this user may have live at once
     _visitor_to_come: Visitor | None = None  # on a page, until it follows
     _watched_at: float = field(default_factory=time.monotonic)
     _leased_until: float = field(default_factory=lambda: time.monotonic() + settings.CHAT_LEASE)
@@ -71,7 +71,7 @@ class LiveAnswer:
         usage: Usage,
         *,
         visitor: Visitor | None = None,
-        place_of: int | None = None,
+        place_holder: int | None = None,
         is_taken_up: bool = False,
         interrupted_by: str = "",
     ) -> LiveAnswer:
@@ -88,7 +88,7 @@ class LiveAnswer:
             answer.created_at,
             visitor,
             usage,
-            place_of=place_of,
+            place_holder=place_holder,
             is_taken_up=is_taken_up,
             first_token_at=answer.first_token_at if is_taken_up else None,
             breaks=answer.breaks if is_taken_up else 0,

@@ -1,4 +1,4 @@
-"""Answers whose owner is gone: who seizes them, and how those end that cannot be continued.
+"""Answers whose owner is gone: seizing them, and ending those that cannot be continued.
 
 Leases run by the database's clock. Call all of this in a thread, see `chat.tasks.run_in_thread`.
 """
@@ -64,7 +64,8 @@ def seize_expired(
 ) -> list[LostAnswer]:
     """Become the owner of at most `most` live answers whose lease ran out `ago` seconds ago or earlier.
 
-    Those of `own`, ids with their fences, this process writes: it is late with their leases, and not gone.
+    `own` are the answers that this process writes, as ids with their fences: they are left out, because this process is
+    late with their leases, and not gone.
 
     Answers with readers come first: those in `watched`, and those that a process has marked as watched; among them the
     oldest. The fence rises with the owner, so that of two processes that seize the same answer one finds no row, and so

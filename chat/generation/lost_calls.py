@@ -45,9 +45,10 @@ def settle_lost_calls() -> Counter[str]:
 def _find_lost(now: datetime) -> QuerySet[ProviderCall]:
     """Return the rows that no process will settle.
 
-    A row of a live answer is settled with that answer, whose text says more than the row, or continues it; only when
-    its answer continues without it is it found here. An answer that waits for its seizure does not go on. A row without
-    a lease was written by an older version: it counts as lost once no call can take so long.
+    A row of a live answer is found only if the answer goes on without that call: its own lease holds, and the row's ran
+    out more than a whole lease ago. Otherwise its owner settles it, or the sweep that seizes the answer: with estimates
+    from the answer's text, unless the answer follows that call further. A row without a lease was written by an older
+    version: it counts as lost once no call can take so long.
     """
     lease = timedelta(seconds=settings.CHAT_LEASE)
     is_expired = Q(lease_until__lt=now) | Q(lease_until=None, started_at__lt=now - compute_longest_call())

@@ -1,4 +1,4 @@
-"""Asks the providers which models they serve, at the start and once a day, while nobody waits for it."""
+"""The providers' lists of the models that they serve, asked for at the start and once a day, in the background."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 # Seconds between two requests for the lists.
 DAY = 86_400.0
 
-# Seconds until a server is asked again that could not be reached and whose list says what the site offers: it may be
-# started after the site.
+# Seconds until a server that did not list its models is asked again, if the site offers the models on its list: the
+# server may be started after the site.
 RETRY = 30.0
 
 

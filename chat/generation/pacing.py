@@ -1,4 +1,4 @@
-"""The pace of a process: how long answers gather what comes before they read it and wake their readers."""
+"""The pace of a process: how long each answer rests between two reads of its provider, while what comes gathers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MAX_STRETCH = 4
 # and a provider that gets all of their calls in one moment refuses most.
 MAX_OPENINGS = 10
 
-# The number of waits, about, that the lateness is an average of.
+# About how many of the latest waits count in the mean lateness.
 REMEMBERED = 32
 
 
 class Pace:
-    """One for all answers of a process. Times are seconds."""
+    """The pause between two reads, the same for all answers of a process. Times are seconds."""
 
     def __init__(self, shortest: float, live: Callable[[], int]) -> None:
         """`live` counts the answers that are written now."""

@@ -54,9 +54,9 @@ NO_RESULT = "There is no result: the server went away while this ran. It may hav
 
 
 class TakenUp(NamedTuple):
-    """An answer that is continued: what there is of it, its next prompt, and that prompt's row on the ledger.
+    """An answer that is continued: its transcript so far, its next prompt, and the ledger row of its next call.
 
-    `joint` is the position up to which readers may have it: what its `transcript` has after that is new to all of them.
+    `joint` is the position up to which readers may have the answer; the `transcript` after it is new to all of them.
     """
 
     answer: Message
@@ -65,25 +65,25 @@ class TakenUp(NamedTuple):
     prompt: Prompt
     call: ProviderCall
     usage: Usage
-    """The usage of the calls before that one."""
+    """The usage of the calls before `call`."""
     cause: str
     """The code of the interruption."""
     bookmark: StoredBookmark | None = None
-    """The place from which the response of that call is followed; none where it is to be asked for."""
-    place_of: int | None = None
-    """The user among whose live answers it has a place, which its end gives back."""
+    """Where the response of `call` is taken up, if its provider keeps it; None when the provider is to be asked."""
+    place_holder: int | None = None
+    """The user among whose live answers it has a place; the end of the answer gives the place back."""
 
 
 def may_be_continued(lost: LostAnswer) -> bool:
     """Return whether a lost answer may be continued, as far as is known without a query."""
     is_too_long = lost.snapshot.position > settings.CHAT_MAX_ANSWER_CHARS
-    is_for_good = lost.seconds_ago > LOST_FOR_GOOD
-    is_left = lost.is_stopped or lost.has_schema or is_too_long or is_for_good or not lost.is_whole
-    return not is_left and lost.losses < settings.CHAT_FINISH_LOST
+    is_too_old = lost.seconds_ago > LOST_FOR_GOOD
+    is_to_end = lost.is_stopped or lost.has_schema or is_too_long or is_too_old or not lost.is_whole
+    return not is_to_end and lost.losses < settings.CHAT_FINISH_LOST
 
 
 def may_be_left(prompt: Prompt) -> bool:
-    """Return whether a process that ends may leave an answer to another one, instead of interrupting it."""
+    """Return whether a process that is about to exit may leave the answer to another process to continue."""
     return settings.CHAT_FINISH_LOST > 0 and prompt.response_schema is None
 
 
@@ -117,7 +117,7 @@ def take_up(lost: LostAnswer) -> TakenUp | None:
         else:
             lost_answers.settle_running_calls(lost.snapshot, make_interruption(lost.cause))
             taken = _continue_answer(answer, lost.snapshot, lost.cause)
-        return taken._replace(place_of=quotas.find_holder_of_place(taken.call))
+        return taken._replace(place_holder=quotas.find_holder_of_place(taken.call))
 
 
 def continue_after_break(snapshot: AnswerSnapshot, result: CallResult, code: str) -> TakenUp | None:
@@ -142,8 +142,8 @@ def _load_owned(snapshot: AnswerSnapshot) -> Message | None:
 def _hold_kept_call(answer: Message, kept: StoredBookmark | None) -> ProviderCall | None:
     """Return the call under way whose response its provider keeps, if there is one, and hold it as long as its answer.
 
-    A sweep settles the row of a call that its live answer has left behind, see `lost_calls`. Many answers are taken up
-    before the next checkpoint, which renews the leases of both: until then this one's must not be older.
+    A sweep settles a call's row whose lease is much older than its live answer's, see `lost_calls`. Checkpoints renew
+    both leases, but many answers may be taken up before the next one, so the row's lease is renewed here.
     """
     if kept is None:
         return None
@@ -161,7 +161,7 @@ def _may_be_asked(answer: Message) -> bool:
 
 
 def _continue_answer(answer: Message, snapshot: AnswerSnapshot, cause: str) -> TakenUp:
-    """Write, within a transaction, what joins an interrupted answer with its next call, and that call's row.
+    """Write the mark where an interrupted answer is continued and the row of its next call, within a transaction.
 
     Raises `QuotaError`.
     """
@@ -200,7 +200,7 @@ def _is_ending_in_words(transcript: Transcript) -> bool:
 
 
 def _settle_tools(answer: Message, transcript: Transcript) -> tuple[list[ToolResult], list[ToolRow]]:
-    """Return the results that readers have not had, and rows of the calls that were never started.
+    """Return the tool results that readers have not had, and new rows for the calls that were never started.
 
     A tool that has a row was started. Where its result is not known it stays unknown: it is not run again.
     """
@@ -227,7 +227,7 @@ def _settle_tools(answer: Message, transcript: Transcript) -> tuple[list[ToolRes
 
 @dataclass
 class _Call:
-    """A call of a tool, as far as its model had written it."""
+    """A tool call as the transcript has it: the model may not have finished its arguments."""
 
     id: str
     name: str

@@ -47,7 +47,7 @@ from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# How an answer ends that a process has no time left for, unless another one continues it.
+# The end of an answer for which a process that is about to exit has no time left, unless another one continues it.
 LEFT = make_interruption("server_restart")
 
 # Seconds that a drain waits for turns that are being kept: a database that takes longer keeps none.
@@ -137,8 +137,8 @@ class Runner:
         if started.remark:
             transcript.append([started.remark])
         call = UpstreamCall(started.call, prompt, transcript)
-        place_of = answer.conversation.user_id if started.call.has_place else None
-        live = LiveAnswer.from_message(answer, call, slot, started.usage, visitor=by, place_of=place_of)
+        place_holder = answer.conversation.user_id if started.call.has_place else None
+        live = LiveAnswer.from_message(answer, call, slot, started.usage, visitor=by, place_holder=place_holder)
         await self._wait_for_end(answer.pk)
         self._live[answer.pk] = live
         await self.resources.broker.open(live.key, live.fence, live.transcript, joint)
@@ -146,13 +146,13 @@ class Runner:
         self.wake()
         self.notices.tell_user(answer.conversation.user_id, make_turn_notice(answer))
 
-    # Go on with what others have lost
+    # Take up lost answers
 
     async def take_up(self, lost: LostAnswer) -> bool:
-        """Continue a lost answer that was seized; return whether its readers are told of it.
+        """Continue a lost answer that was seized; return whether it is continued.
 
-        It waits for a slot as any other does. Where there is no room for it, its user's limits have none or it may not
-        be continued, it is left as it is.
+        It waits for a slot as any other does. It is left as it is where the queue for slots is full, where its user's
+        limits have no room, and where it may not be continued.
         """
         taken, slot = None, None
         try:
@@ -187,7 +187,13 @@ class Runner:
                 taken.call, taken.prompt, taken.transcript, taken.bookmark, answer.first_token_at
             )
         live = LiveAnswer.from_message(
-            answer, call, slot, taken.usage, place_of=taken.place_of, is_taken_up=True, interrupted_by=taken.cause
+            answer,
+            call,
+            slot,
+            taken.usage,
+            place_holder=taken.place_holder,
+            is_taken_up=True,
+            interrupted_by=taken.cause,
         )
         self._live[answer.pk] = live
         await broker.open(live.key, live.fence, live.transcript, taken.joint)
@@ -397,13 +403,12 @@ class Runner:
             self._listener = start_detached(self.notices.listen(self._obey))
 
     async def drain(self, seconds: float, settle_for: float = SETTLE_FOR) -> tuple[int, int]:
-        """Let live answers finish for so long, leave the rest to other processes, and return when all is written.
+        """Let live answers finish for `seconds`, leave the rest to other processes, and return when all is written.
 
-        `seconds` are what they have. Return how many finished, and how many did not. Those that no
-        other process may continue are interrupted.
+        Return how many finished, and how many did not. Those that no other process may continue are interrupted.
 
-        After those seconds it takes `settle_for` and `CLOSE_FOR` more at most. An answer or a call whose end is not
-        written by then keeps its lease until that runs out, and another process ends it.
+        After `seconds` it takes `settle_for` and `CLOSE_FOR` more at most. An answer or a call whose end is not written
+        by then keeps its lease until that runs out, and another process ends it.
         """
         self.draining = self.supervisor.sweeper.is_leaving = True
         end = time.monotonic() + seconds
@@ -416,7 +421,7 @@ class Runner:
             ends = [live.ended for live in self._live.values()]
             await asyncio.wait(ends, timeout=max(0.0, end - time.monotonic()))
         left = len(self._live)
-        closing = asyncio.ensure_future(self._close_tools())  # which nobody may call any more
+        closing = asyncio.ensure_future(self._close_tools())  # no answer runs a tool from now on
         self.resources.settle_by = time.monotonic() + settle_for
         self._is_leaving_answers = True
         await self.interrupt_all(LEFT.reason, settle_for)

@@ -188,7 +188,7 @@ def _find_status(snapshot: AnswerSnapshot) -> Status:
 
 
 def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequence[ToolCall]) -> bool:
-    """Write a checkpoint, settle the call that called these tools, and write their rows: after that they may be run.
+    """Write a checkpoint, settle the call that called these tools, and write the tools' rows: then they may be run.
 
     Return whether the answer was still ours. A tool that has its row is never run again: the process that continues the
     answer uses its result, or says that there is none.
@@ -198,7 +198,7 @@ def settle_step(snapshot: AnswerSnapshot, result: CallResult | None, tools: Sequ
         if is_ours:
             ToolCall.objects.bulk_create(tools)
         results = [result] if result is not None else []
-        settle_calls(results if is_ours else _leave_followed(snapshot.id, results), STEP)
+        settle_calls(results if is_ours else _exclude_followed(snapshot.id, results), STEP)
     return is_ours
 
 
@@ -237,11 +237,11 @@ def release(snapshot: AnswerSnapshot, results: Sequence[CallResult]) -> bool:
 
 
 def settle(
-    snapshot: AnswerSnapshot, verdict: Verdict, results: Sequence[CallResult], place_of: int | None = None
+    snapshot: AnswerSnapshot, verdict: Verdict, results: Sequence[CallResult], place_holder: int | None = None
 ) -> bool:
     """Write an answer's end and settle its rows on the ledger; return whether this was the write that ended it.
 
-    `place_of` is its user, where it has a place among their live answers: that is given back.
+    `place_holder` is its user, if it has a place among their live answers: the place is given back.
     """
     now = timezone.now()
     ending = verdict.status, verdict.error_code, verdict.finish_reason, now, "", None
@@ -250,21 +250,18 @@ def settle(
         is_ended = _end(*snapshot.transcript_values, *ending, snapshot.id, snapshot.fence) > 0
         if is_ended:
             _touch(now, now, snapshot.id)
-        # What a call cost stays, also when its answer was ended by another process meanwhile, or deleted: then the
-        # deletion has stopped it.
+        # What a call cost is written also when another process has ended its answer meanwhile, or the answer was
+        # deleted: a deletion counts as a Stop by the user.
         is_lost = not is_ended and verdict == make_interruption("server_lost")
         is_deleted = is_lost and not Message.objects.filter(pk=snapshot.id).exists()
-        freed = place_of if is_ended or is_deleted else None
-        own = results if is_ended else _leave_followed(snapshot.id, results)
+        freed = place_holder if is_ended or is_deleted else None
+        own = results if is_ended else _exclude_followed(snapshot.id, results)
         settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, freed)
     return is_ended
 
 
-def _leave_followed(answer_id: UUID, results: Iterable[CallResult]) -> list[CallResult]:
-    """Return the results of an answer's former owner without the call whose response its new owner follows.
-
-    That call continues on the same row.
-    """
+def _exclude_followed(answer_id: UUID, results: Iterable[CallResult]) -> list[CallResult]:
+    """Return the results of an answer's former owner without the call that its new owner follows on the same row."""
     kept = Message.objects.live().filter(pk=answer_id).values_list("bookmark", flat=True).first()
     followed = StoredBookmark.from_members(kept)
     return [result for result in results if followed is None or result.call.pk != followed.call]
@@ -297,10 +294,10 @@ def settle_call(result: CallResult, verdict: Verdict) -> bool:
         return settle_calls([result], verdict) > 0
 
 
-def settle_calls(results: Iterable[CallResult], verdict: Verdict, place_of: int | None = None) -> int:
+def settle_calls(results: Iterable[CallResult], verdict: Verdict, place_holder: int | None = None) -> int:
     """Settle rows of the ledger, then what they hold of limits; return how many this was the first time for."""
     settled = [result.call for result in results if _settle_row(result, verdict)]
-    quotas.settle(settled, place_of)
+    quotas.settle(settled, place_holder)
     return len(settled)
 
 

@@ -111,7 +111,7 @@ class UpstreamCall:
     failure: Failure | None = None  # how it failed
     _is_refused: bool = False
     _is_accepted: bool = False  # whether the provider had begun to answer when the call failed
-    _is_asked: bool = True  # whether its provider has been asked; it is not while the answer waits for its place
+    _is_asked: bool = True  # whether its provider has been asked; it is not while the answer waits for its slot
     bookmark: Bookmark | None = None  # where its response can be taken up, if its provider keeps it
     is_taken_up: bool = False  # it began in another process
     _bookmarked: int = 0  # up to where on the line the bookmark goes
@@ -163,7 +163,7 @@ class UpstreamCall:
             self._remember(event)
 
     def _remember(self, event: ProviderEvent | Thought) -> None:
-        """Keep what the next call has to be sent of this one: signed reasoning and calls of tools."""
+        """Keep what the next call has to send back of this one: signed reasoning and calls of tools."""
         match event:
             case Signature(content):
                 self._thinking.append(Thinking(self._read_text_since(self._signed, Reasoning), content))
@@ -173,7 +173,7 @@ class UpstreamCall:
             case ToolArguments(id_, delta) if id_ in self.called_tools:
                 self.called_tools[id_][1].append(delta)
 
-    def follow_up_prompt(self, outcomes: Mapping[str, ToolOutcome]) -> Prompt:
+    def make_follow_up_prompt(self, outcomes: Mapping[str, ToolOutcome]) -> Prompt:
         """Return what to ask after the tools that were called have been run."""
         extras = self.transcript.extras
         calls = tuple(
@@ -232,10 +232,10 @@ class UpstreamCall:
             self._usage, self._has_final_usage = usage, True
 
     def find_remedy(self, error: ChatError) -> Remedy | None:
-        """Return another prompt that the provider may take, or None when there is none.
+        """Return another prompt that the provider may take after a refusal, or None when there is none.
 
-        It is without what the refusal names, or asks in another way, or has half of the conversation where that is too
-        long.
+        It leaves out what the refusal names, asks for it in another way, or, where the conversation is too long, has
+        half of it.
         """
         if not self._is_refused:
             return None
@@ -267,11 +267,8 @@ class UpstreamCall:
             sentence = f"{self.prompt.model} has been retired by its provider. Choose another model."
             self.transcript.append([Remark("refused", sentence)])
 
-    def wait_after(self, error: ChatError, tries: int) -> float | None:
-        """Return the seconds to wait before the next try; None when another would be in vain.
-
-        `tries` is how many have been made.
-        """
+    def compute_pause_before_retry(self, error: ChatError, tries: int) -> float | None:
+        """Return the seconds to wait before the next try, after `tries`; None when another would be in vain."""
         if not self._is_refused or not error.may_pass or error.code not in _PASSING_CODES:
             return None
         seconds = BACKOFF * 2**tries if error.retry_after is None else error.retry_after
@@ -344,21 +341,21 @@ def make_retry_notice(error: ChatError, seconds: float) -> Notice:
 
 
 def make_taking_up_notice(seconds: float) -> Notice:
-    """Return the notice to readers while a broken connection to a response that goes on waits for its next try."""
+    """Return the notice to readers for the time until a response whose connection broke is followed again."""
     sentence = f"The connection to the provider broke, following the answer again in {max(1, round(seconds))} s."
     return Notice("retrying", sentence, round(seconds, 1))
 
 
 def _is_about_a_retired_model(error: ChatError, prompt: Prompt) -> bool:
-    """Return whether the provider does not know a model of which it is known that it has been switched off."""
+    """Return whether the provider does not know the model, and the model is known to have been switched off."""
     is_unknown = error.code == "bad_request" and error.detail.startswith(("404", "410"))
     return is_unknown and prompt.capabilities.is_retired(timezone.now().date())
 
 
 async def reach_verdict(reading: Awaitable[Finish], report: Callable[[ChatError], None]) -> Verdict:
-    """Wait for the end of what is read and return the verdict on it, whatever happens but a cancellation.
+    """Await `reading`, and return the verdict on its finish or its failure; only a cancellation is raised.
 
-    `report` is called with each failure that has a code, once.
+    `report` is called once with a failure that has a code.
     """
     try:
         finish = await reading

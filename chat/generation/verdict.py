@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
 
 STOPPED_BY_USER = Verdict(Status.STOPPED)
 
-# How an upstream call ends that the answer continues after.
+# The verdict on an upstream call after which the answer continues.
 STEP = Verdict(Status.COMPLETE, "tool_calls")
 
 

@@ -129,7 +129,7 @@ def list_waits(error: ChatError) -> list[float]:
     for tries in range(4):
         call = upstream_call.UpstreamCall(ProviderCall(), Prompt("m", ()))
         call.fail(error)
-        wait: Any = call.wait_after(error, tries)
+        wait: Any = call.compute_pause_before_retry(error, tries)
         found.append(wait)
     return found
 
