@@ -41,7 +41,7 @@ def encode_ndjson_events(batch: Batch) -> bytes:
 
 
 def encode_ndjson_ping(position: int) -> bytes:
-    """Return the line that says that a stream lives, for a program that has asked for it."""
+    """Return a heartbeat as an NDJSON line, for a program that has asked for heartbeats."""
     return encode_line({"type": "ping", "position": position}) + b"\n"
 
 

@@ -25,8 +25,8 @@ class Follower:
 
     Live text comes from the broker when it has the answer, otherwise from the checkpoints in the database.
 
-    `fence` is what the reader knows of the answer's owner. A process that has just written an end may still be about to
-    publish it to its readers, while another continues the answer: a reader of the later owner is not given this end.
+    `fence` is that of the latest owner that the reader knows of. A process that has just written an end may be about to
+    publish it while another process continues the answer already: a reader who knows the later owner is not given it.
     """
 
     def __init__(self, process: Process, answer_id: UUID, after: int, fence: int = 0) -> None:
@@ -128,7 +128,7 @@ async def wait_for_end(process: Process, answer_id: UUID, fence: int = 0) -> Non
 async def _load_checkpoint(process: Process, answer_id: UUID, position: int) -> StoredAnswer | None:
     """Return what the database has of an answer for a reader at a position, None when there is no such answer.
 
-    While the database does not serve that is nothing new: the reader's connection is kept.
+    While the database is away, return nothing new, so that the reader's connection is kept.
     """
     try:
         return await process.checkpoints.read(answer_id, position)

@@ -32,7 +32,7 @@ from chat.tasks import run_in_thread
 
 
 class PageKind(NamedTuple):
-    """A kind of page that shows an answer: what it discloses, and what renders the foot of one that has ended, or all.
+    """A kind of page that shows an answer: what it discloses, and how it renders the foot of an ended answer, or all.
 
     `is_owners` pages have the notices and the line below the composer too.
     """
@@ -50,20 +50,20 @@ async def stream_page(
     process: Process, answer_id: UUID, after: int, kind: PageKind = OWN_PAGE, *, fence: int = 0
 ) -> AsyncGenerator[bytes, None]:
     """Yield an answer's changes to a page as SSE messages; rendering takes at most a tenth of the event loop."""
-    page = _Reader(answer_id, after, kind)
+    page = _Page(answer_id, after, kind)
     with metrics.count_follower("page"):
-        async with aclosing(_stream_to_readers(page, lambda: follow(process, answer_id, 0, fence))) as messages:
+        async with aclosing(_stream_until_rendered(page, lambda: follow(process, answer_id, 0, fence))) as messages:
             async for message in messages:
                 yield message
 
 
-async def _stream_to_readers(
-    page: _Reader, follow_again: Callable[[], AsyncGenerator[Batch, None]]
+async def _stream_until_rendered(
+    page: _Page, follow_again: Callable[[], AsyncGenerator[Batch, None]]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the messages for a page, and for a new one from the beginning whenever rendering has failed."""
+    """Yield the messages for a page; when rendering has failed, go on with one that is sent the whole answer again."""
     tries = 0
     while True:
-        async with aclosing(_stream_to(page, follow_again())) as messages:
+        async with aclosing(_stream_batches(page, follow_again())) as messages:
             async for message in messages:
                 yield message
         if not page.has_failed:
@@ -74,7 +74,7 @@ async def _stream_to_readers(
     yield encode_sse("done" if page.has_seen_end else "gone", event="done")
 
 
-async def _stream_to(page: _Reader, batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
+async def _stream_batches(page: _Page, batches: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
     """Yield a message for each batch, up to the end or until the page has failed."""
     async with aclosing(batches):
         async for batch in batches:
@@ -92,7 +92,7 @@ async def _stream_to(page: _Reader, batches: AsyncGenerator[Batch, None]) -> Asy
 MAX_TRIES = 5
 
 
-class _Reader:
+class _Page:
     """One reader's page: the answer that it shows, and the notice under it."""
 
     def __init__(self, answer_id: UUID, after: int | None, kind: PageKind, *, is_plain: bool = False) -> None:
@@ -100,29 +100,29 @@ class _Reader:
         self._answer, self._kind = answer_id, kind
         self._shown = ShownAnswer(answer_id, after, is_plain=is_plain, disclosure=kind.disclosure)
         self._has_notice = after is None
-        self._is_unsaved = False  # that notice stays until the answer is saved
+        self._is_unsaved = False  # the notice says that the answer is not saved: it stays until it is
         self.has_seen_end = False
 
     @property
     def has_failed(self) -> bool:
-        """True when the page has to be sent the whole answer again, by another reader."""
+        """True when the whole answer has to be sent again, see `begin_again`."""
         return self._shown.has_failed
 
-    def begin_again(self, *, is_plain: bool) -> _Reader:
-        """Return a reader that is sent the whole answer again."""
-        return _Reader(self._answer, None, self._kind, is_plain=is_plain)
+    def begin_again(self, *, is_plain: bool) -> _Page:
+        """Return the state of the page when it is sent the whole answer again."""
+        return _Page(self._answer, None, self._kind, is_plain=is_plain)
 
     async def render_message(self, batch: Batch) -> bytes:
         """Return the changes that a batch makes, as one SSE message."""
         position = batch.start
         others: list[Change] = []
         for position, event in add_positions(batch.events, batch.start):
-            others += await self._read(event, position)
+            others += await self._take(event, position)
         self.has_seen_end = bool(batch.events) and isinstance(batch.events[-1], Terminal)
         changes = [*self._shown.take_changes(), *others]
         return encode_sse("".join(map(str, changes)), id=position) if changes else PING
 
-    async def _read(self, event: Event, position: int) -> list[Change]:
+    async def _take(self, event: Event, position: int) -> list[Change]:
         """Take an event in, and return what it changes beside the answer's parts."""
         if isinstance(event, Notice):
             if not self._kind.is_owners:

@@ -21,8 +21,8 @@ KEPT = 500
 class Stencil:
     """A template with places: variables whose values it only writes, into texts, attributes and addresses.
 
-    It sees nothing but its places and what it is told to say, and it cannot look at a place, to compare or to filter
-    it: while it is rendered a mark stands there.
+    It sees nothing but its places and its context. It cannot compare or filter a place, because a mark stands there
+    while it is rendered.
     """
 
     def __init__(self, template: str, *places: str) -> None:
@@ -31,19 +31,19 @@ class Stencil:
         self._marks = {place: str(uuid4()) for place in places}
         self._get_pattern = lru_cache(KEPT)(self._render_pattern)
 
-    def fill(self, places: Mapping[str, object], **said: Hashable) -> SafeString:
-        """Return the HTML for what it says, with the values of its places, which are escaped unless they are safe.
+    def fill(self, places: Mapping[str, object], **context: Hashable) -> SafeString:
+        """Return the template's HTML for a context, with these values in its places, escaped unless they are safe.
 
-        Raises KeyError for a place without a value.
+        It is rendered once for each context. Raises KeyError for a place without a value.
         """
         # A template that a developer changes is a new object.
         template = Engine.get_default().get_template(self._template)
-        pattern = self._get_pattern(template, tuple(said.items()))
+        pattern = self._get_pattern(template, tuple(context.items()))
         return SafeString(pattern.format_map({place: _write(places[place]) for place in self._marks}))
 
-    def _render_pattern(self, template: Template, said: tuple[tuple[str, Hashable], ...]) -> str:
+    def _render_pattern(self, template: Template, context: tuple[tuple[str, Hashable], ...]) -> str:
         """Return a format string: the HTML with `{place}` where a place is."""
-        html = template.render(Context({**dict(said), **self._marks})).strip()
+        html = template.render(Context({**dict(context), **self._marks})).strip()
         html = html.replace("{", "{{").replace("}", "}}")
         for place, mark in self._marks.items():
             html = html.replace(mark, f"{{{place}}}")
