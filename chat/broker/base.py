@@ -50,8 +50,8 @@ class Following(Protocol):
 class Broker(Protocol):
     """The live log of answers.
 
-    A log is its owner's, whose `fence` is higher than that of every owner before. Who opens the log of an answer takes
-    the place of earlier owners: what they publish then reaches no reader of the new log, and raises nothing.
+    A log is its owner's, whose `fence` is higher than that of every owner before. Opening an answer's log takes the
+    place of earlier owners: what they publish then reaches no reader of the new log, and raises nothing.
 
     Implementations pass one contract suite, tests/contracts/test_broker_contract.py. None of them may fail an answer:
     what a broker does not know, its readers find in the database.
@@ -60,8 +60,8 @@ class Broker(Protocol):
     async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
         """Begin the log of an answer. Its owner goes on growing `transcript`, the only copy of the text here.
 
-        The log begins at the `joint`, up to where the database has it; by default that is all there is of it. Readers
-        of an earlier owner's log here are sent to the database.
+        The log begins at the `joint`, the position up to which the database has the answer; by default at the end of
+        the transcript. Readers of an earlier owner's log in this process are sent to the database.
         """
         ...
 
@@ -93,22 +93,22 @@ class Broker(Protocol):
         ...
 
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
-        """Take the log over from a lost owner, which can then write no more; return the events after the position.
+        """Take the log over from a lost owner, which can then write no more; return its events after the position.
 
-        That is all that any reader has had, or None where that is not known. `fence` is the new owner's; what a later
-        one has is left to it.
+        They are all that any reader has had there; None when it is not known what readers have had. `fence` is the new
+        owner's; the log of a later owner is left alone.
         """
         ...
 
     async def forget(self, answer: str, fence: int = ENDED) -> None:
-        """Delete what other owners have left of a log, because the database has it, and send readers here there.
+        """Delete what other owners have left of a log, and send its readers in this process to the database.
 
-        What an owner with a higher fence has is left to it; of an answer that has ended all goes.
+        The database has it all. The log of an owner with a higher fence stays; by default no fence is higher.
         """
         ...
 
     async def find_left(self) -> set[str]:
-        """Return the answers of which other owners have left logs. Those that have ended are to be forgotten."""
+        """Return the answers of which other owners have left logs, for the caller to `forget` those that have ended."""
         ...
 
     async def is_up(self) -> bool:

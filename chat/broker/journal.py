@@ -1,16 +1,16 @@
 """The journal: what has been shown of live answers, in files, so that it outlives the process without a Redis.
 
 A process that is killed leaves the kernel what it has written, so nothing waits for the disk: text is written to a file
-of its answer's, and then shown. Whoever goes on with the answer reads it there. The files are as private as the text:
-only their owner may read them, and each goes when its answer has ended.
+of its answer's, and then shown. The process that goes on with the answer reads it there. The files are as private as
+the text: only their owner may read them, and each goes when its answer has ended.
 
 A file holds lines: first the boot of the machine and the position at which the log begins, then entries, each with the
-position that follows it. A last line without its end was never shown. A file without a line is one that could not be
-written: what was shown of its answer is not known, and neither is it after a crash of the machine.
+position that follows it. A last line without its end was never shown. A file without a line could not be written: it
+is not known what was shown of its answer. Nor is it known after a crash of the machine.
 
 The processes of a site share one directory. Each log has a file with a name of its own, in which its owner's fence
-stands. To seize it is to rename it: an owner that was only paused does not find it any more. Who was paused in the
-middle of taking over leaves the files of later owners alone.
+stands. To seize it is to rename it: an owner that was only paused does not find it any more. A process that was paused
+in the middle of taking over leaves the files of later owners alone.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(eq=False)
-class _Log:
-    """An answer that this process writes: it has a file, unless that could not be written."""
+class _LogFile:
+    """The file of an answer that this process writes. One that could not be written is broken, and empty."""
 
     fence: int
     transcript: Transcript
-    written: int
+    written_to: int  # position
     path: str
     is_broken: bool = False
     is_gone: bool = False  # it was seized
@@ -66,28 +66,28 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._boot = _read_boot()
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, _LogFile] = {}
         self._try_again_at = self._failure_logged_at = 0.0
 
     # The owner's side
 
     def begin(self, answer: str, fence: int, transcript: Transcript, start: int) -> None:
         """Begin the log of an owner, which has the transcript from `start` on."""
-        self._logs[answer] = begun = _Log(fence, transcript, start, "")
-        self._create(answer, begun, start)
+        self._logs[answer] = file = _LogFile(fence, transcript, start, "")
+        self._create(answer, file, start)
 
     def write(self, answer: str) -> None:
         """Write what the transcript has beyond the log. No disk is waited for: this costs some microseconds."""
-        written = self._logs[answer]
-        if written.is_gone or written.transcript.position == written.written:
+        file = self._logs[answer]
+        if file.is_gone or file.transcript.position == file.written_to:
             return
-        if not written.is_broken:
-            self._append(written)
+        if not file.is_broken:
+            self._append(file)
         elif time.monotonic() > self._try_again_at:
-            broken = written.path
-            self._create(answer, written, written.transcript.start)
-            if written.is_broken:  # the one that is there says so already
-                written.path, broken = broken, written.path
+            broken = file.path
+            self._create(answer, file, file.transcript.start)
+            if file.is_broken:  # again: the empty file that is there says so, and the new one goes
+                file.path, broken = broken, file.path
             _remove(broken)
 
     def end(self, answer: str) -> None:
@@ -98,30 +98,30 @@ class Journal:
         """Forget a log, and leave what there is of it."""
         self._logs.pop(answer)
 
-    def _create(self, answer: str, begun: _Log, start: int) -> None:
-        begun.path = f"{self._directory}/{answer}.{begun.fence}.{token_hex(8)}"
-        begun.written, begun.is_broken = start, False
+    def _create(self, answer: str, file: _LogFile, start: int) -> None:
+        file.path = f"{self._directory}/{answer}.{file.fence}.{token_hex(8)}"
+        file.written_to, file.is_broken = start, False
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
-            _write(begun.path, f"{self._boot} {start}\n".encode() + _make_entry(begun), os.O_CREAT | os.O_EXCL)
-            begun.written = begun.transcript.position
+            _write(file.path, f"{self._boot} {start}\n".encode() + _make_entry(file), os.O_CREAT | os.O_EXCL)
+            file.written_to = file.transcript.position
         except OSError as error:
-            self._note_failure(begun, error)
+            self._note_failure(file, error)
 
-    def _append(self, written: _Log) -> None:
+    def _append(self, file: _LogFile) -> None:
         try:
-            _write(written.path, _make_entry(written))
-            written.written = written.transcript.position
+            _write(file.path, _make_entry(file))
+            file.written_to = file.transcript.position
         except FileNotFoundError:
-            written.is_gone = True
+            file.is_gone = True
         except OSError as error:
-            self._note_failure(written, error)
+            self._note_failure(file, error)
 
-    def _note_failure(self, failed: _Log, error: OSError) -> None:
+    def _note_failure(self, file: _LogFile, error: OSError) -> None:
         """Truncate a log that cannot be written, which a full disk allows: its answer is then not continued."""
-        failed.is_broken = True
+        file.is_broken = True
         with suppress(OSError):
-            os.truncate(failed.path, 0)
+            os.truncate(file.path, 0)
         now = time.monotonic()
         self._try_again_at = now + TRY_AGAIN_AFTER
         if not self._failure_logged_at or now > self._failure_logged_at + FAILURE_LOGGED_EVERY:
@@ -152,7 +152,7 @@ class Journal:
         return {found[1] for path in self._list_left() if (found := _match_name(path))}
 
     def _list(self) -> list[str]:
-        """Return the paths of all files, those of this process too: a pause makes it find its own."""
+        """Return the paths of all files, those of this process too: after a pause it may have to seize its own."""
         try:
             return [f"{self._directory}/{name}" for name in os.listdir(self._directory)]
         except OSError:
@@ -161,7 +161,7 @@ class Journal:
     def _list_left(self) -> list[str]:
         """Return the paths of the files that this process does not write."""
         listed = self._list()  # first: a file that is made meanwhile is not among them
-        own = {written.path for written in list(self._logs.values())}
+        own = {file.path for file in list(self._logs.values())}
         return [path for path in listed if path not in own]
 
     def _find(self, answer: str, fence: int, paths: Sequence[str]) -> list[str]:
@@ -176,7 +176,7 @@ class Journal:
         return os.access(self._directory.parent, os.W_OK | os.X_OK)
 
     def _read(self, path: str, after: int) -> Transcript | None:
-        """Return what a file has after a position; None where it cannot say what was shown."""
+        """Return what a file has after a position; None when it does not tell all that was shown."""
         try:
             first, *lines = Path(path).read_bytes().split(b"\n")[:-1]
             boot, _ = first.decode().split(" ")
@@ -194,12 +194,12 @@ def _match_name(path: str) -> re.Match[str] | None:
     return _NAME.fullmatch(os.path.basename(path))
 
 
-def _make_entry(written: _Log) -> bytes:
+def _make_entry(file: _LogFile) -> bytes:
     """Return the line for what the log lacks; nothing where it lacks nothing."""
-    transcript = written.transcript
-    if transcript.position == written.written:
+    transcript = file.transcript
+    if transcript.position == file.written_to:
         return b""
-    return b"%d %s\n" % (transcript.position, encode(transcript.read_since(written.written)))
+    return b"%d %s\n" % (transcript.position, encode(transcript.read_since(file.written_to)))
 
 
 def _write(path: str, data: bytes, flags: int = 0) -> None:

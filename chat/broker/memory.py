@@ -19,61 +19,61 @@ class MemoryBroker:
     """See `chat.broker.base.Broker`."""
 
     def __init__(self, journal: Journal | None = None) -> None:
-        self._channels: dict[str, Channel] = {}
+        self._live_logs: dict[str, LiveLog] = {}
         self._journal = journal
 
     async def open(self, answer: str, fence: int, transcript: Transcript, joint: int | None = None) -> None:
-        if (earlier := self._channels.get(answer)) is not None:
+        if (earlier := self._live_logs.get(answer)) is not None:
             if earlier.fence > fence:
                 return
             earlier.lose()
         if self._journal is not None:
             self._journal.begin(answer, fence, transcript, transcript.position if joint is None else joint)
-        self._channels[answer] = Channel(transcript, fence)
+        self._live_logs[answer] = LiveLog(transcript, fence)
 
-    def _find(self, answer: str, fence: int) -> Channel | None:
+    def _find(self, answer: str, fence: int) -> LiveLog | None:
         """Return the log of an answer, where no later owner has taken this one's place."""
-        channel = self._channels.get(answer)
-        return channel if channel is not None and channel.fence == fence else None
+        log = self._live_logs.get(answer)
+        return log if log is not None and log.fence == fence else None
 
     async def publish(self, answer: str, fence: int) -> None:
-        if (channel := self._find(answer, fence)) is None:
+        if (log := self._find(answer, fence)) is None:
             return
         if self._journal is not None:
             self._journal.write(answer)
-        channel.show(channel.transcript.position)
+        log.show(log.transcript.position)
 
     def show(self, answer: str, fence: int, position: int) -> None:
         """Show readers the transcript up to a position."""
-        if (channel := self._find(answer, fence)) is not None:
-            channel.show(position)
+        if (log := self._find(answer, fence)) is not None:
+            log.show(position)
 
     async def notify(self, answer: str, fence: int, notice: Notice) -> None:
-        if (channel := self._find(answer, fence)) is not None:
-            channel.show_notice(notice)
+        if (log := self._find(answer, fence)) is not None:
+            log.show_notice(notice)
 
     async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
-        if (channel := self._find(answer, fence)) is None:
+        if (log := self._find(answer, fence)) is None:
             return
         if self._journal is not None:
             self._journal.end(answer)
-        del self._channels[answer]
-        channel.end(usage, terminal)
+        del self._live_logs[answer]
+        log.end(usage, terminal)
 
     async def give_up(self, answer: str, fence: int) -> None:
-        if (channel := self._find(answer, fence)) is None:
+        if (log := self._find(answer, fence)) is None:
             return
         if self._journal is not None:
             self._journal.leave(answer)
-        del self._channels[answer]
-        channel.lose()
+        del self._live_logs[answer]
+        log.lose()
 
     @asynccontextmanager
-    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[ChannelFollowing, None]:
-        channel = self._channels.get(answer)
-        if channel is None or channel.fence < fence:
+    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[LiveLogFollowing, None]:
+        log = self._live_logs.get(answer)
+        if log is None or log.fence < fence:
             raise NotLiveError(answer)
-        yield ChannelFollowing(channel, after)
+        yield LiveLogFollowing(log, after)
 
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
         if self._journal is None:
@@ -94,8 +94,8 @@ class MemoryBroker:
         """Do nothing: memory has no connections."""
 
 
-class Channel:
-    """One live answer: its transcript, how much of it is shown, its notice, its end, and its waiting readers."""
+class LiveLog:
+    """The log of one live answer: its transcript, how much of it is shown, its notice, its end, its waiting readers."""
 
     def __init__(self, transcript: Transcript, fence: int) -> None:
         self.transcript = transcript
@@ -160,11 +160,11 @@ def _release(reader: asyncio.Future[None]) -> None:
         reader.set_result(None)
 
 
-class ChannelFollowing:
+class LiveLogFollowing:
     """See `chat.broker.base.Following`."""
 
-    def __init__(self, channel: Channel, after: int) -> None:
-        self._channel = channel
+    def __init__(self, log: LiveLog, after: int) -> None:
+        self._log = log
         self._position = after
         self._shown_notice: Notice | None = None
         self._knows_new_owner = False
@@ -174,37 +174,37 @@ class ChannelFollowing:
         if self._has_ended:
             return None
         batch = self._take()
-        if not batch.events and not self._channel.is_lost:
-            await self._channel.wait_for_change(timeout)
+        if not batch.events and not self._log.is_lost:
+            await self._log.wait_for_change(timeout)
             batch = self._take()
-        if not batch.events and self._channel.is_lost:
+        if not batch.events and self._log.is_lost:
             raise NotLiveError
         return batch
 
     def _take(self) -> Batch:
         """Return what the reader has not had. Text and position are read with no `await` between them."""
-        channel = self._channel
-        start = channel.transcript.skip_split_event(self._position)
-        until = min(channel.shown, start + LONGEST_BATCH)
+        log = self._log
+        start = log.transcript.skip_split_event(self._position)
+        until = min(log.shown, start + LONGEST_BATCH)
         events = self._read(start, until)
         self._position = max(start, until)
-        if until < channel.shown:
+        if until < log.shown:
             return Batch(start, events)
-        if channel.notice is not self._shown_notice:
-            self._shown_notice = channel.notice
-            if channel.notice is not None:
-                events.append(channel.notice)
-        if channel.ending is not None:
+        if log.notice is not self._shown_notice:
+            self._shown_notice = log.notice
+            if log.notice is not None:
+                events.append(log.notice)
+        if log.ending is not None:
             self._has_ended = True
-            if start > channel.transcript.position:
+            if start > log.transcript.position:
                 # The reader had the usage before its connection broke: the last event alone follows it.
-                return Batch(channel.transcript.position + 1, channel.ending[1:])
-            events += channel.ending
+                return Batch(log.transcript.position + 1, log.ending[1:])
+            events += log.ending
         return Batch(start, events)
 
     def _read(self, start: int, until: int) -> list[Event]:
         """Return the events between two positions, with a notice where another owner took the answer over."""
-        transcript, resumed = self._channel.transcript, self._channel.resumed
+        transcript, resumed = self._log.transcript, self._log.resumed
         if resumed is None or self._knows_new_owner or not start <= resumed[0] <= until:
             return [*transcript.read_since(start, until)]
         self._knows_new_owner = True

@@ -32,7 +32,7 @@ from redis.exceptions import RedisError, ResponseError
 from chat.broker.base import ENDED, NotLiveError
 from chat.broker.entries import decode, encode, extend
 from chat.broker.failures import describe_failure
-from chat.broker.memory import Channel, ChannelFollowing, MemoryBroker
+from chat.broker.memory import LiveLog, LiveLogFollowing, MemoryBroker
 from chat.broker.scripts import FORGET, SEIZE, WRITE
 from chat.core.events import Done, Error, Event, Notice, Terminal, Usage, count_positions
 from chat.core.transcript import Transcript
@@ -70,8 +70,8 @@ Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
 @dataclass(eq=False)
-class _Log:
-    """An answer that this process writes."""
+class _OwnLog:
+    """The log of an answer that this process writes, as far as Redis has it: up to position `written`."""
 
     answer: str
     fence: int
@@ -107,7 +107,7 @@ class _Log:
 class _Unwritten(NamedTuple):
     """The part of a log that Redis lacks at one moment."""
 
-    log: _Log
+    log: _OwnLog
     position: int
     notices: Sequence[Notice]
     ending: tuple[Usage, Terminal] | None
@@ -145,9 +145,9 @@ class RedisBroker:
         self._redis: Redis = Redis.from_url(
             url, protocol=2, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE, retry=Retry(NoBackoff(), 0)
         )
-        self._logs: dict[str, _Log] = {}
-        self._changed: dict[str, _Log] = {}
-        self._unwritten_ends: deque[_Log] = deque()
+        self._logs: dict[str, _OwnLog] = {}
+        self._changed: dict[str, _OwnLog] = {}
+        self._unwritten_ends: deque[_OwnLog] = deque()
         self._mirrors: dict[str, _Mirror] = {}
         self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
         self._is_away = False
@@ -162,10 +162,10 @@ class RedisBroker:
                 return
             earlier.leave()
         await self._local.open(answer, fence, transcript)
-        self._logs[answer] = _Log(answer, fence, transcript, transcript.position if joint is None else joint)
+        self._logs[answer] = _OwnLog(answer, fence, transcript, transcript.position if joint is None else joint)
         self._write_soon(self._logs[answer])
 
-    def _find(self, answer: str, fence: int) -> _Log | None:
+    def _find(self, answer: str, fence: int) -> _OwnLog | None:
         """Return the log of an answer, where no later owner in this process has taken this one's place."""
         found = self._logs.get(answer)
         return found if found is not None and found.fence == fence else None
@@ -175,10 +175,10 @@ class RedisBroker:
             self._write_soon(grown)
 
     async def notify(self, answer: str, fence: int, notice: Notice) -> None:
-        if (log := self._find(answer, fence)) is not None:
+        if (noted := self._find(answer, fence)) is not None:
             await self._local.notify(answer, fence, notice)
-            log.notices.append(notice)
-            self._write_soon(log)
+            noted.notices.append(notice)
+            self._write_soon(noted)
 
     async def close(self, answer: str, fence: int, usage: Usage, terminal: Terminal) -> None:
         if (ended := self._find(answer, fence)) is None:
@@ -197,7 +197,7 @@ class RedisBroker:
             self._changed.pop(answer, None)
             await self._local.give_up(answer, fence)
 
-    def _write_soon(self, changed: _Log) -> None:
+    def _write_soon(self, changed: _OwnLog) -> None:
         self._changed[changed.answer] = changed
         self._run_task("writer", self._write)
 
@@ -218,7 +218,7 @@ class RedisBroker:
             await asyncio.sleep(min(0.25, max(WRITE_EVERY, 10 * (time.monotonic() - began))))
 
     async def _append(self, all_due: Sequence[_Unwritten]) -> None:
-        changed: list[_Log] = []
+        changed: list[_OwnLog] = []
         keys: list[str] = []
         arguments: list[str | bytes | int] = [KEPT_SECONDS, ENTRIES]
         for due in all_due:
@@ -253,7 +253,7 @@ class RedisBroker:
     # The readers' side
 
     @asynccontextmanager
-    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[ChannelFollowing, None]:
+    async def follow(self, answer: str, after: int, fence: int = 0) -> AsyncGenerator[LiveLogFollowing, None]:
         if (own := self._logs.get(answer)) is not None and own.fence >= fence:
             if own.ending is not None:  # the database knows, and may know that the answer goes on elsewhere
                 raise NotLiveError(answer)
@@ -265,14 +265,14 @@ class RedisBroker:
             raise NotLiveError(answer)
         mirror.readers += 1
         try:
-            yield ChannelFollowing(mirror, after)
+            yield LiveLogFollowing(mirror, after)
         finally:
             mirror.readers -= 1
             if not mirror.readers and self._mirrors.get(answer) is mirror:
                 del self._mirrors[answer]
 
     async def _load_mirror(self, answer: str, fence: int) -> _Mirror:
-        """Return what Redis has of an answer, and goes on to have: one copy for all readers of this process."""
+        """Return the copy of an answer's log that all readers of this process share, and that grows as Redis' does."""
         loaded: _Mirror | None = None
         async with self._loads:
             if not self._is_away and self._find_mirror(answer, fence) is None:
@@ -311,14 +311,10 @@ class RedisBroker:
                 for key, entries in read:
                     growing[key.decode()].read(entries)
 
-    async def _read_entries(self, key: str, first: str = "-") -> list[Entry]:
-        entries: Any = await self._redis.xrange(key, min=first)
-        return list(entries)
-
     # Taking over
 
     async def seize(self, answer: str, fence: int, after: int) -> Sequence[Event] | None:
-        """Return nothing where there is no log: its owner went away before it could write one."""
+        """See `Broker.seize`. Without a log nothing was shown: its owner went away before it could write one."""
         if self._is_away:
             return None
         taken, is_whole = Transcript(after), False
@@ -326,7 +322,7 @@ class RedisBroker:
             keys = [self._make_key(answer, state) for state in ("live", "fence", "seized")]
             is_ours: Any = await self._redis.eval(SEIZE, len(keys), *keys, fence, KEPT_SECONDS)
             if is_ours:
-                entries = await self._read_entries(self._make_key(answer, "seized"), f"{after + 1}-0")
+                entries: Any = await self._redis.xrange(self._make_key(answer, "seized"), min=f"{after + 1}-0")
                 is_whole = all(extend(taken, _parse_position(id_), _decode_fields(fields)) for id_, fields in entries)
         return taken.read_since(after) if is_whole else None
 
@@ -346,7 +342,7 @@ class RedisBroker:
 
     @contextmanager
     def _note_absence(self) -> Iterator[None]:
-        """Leave undone what Redis fails to do within this, and ask it nothing more before it answers again."""
+        """Catch a failure of Redis within this block, and ask it nothing more until it answers again."""
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
@@ -369,7 +365,7 @@ class RedisBroker:
         for answer_log in self._logs.values():
             self._write_soon(answer_log)
 
-    def _keep_unwritten_end(self, ended: _Log) -> None:
+    def _keep_unwritten_end(self, ended: _OwnLog) -> None:
         """Keep an end that Redis did not take, for readers who reach Redis again before the owner does.
 
         After `ENDED_SECONDS` all readers have it from the database.
@@ -406,8 +402,8 @@ class RedisBroker:
         return f"{self._prefix}{answer}:{state}"
 
 
-class _Mirror(Channel):
-    """An answer that another process writes, as far as Redis has it."""
+class _Mirror(LiveLog):
+    """The log of an answer that another process writes, as far as Redis has it."""
 
     def __init__(self, entries: Sequence[Entry], fence: int | None) -> None:
         """`fence` is its owner's, None where that is not known: a process of the version before writes it."""

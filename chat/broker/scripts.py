@@ -1,7 +1,7 @@
 """What Redis does in one step: a log is touched only on behalf of its last owner.
 
-Beside each log, Redis keeps the fence of the last owner that it has heard of. Whoever begins or seizes a log raises it
-in the same step, and what comes with a lower one is refused: words, notices, an end, and a beginning that is late.
+Beside each log, Redis keeps the fence of the last owner that it has heard of. Beginning or seizing a log raises the
+fence in the same step, and what comes with a lower one is refused: text, notices, an end, and a beginning that is late.
 
 Processes of the version before write and seize without a fence. Beside them a log is as safe as it was with them.
 """
@@ -14,8 +14,8 @@ Processes of the version before write and seize without a fence. Beside them a l
 # One command for all logs costs the process half of what a command for each entry did: 8 us for an entry, not 18.
 #
 # Only a beginning makes a stream: a late entry would bring back a log that was seized. A full Redis refuses the first
-# write of a script alone, so that one is made to ask. It deletes logs all the same: where a later owner cannot begin
-# its own, readers would wait for the earlier one.
+# write of a script and no later one, so the first is a write that changes nothing. A full Redis still deletes: where a
+# later owner cannot begin its log, the earlier one is deleted, or readers would wait for it.
 WRITE = """\
 local results, at = {}, 3
 local full = redis.pcall('SETRANGE', KEYS[2], 0, '')
