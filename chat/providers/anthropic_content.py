@@ -72,9 +72,10 @@ class Content:
 
     @property
     def begins_paragraph(self) -> bool:
-        """True when the block that was begun last is a text, and something else stands between it and an earlier one.
+        """True when the last block is a text that other blocks part from an earlier text.
 
-        Not where the earlier one ends in white space. Citations part a sentence into texts that nothing stands between.
+        It is not where the earlier text ends in white space. Citations split a sentence into neighbouring texts: these
+        begin no paragraph.
         """
         kinds = [*(block["type"] for block in self._interrupted), *self._kinds]
         if kinds[-1] != "text" or kinds[-2:-1] in ([], ["text"]) or "text" not in kinds[:-1]:

@@ -24,8 +24,7 @@ from chat.providers.anthropic_messages import REDACTED, list_interrupted, write_
 from chat.providers.anthropic_request import ANSWER, has_answer_tool
 from chat.providers.base import Prompt
 from chat.providers.endings import read_ending
-from chat.providers.loose_json import fit, read_delta_text, read_plain_text, read_string
-from chat.providers.loose_json import read_index as place_of
+from chat.providers.loose_json import fit, read_delta_text, read_index, read_plain_text, read_string
 from chat.providers.native_content import write_extra
 from chat.providers.token_counts import TokenCounts
 from chat.providers.tool_calls import CallIds, write_json
@@ -159,7 +158,7 @@ class MessagesDecoder(decoder.Decoder):
             self._declined = _DECLINED.get(read_string(message.stop_details.get("category")), "")
 
     def _add_before_end(self) -> None:
-        """Add what goes back to the model as a whole, where the parts that were published do not hold all of it."""
+        """Add the sources, and the blocks to be sent back, where the published events do not hold all of them."""
         self._end_block()
         if not self._calls and not self._is_paused:
             for text in self._content.texts:
@@ -174,7 +173,7 @@ class MessagesDecoder(decoder.Decoder):
         if kept := write_native_form(self._model, self._content.blocks):
             self._batch.put(NativeForm(kept))
 
-    def _finish_reason(self, reason: FinishReason) -> FinishReason:
+    def _choose_finish_reason(self, reason: FinishReason) -> FinishReason:
         if self._is_paused:
             return "pause"
         has_calls = any(kind is not Token for kind in self._calls.values())
@@ -188,7 +187,7 @@ class MessagesDecoder(decoder.Decoder):
             self._content.add("text", delta.text)
             self._say(delta.text)
         elif delta.partial_json:
-            kind = self._calls.get(place_of(index), self._latest)
+            kind = self._calls.get(read_index(index), self._latest)
             if kind is not None and (piece := write_json(delta.partial_json)):
                 self._counts.is_running = True
                 self._unsaid.pop(kind, None)
@@ -222,7 +221,7 @@ class MessagesDecoder(decoder.Decoder):
             self._cite(citation)
         if kind == "tool_use":
             self._end_text()
-            call = self._calls[place_of(index)] = self._latest = self._find_kind(block)
+            call = self._calls[read_index(index)] = self._latest = self._find_kind(block)
             if block.get("input") is not None:
                 self._unsaid[call] = write_json(block["input"])
         elif kind == "text":
@@ -252,7 +251,7 @@ class MessagesDecoder(decoder.Decoder):
             self._batch.add_text(kind, text)
 
     def _find_kind(self, block: dict[str, Any]) -> decoder.TextKind:
-        """Find out whose text a call's arguments are: the answer's own, or those of a call that begins now."""
+        """Return what a call's arguments are: the answer's own text, or the arguments of a call that begins now."""
         name = read_string(block.get("name"))
         if self._answer and name == self._answer:
             return Token
@@ -265,7 +264,7 @@ class MessagesDecoder(decoder.Decoder):
         return call_id
 
     def _end_block(self) -> None:
-        """Add a signature, which is whole now, and the arguments of a call that began with them and has had no others.
+        """Add the signature, which is whole now, and the arguments that a call had at its beginning and in no delta.
 
         Some servers never say that a block has ended: the next one's beginning does.
         """

@@ -12,9 +12,9 @@ from typing import Any
 
 import anthropic
 
-from chat.core.events import make_storable
 from chat.providers.anthropic_messages import build_messages
 from chat.providers.base import Prompt, ToolSchema
+from chat.providers.paragraphs import join_paragraphs
 
 # For models of which nobody knows how much they write. Every model still served accepts 8,192 tokens, about 32,000
 # characters; an answer that reaches it ends with the reason "length" and can be continued.
@@ -42,9 +42,8 @@ def build_request_body(
         "messages": build_messages(prompt),
     }
     # A blank text is refused with 400.
-    system = [turn.content for turn in prompt.turns if turn.role == "system" and turn.content.strip()]
-    if system:
-        request["system"] = make_storable("\n\n".join(system))
+    if system := join_paragraphs(turn.content for turn in prompt.turns if turn.role == "system"):
+        request["system"] = system
     if takes.caching == "marked" and not prompt.find_adaptation("no_caching"):
         request["cache_control"] = {"type": "ephemeral"}
     request |= _choose_thinking(prompt, request["max_tokens"], thinking_tokens)
@@ -73,7 +72,7 @@ def _is_forced(prompt: Prompt) -> bool:
 
 
 def _choose_thinking(prompt: Prompt, max_tokens: int, thinking_tokens: int) -> dict[str, Any]:
-    """Return what the request says of thinking, and with it the limit of tokens, which thinking counts into."""
+    """Return what the request says of thinking, and the limit of tokens, which includes those of thinking."""
     takes = prompt.capabilities
     if not thinks(prompt, thinking_tokens):
         return _limit_tokens(prompt, max_tokens) | _turn_thinking_off(prompt)
@@ -91,7 +90,7 @@ def _choose_thinking(prompt: Prompt, max_tokens: int, thinking_tokens: int) -> d
 
 
 def _turn_thinking_off(prompt: Prompt) -> dict[str, Any]:
-    """Return what has the model not think before it answers.
+    """Return the parameter that keeps the model from thinking before it answers; nothing for one that needs none.
 
     Since Claude 5 a model thinks unless it is told not to, and before that "disabled" is what it does anyway: models
     that take a temperature do not think unless they are told to.

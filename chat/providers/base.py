@@ -1,7 +1,4 @@
-"""Providers: who answers. A provider is a class and one dotted path in `PROVIDERS`, imported on first use.
-
-Nothing here reads Django's settings; a provider is given its configuration when it is made.
-"""
+"""The interface of providers, and the prompt that each of them is given. `chat.providers.registry` has them by name."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ from chat.core.failures import Cause
 from chat.providers.base import THINKING, Prompt
 from chat.providers.echo import EchoFilter
 from chat.providers.endings import Ending
-from chat.providers.errors import is_error, stream_failure
+from chat.providers.errors import describe_stream_failure, is_error
 from chat.providers.loose_json import fit
+from chat.providers.paragraphs import PARAGRAPH
 from chat.providers.sources import Sources
 from chat.providers.sse import SSE, SSESplitter
 from chat.providers.thoughts import InlineThoughts
@@ -29,13 +30,11 @@ _Shape = TypeVar("_Shape")
 
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
-PARAGRAPH = "\n\n"
-
 TextKind = type[Token] | type[Reasoning] | str
 """The owner of a piece of text: the answer, the reasoning, or, by its id, a tool call's arguments."""
 
 
-class Batch:
+class BatchBuilder:
     """Gathers the events of one network read: neighbouring pieces of one text become one storable event.
 
     A server that escapes its JSON may send the halves of a surrogate pair in two deltas; the first half
@@ -133,7 +132,7 @@ class Decoder(ABC):
     def __init__(self, max_line_bytes: int, prompt: Prompt, counts: TokenCounts) -> None:
         self.max_bytes = max_line_bytes
         self._splitter = SSESplitter(max_line_bytes)
-        self._batch = Batch(keeps_text=self.keeps_text)
+        self._batch = BatchBuilder(keeps_text=self.keeps_text)
         self._thoughts, self._echo = InlineThoughts(), EchoFilter(prompt.answer_so_far)
         # A model that continues its own words is in the middle of a text.
         self._thoughts.is_over = bool(prompt.answer_so_far) and prompt.turns[-1].role == "assistant"
@@ -196,7 +195,7 @@ class Decoder(ABC):
         if not isinstance(body, dict):
             raise ChatError("upstream_error", "answered with JSON that is no object", cause=Cause.BAD_ANSWER)
         if is_error(body):
-            raise stream_failure(body)
+            raise describe_stream_failure(body)
         self._read_whole(body)
         if self._ending is None:
             detail = "answered without saying how the answer ended"
@@ -264,14 +263,14 @@ class Decoder(ABC):
         return False
 
     def _end_text(self) -> None:
-        """Add what was held back of the text's beginning: something else follows it, or nothing."""
+        """Add what was held back of the text's beginning, because no more text follows it directly."""
         for kind, piece in self._thoughts.finish():
             if new := piece if kind is Reasoning else self._echo.feed(piece):
                 self._batch.add_text(kind, new)
         if new := self._echo.finish():
             self._batch.add_text(Token, new)
 
-    def _finish_reason(self, reason: FinishReason) -> FinishReason:
+    def _choose_finish_reason(self, reason: FinishReason) -> FinishReason:
         """Return the reason that goes with what the answer consists of."""
         return reason
 
@@ -285,7 +284,7 @@ class Decoder(ABC):
         if self._ending.reason is None:
             detail = f"the answer ended with {self._ending.original!r}, which is no good end"
             raise ChatError("upstream_error", detail, may_pass=self._ending.may_pass, cause=Cause.REPORTED)
-        reason = self._finish_reason(self._ending.reason)
+        reason = self._choose_finish_reason(self._ending.reason)
         self._batch.flush()
         if (usage := self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)) is not None:
             self._batch.put(usage)
@@ -332,14 +331,16 @@ class Decoder(ABC):
         body = self._decode(ANYTHING, data)
         for part in body if isinstance(body, list) else [body]:
             if isinstance(part, dict) and is_error(part):
-                raise stream_failure(part)
+                raise describe_stream_failure(part)
 
     def _read_failure(self, name: bytes, data: bytes) -> ChatError:
         """Return the failure that this event's data tells of."""
         try:
-            return stream_failure(self._decode(ANYTHING, data))
+            return describe_stream_failure(self._decode(ANYTHING, data))
         except ChatError:
-            return stream_failure({"type": name.decode(errors="replace"), "message": data.decode(errors="replace")})
+            return describe_stream_failure(
+                {"type": name.decode(errors="replace"), "message": data.decode(errors="replace")}
+            )
 
     @staticmethod
     def _decode(decoder: msgspec.json.Decoder[_Shape], data: bytes) -> _Shape:
@@ -350,7 +351,7 @@ class Decoder(ABC):
 
 
 def _decode_loosely(shape: type[_Shape], data: bytes) -> _Shape:
-    """Return JSON of another form than it should have, as far as it can be read: the text itself is never lost."""
+    """Return JSON of an unexpected form as far as it can be read, so that the text in it is never lost."""
     value = _decode_slowly(data)
     if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
         return fit(value, shape)

@@ -20,7 +20,7 @@ from chat.core.events import Finish, ProviderEvent, Reasoning, Token, Usage, mak
 from chat.core.failures import ProviderReport
 from chat.core.tokens import estimate_tokens
 from chat.providers.base import Prompt
-from chat.providers.decoder import Batch
+from chat.providers.decoder import BatchBuilder
 
 ANSWERS = Path(__file__).parent / "demo_answers"
 
@@ -90,7 +90,7 @@ class DemoProvider:
         """See `chat.providers.base.Provider`; it takes as long as the stream, as with a model."""
         async with aclosing(self.stream(prompt)) as batches:
             events = [event async for batch in batches for event in batch]
-        whole = Batch()
+        whole = BatchBuilder()
         for event in events:
             if isinstance(event, Reasoning | Token):
                 whole.add_text(type(event), event.content)

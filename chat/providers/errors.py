@@ -158,7 +158,7 @@ def describe_status(response: httpx2.Response, body: object) -> ChatError:
     if 300 <= status < 400:
         return _describe_redirect(response)
     words, message = _read_error(body)
-    wait = retry_after(response.headers)
+    wait = read_retry_after(response.headers)
     code = find_code(status, words, message, is_told_to_wait=wait is not None)
     detail = " ".join((str(status), *words)) + f": {message}"
     report = ProviderReport(status, _write_kind(words), message, find_request_id(response.headers))
@@ -171,7 +171,7 @@ def _find_cause(code: str, default: Cause) -> Cause | None:
 
 
 def _write_kind(words: list[str]) -> str:
-    """Return the types and codes of an error as one text, without the status and what says only that it is an error."""
+    """Return the types and codes of an error as one text, without its status and the word "error"."""
     return " ".join(word for word in words if not re.fullmatch("[1-5][0-9][0-9]|error", word))
 
 
@@ -200,7 +200,7 @@ def _describe_redirect(response: httpx2.Response) -> ChatError:
     return ChatError("upstream_error", detail, may_pass=False, cause=Cause.STATUS, report=report)
 
 
-def stream_failure(body: object) -> ChatError:
+def describe_stream_failure(body: object) -> ChatError:
     """Return the failure that an error inside a stream tells of, its HTTP status being 200."""
     words, message = _read_error(body)
     # Routers put the status of the provider behind them into the code.
@@ -251,17 +251,18 @@ def _read_error(body: object) -> tuple[list[str], str]:
     return list(dict.fromkeys(words)), " ".join(dict.fromkeys(messages))[:4_000]
 
 
-_INNER = (
+# The members of an error object, as servers name them: objects that hold more of it, types and codes, the part of the
+# request that it is about (OpenAI, FastAPI, Google), and prose.
+_INNER_MEMBERS = (
     *("error", "errors", "detail", "details", "innererror", "inner_error", "response", "metadata", "raw", "body"),
     *("base_resp", "fault"),  # MiniMax, Apigee
 )
-_WORDS_OF = (
+_WORD_MEMBERS = (
     *("type", "code", "error_code", "status", "status_code", "statusCode", "error_type", "errorcode", "reason"),
     "__type",
 )
-# OpenAI, FastAPI, Google.
-_PLACES_OF = ("param", "loc", "field")
-_MESSAGES_OF = (
+_PARAMETER_MEMBERS = ("param", "loc", "field")
+_MESSAGE_MEMBERS = (
     "message",
     "msg",
     "error_message",
@@ -291,9 +292,9 @@ def _gather(part: object, words: list[str], messages: list[str], depth: int) -> 
         for item in part[:5]:
             _gather(item, words, messages, depth - 1)
     elif isinstance(part, Mapping) and depth:
-        words += [str(word).lower() for name in _WORDS_OF if _is_word(word := part.get(name))]
-        words += [place for name in _PLACES_OF if (place := _find_parameter(part.get(name)))]
-        for name in (*_MESSAGES_OF, *_INNER):
+        words += [str(word).lower() for name in _WORD_MEMBERS if _is_word(word := part.get(name))]
+        words += [place for name in _PARAMETER_MEMBERS if (place := _find_parameter(part.get(name)))]
+        for name in (*_MESSAGE_MEMBERS, *_INNER_MEMBERS):
             _gather(part.get(name), words, messages, depth - 1)
 
 
@@ -318,10 +319,11 @@ def _parse_json(text: str) -> object | None:
     return found if isinstance(found, dict | list) else None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait, from `retry-after-ms` or `Retry-After`: seconds or a date.
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait, from `retry-after-ms` or `Retry-After`; None when they name none.
 
-    Of RFC 9110's, that is; some servers and proxies write a duration with its units, or a date by ISO 8601.
+    `Retry-After` has seconds or a date as in RFC 9110; some servers and proxies write a duration with its units, or a
+    date by ISO 8601.
     """
     if (milliseconds := _parse_number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000

@@ -49,7 +49,7 @@ class HttpAdapter(ABC):
         prompt = self._adapt(prompt)
         with self._translate_failures():
             async with (
-                self._post(self.build_request(prompt) | self._stream_members(prompt)) as body,
+                self._post(self.build_request(prompt) | self._make_stream_members(prompt)) as body,
                 aclosing(http.follow(body, self._make_decoder(prompt))) as batches,
             ):
                 async for batch in batches:
@@ -92,7 +92,7 @@ class HttpAdapter(ABC):
         """Return the prompt as this wire format asks it."""
         return apply_adaptations(prompt)
 
-    def _stream_members(self, prompt: Prompt) -> dict[str, Any]:
+    def _make_stream_members(self, prompt: Prompt) -> dict[str, Any]:
         """Return the members of a request that ask for a stream."""
         return {"stream": True}
 

@@ -17,9 +17,9 @@ MAX_TOKENS = 20_000_000
 
 
 def fit(value: object, shape: type[S]) -> S:
-    """Return `value` as `shape`: where an object or a list of them is wanted and something else was sent, is nothing.
+    """Return `value` as `shape`. Where a member should be an object or a list of objects, anything else is left out.
 
-    Other members are taken as they are, their types are `Any`.
+    Other members are taken as they are: their types are `Any`.
     """
     given = value if isinstance(value, dict) else {}
     members = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -15,6 +14,7 @@ from chat.providers.base import CalledTool, Prompt, ToolSchema, Turn
 from chat.providers.http_adapter import HttpAdapter
 from chat.providers.native_content import read_members
 from chat.providers.openai_chat_decoder import FIELD, REASONING_FIELDS, ChatCompletionsDecoder
+from chat.providers.paragraphs import join_paragraphs
 from chat.providers.reasoning_details import read_details
 from chat.providers.sources import HEADING
 from chat.providers.strict_schemas import can_be_strict
@@ -33,7 +33,7 @@ class ChatCompletionsAdapter(HttpAdapter):
     def _make_decoder(self, prompt: Prompt) -> ChatCompletionsDecoder:
         return ChatCompletionsDecoder(self._max_line_bytes, prompt)
 
-    def _stream_members(self, prompt: Prompt) -> dict[str, Any]:
+    def _make_stream_members(self, prompt: Prompt) -> dict[str, Any]:
         usage = {} if prompt.find_adaptation("no_stream_options") else {"stream_options": {"include_usage": True}}
         return {"stream": True, **usage}
 
@@ -54,10 +54,10 @@ class ChatCompletionsAdapter(HttpAdapter):
             body["prompt_cache_key"] = prompt.cache_key
         if prompt.max_output_tokens is not None:
             room = prompt.capabilities.reserve_for_thinking(prompt.effort)
-            body[self._limit_name(prompt)] = prompt.max_output_tokens + room
+            body[self._choose_limit_name(prompt)] = prompt.max_output_tokens + room
         return body
 
-    def _limit_name(self, prompt: Prompt) -> str:
+    def _choose_limit_name(self, prompt: Prompt) -> str:
         """Return the name of the limit. OpenAI's reasoning models refuse the old one; most others know only that."""
         for adaptation in prompt.adaptations:
             if adaptation.kind in ("max_completion_tokens", "max_tokens"):
@@ -96,7 +96,7 @@ def _write_messages(prompt: Prompt) -> list[dict[str, Any]]:
     models refuse anything else.
     """
     system = [turn.content for turn in prompt.turns if turn.role == "system"]
-    messages = [{"role": "system", "content": _join_paragraphs(system)}] if system else []
+    messages = [{"role": "system", "content": join_paragraphs(system)}] if system else []
     dialogue = [turn for turn in prompt.turns if turn.role != "system"]
     spoken = [turn for turn in dialogue if turn.role == "tool" or turn.calls or turn.content.strip()]
     # A lone empty question is the provider's to refuse.
@@ -108,10 +108,6 @@ def _write_messages(prompt: Prompt) -> list[dict[str, Any]]:
     return messages
 
 
-def _join_paragraphs(texts: Iterable[str]) -> str:
-    return make_storable("\n\n".join(text for text in texts if text.strip()))
-
-
 def _write_result(turn: Turn) -> dict[str, Any]:
     call_id = fit_id(turn.call_id, _CALL_ID)
     return {"role": "tool", "content": make_storable(turn.content), "tool_call_id": call_id}
@@ -119,7 +115,7 @@ def _write_result(turn: Turn) -> dict[str, Any]:
 
 def _write_message(role: str, turns: list[Turn], model: str) -> dict[str, Any]:
     texts = [_get_text(turn, model) for turn in turns]
-    content = make_storable(texts[0]) if len(texts) == 1 else _join_paragraphs(texts)
+    content = make_storable(texts[0]) if len(texts) == 1 else join_paragraphs(texts)
     message: dict[str, Any] = {"role": role, "content": content}
     if calls := [call for turn in turns for call in turn.calls]:
         message["content"] = content or None

@@ -11,12 +11,12 @@ from chat.core.events import FinishReason, NativeForm, Reasoning, Signature
 from chat.providers import decoder
 from chat.providers.base import Prompt
 from chat.providers.endings import read_ending
-from chat.providers.errors import has_content, stream_failure
+from chat.providers.errors import describe_stream_failure, has_content
 from chat.providers.loose_json import fit, list_texts, read_index, read_plain_text
 from chat.providers.native_content import write_extra
 from chat.providers.reasoning_details import ReasoningDetails, get_details_text
 from chat.providers.token_counts import TokenCounts, report_openai_usage
-from chat.providers.tool_calls import Gatherer, read_pieces
+from chat.providers.tool_calls import CallGatherer, read_pieces
 
 # DeepSeek and Kimi refuse a tool's result unless the reasoning before the call comes with it, Groq and Mistral refuse
 # fields that they do not send themselves. So reasoning goes back under the name it came by, which is its signature.
@@ -82,7 +82,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
 
     def __init__(self, max_line_bytes: int, prompt: Prompt) -> None:
         super().__init__(max_line_bytes, prompt, TokenCounts(prompt.size))
-        self._calls = Gatherer(self._batch, prompt)
+        self._calls = CallGatherer(self._batch, prompt)
         self._thinking = ""
         self._details = ReasoningDetails(prompt.model)
         self._model = prompt.model
@@ -102,10 +102,10 @@ class ChatCompletionsDecoder(decoder.Decoder):
             return
         chunk = self._decode(_CHUNK, data)
         choices = chunk.choices
-        told: list[Any] = []
+        reported: list[Any] = []
         if choices:
             choice = choices[0] if len(choices) == 1 else _pick_choice(choices)
-            if (chunk.error or choice.error or chunk.x_groq is not None) and (told := _list_errors(chunk, choice)):
+            if (chunk.error or choice.error or chunk.x_groq is not None) and (reported := _list_errors(chunk, choice)):
                 choice.finish_reason = None  # beside an error the word means nothing
             self._read_choice(choice)
             self._add_annotations(choice)
@@ -115,8 +115,8 @@ class ChatCompletionsDecoder(decoder.Decoder):
             report_openai_usage(self._counts, chunk.x_groq.usage)
         if chunk.error or not choices:
             self._look_for_error(data)
-        if told:
-            raise stream_failure({"errors": told})
+        if reported:
+            raise describe_stream_failure({"errors": reported})
         if chunk.search_results or chunk.citations or chunk.web_search:
             self._cited = chunk.search_results or chunk.citations or chunk.web_search
 
@@ -136,8 +136,8 @@ class ChatCompletionsDecoder(decoder.Decoder):
                 self._read_delta(choice.delta, is_whole=True)
             self._add_annotations(choice)
             self._ending = read_ending(choice.finish_reason)
-            if told := _list_errors(completion, choice):
-                raise stream_failure({"errors": told})
+            if reported := _list_errors(completion, choice):
+                raise describe_stream_failure({"errors": reported})
         self._cited = completion.search_results or completion.citations or completion.web_search
         report_openai_usage(self._counts, completion.usage)
 
@@ -257,7 +257,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
         if self._add_sources() and (content := write_extra(self._model, {"length": len(text)})):
             self._batch.put(NativeForm(content))
 
-    def _finish_reason(self, reason: FinishReason) -> FinishReason:
+    def _choose_finish_reason(self, reason: FinishReason) -> FinishReason:
         # Many servers say "stop" where the model waits for its tools.
         return "tool_calls" if reason == "stop" and self._calls.has_any else reason
 

@@ -63,7 +63,7 @@ class ResponsesAdapter(HttpAdapter):
                 raise
             if "stream" not in error.detail:
                 raise ResponseGoneError(error.detail) from error
-        # It is too old to be streamed: OpenAI says so after five minutes, and has it whole for ten.
+        # OpenAI refuses to stream a response that is more than five minutes old, and has it whole for ten.
         async with aclosing(self._wait_for_whole(prompt, resumption)) as looks:
             async for events in looks:
                 yield events
@@ -135,7 +135,7 @@ class ResponsesAdapter(HttpAdapter):
         return self._in_background and prompt.is_followed and not prompt.find_adaptation("no_background")
 
     def _name_origin(self, prompt: Prompt) -> str:
-        """Return who alone can read what comes encrypted: the model at its server."""
+        """Return a name for the model at this server, which alone can read its encrypted reasoning."""
         return f"{prompt.model} at {self._client.base_url} by {self.path}"
 
 

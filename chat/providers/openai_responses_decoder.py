@@ -20,11 +20,11 @@ from chat.core.events import (
 )
 from chat.providers import decoder
 from chat.providers.base import THINKING, Prompt
-from chat.providers.decoder import PARAGRAPH
 from chat.providers.endings import Ending, read_ending
-from chat.providers.errors import has_content, stream_failure
+from chat.providers.errors import describe_stream_failure, has_content
 from chat.providers.loose_json import read_delta_text, read_index, read_plain_text, read_string
 from chat.providers.native_content import write_extra
+from chat.providers.paragraphs import PARAGRAPH
 from chat.providers.token_counts import TokenCounts, report_openai_usage
 from chat.providers.tool_calls import CallIds, write_json
 
@@ -77,9 +77,9 @@ class ResponsesDecoder(decoder.Decoder):
     """The end marker is the event that has the whole response with its status. `[DONE]` means nothing here.
 
     The model may say something before its answer, in a message of its own: each is a paragraph.
-    An item that came without deltas is taken from the event that ends it, and what came without items from the
-    response. Most citations stand in the text too, as links. Events of other kinds tell nothing that is shown: they are
-    passed over.
+    An item that came without deltas is read from the event that ends it, and a response that came without items from
+    the event that ends the response. Most citations stand in the text too, as links. Events of other kinds hold nothing
+    that is shown, and are passed over.
     """
 
     def __init__(self, max_line_bytes: int, prompt: Prompt, origin: str) -> None:
@@ -143,7 +143,7 @@ class ResponsesDecoder(decoder.Decoder):
     def _take(self) -> list[ProviderEvent]:
         """See `Decoder`. A response that is kept has a bookmark with each read that got further.
 
-        Not while a part of what came is held back: who begins there would miss it.
+        It has none while a part of what came is held back: a reader that begins there would miss that part.
         """
         events = super()._take()
         number = self.sequence_number
@@ -293,7 +293,7 @@ class ResponsesDecoder(decoder.Decoder):
             return
         part = read_index(event.summary_index)
         if self._summary_index is not None and part != self._summary_index:
-            self._batch.add_text(Reasoning, "\n\n")
+            self._batch.add_text(Reasoning, PARAGRAPH)
         self._reasoning_kind, self._summary_index = kind, part
         self._has_output = self._counts.is_running = True
         self._batch.add_text(Reasoning, text)
@@ -301,7 +301,7 @@ class ResponsesDecoder(decoder.Decoder):
     def _add_whole_reasoning(self, item: dict[str, Any]) -> None:
         parts = item.get("summary") or item.get("content")
         texts = [read_plain_text(part) for part in (parts if isinstance(parts, list) else [parts])]
-        if text := "\n\n".join(filter(None, texts)):
+        if text := PARAGRAPH.join(filter(None, texts)):
             self._counts.is_running = True
             self._batch.add_text(Reasoning, text)
 
@@ -389,7 +389,7 @@ class ResponsesDecoder(decoder.Decoder):
         """Set the ending by the response's status, or `default`; raises `ChatError` where it failed."""
         report_openai_usage(self._counts, body.get("usage"))
         if has_content(error := body.get("error")):
-            raise stream_failure({"error": error})
+            raise describe_stream_failure({"error": error})
         status = body.get("status") or default
         details = body.get("incomplete_details")
         reason = details.get("reason") if isinstance(details, dict) else details
@@ -412,7 +412,7 @@ class ResponsesDecoder(decoder.Decoder):
         if items and (content := write_extra(self._origin, {"items": items})):
             self._batch.put(NativeForm(content))
 
-    def _finish_reason(self, reason: FinishReason) -> FinishReason:
+    def _choose_finish_reason(self, reason: FinishReason) -> FinishReason:
         return "tool_calls" if reason == "stop" and self._latest_call else reason
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from chat.core.events import make_storable
 from chat.providers.base import Prompt, ToolSchema, Turn
 from chat.providers.native_content import read_members
+from chat.providers.paragraphs import join_paragraphs
 from chat.providers.sources import HEADING
 from chat.providers.strict_schemas import can_be_strict
 from chat.providers.tool_calls import fit_id, write_arguments
@@ -30,10 +31,10 @@ _LEAST_OUTPUT_TOKENS = 16
 def build_request_body(prompt: Prompt, origin: str) -> dict[str, Any]:
     """Return the body of the request for an adapted prompt, without what asks for a stream or for storage.
 
-    `origin` names who alone can read what comes encrypted.
+    `origin` names the model at the server that alone can read its encrypted reasoning.
     """
     request: dict[str, Any] = {"model": prompt.model, "input": list(_write_items(prompt, origin))}
-    if instructions := _join_paragraphs(turn.content for turn in prompt.turns if turn.role == "system"):
+    if instructions := join_paragraphs(turn.content for turn in prompt.turns if turn.role == "system"):
         request["instructions"] = instructions
     if prompt.tools:
         is_loose = prompt.find_adaptation("loose_schema") is not None
@@ -93,7 +94,7 @@ def _write_items(prompt: Prompt, origin: str) -> Iterator[dict[str, Any]]:
     # A lone empty question is the provider's to refuse.
     for role, turns in groupby(spoken or dialogue, key=attrgetter("role")):
         if role == "user":
-            yield {"role": "user", "content": _join_paragraphs(turn.content for turn in turns)}
+            yield {"role": "user", "content": join_paragraphs(turn.content for turn in turns)}
         elif role == "tool":
             for turn in turns:
                 call_id = fit_id(turn.call_id, _CALL_ID)
@@ -167,7 +168,3 @@ def _write_message(text: str, item: dict[str, Any]) -> dict[str, Any]:
 def _list_kept_items(extra: dict[str, Any]) -> list[dict[str, Any]]:
     items = extra.get("items")
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _join_paragraphs(texts: Any) -> str:
-    return make_storable("\n\n".join(text for text in texts if text.strip()))

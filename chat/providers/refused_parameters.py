@@ -288,7 +288,7 @@ _SPECIAL = (
             r"pre-?fill|must end with a user message|must start with a thinking block|expected 'thinking'"
             r"|final (?:position|message)|last message .{0,60}(?:assistant|user)|expected last role"
         ),
-        lambda words, prompt: (Adaptation("no_prefill"),) if is_prefilled(prompt) else _find_lost_thinking(words),
+        lambda words, prompt: (Adaptation("no_prefill"),) if is_prefilled(prompt) else _adapt_lost_thinking(words),
     ),
     # A forced tool; vLLM's flag is about tools at all.
     _Row(
@@ -308,8 +308,8 @@ _SPECIAL = (
 )
 
 
-def _find_lost_thinking(words: str) -> tuple[Adaptation, ...]:
-    """Return no thinking where the refusal misses what the model thought before its tool calls."""
+def _adapt_lost_thinking(words: str) -> tuple[Adaptation, ...]:
+    """Return `no_thinking` where the refusal says that the model's thoughts before its tool calls are missing."""
     return (Adaptation("no_thinking"),) if "thinking" in words.lower() else ()
 
 

@@ -45,7 +45,7 @@ async def post_request(client: Any, path: str, request: dict[str, Any]) -> Async
 
 @asynccontextmanager
 async def get_response(client: Any, path: str) -> AsyncGenerator[Body, None]:
-    """Yield the body of what lies at an address; see `post_request`. Nothing is asked by it."""
+    """Yield the body of the response to a GET; see `post_request`. No model is asked."""
     body = Body(await client.get(path, cast_to=httpx2.Response, options=_NOT_COMPRESSED, stream=True))
     async with _close_at_end(body):
         yield body

@@ -14,7 +14,7 @@ import msgspec
 
 from chat.core.events import ToolCall, ToolCallExtra, make_storable
 from chat.providers.base import Prompt
-from chat.providers.decoder import Batch
+from chat.providers.decoder import BatchBuilder
 from chat.providers.loose_json import read_index, read_string
 from chat.providers.native_content import write_extra
 
@@ -30,9 +30,9 @@ def fit_id(call_id: str, allowed: re.Pattern[str]) -> str:
 
 
 def parse_arguments(arguments: str) -> dict[str, Any]:
-    """Return the arguments as an object, which is all that the history may hold.
+    """Return the arguments as an object, because a history may hold nothing else.
 
-    What is none is kept under the name that Anthropic recommends for it ("Fine-grained tool streaming").
+    Arguments that are no JSON object are kept under the name that Anthropic recommends ("Fine-grained tool streaming").
     """
     if not arguments.strip():
         return {}
@@ -41,7 +41,7 @@ def parse_arguments(arguments: str) -> dict[str, Any]:
 
 
 def write_arguments(arguments: str) -> str:
-    """Return the same as text; arguments that are an object stay as the model wrote them."""
+    """Return what `parse_arguments` does as JSON; arguments that are an object stay as the model wrote them."""
     return (
         arguments
         if _parse_object(arguments) is not None
@@ -80,7 +80,7 @@ class CallIds:
 
 
 @dataclass(slots=True)
-class Piece:
+class CallPiece:
     """A delta of a call as OpenAI's format has it; each field may be missing, in one delta or in all."""
 
     index: int | None
@@ -90,14 +90,14 @@ class Piece:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def read_pieces(calls: object) -> list[Piece]:
+def read_pieces(calls: object) -> list[CallPiece]:
     """Return the deltas in a `tool_calls` as some server sent it, whatever is in the place of a number or an object."""
     sent = [calls] if isinstance(calls, dict) else calls if isinstance(calls, list) else []
     pieces = [_read_piece(call) for call in sent if isinstance(call, dict)]
     return [piece for piece in pieces if piece.id or piece.name or piece.arguments or piece.extra]
 
 
-def _read_piece(call: dict[str, Any]) -> Piece:
+def _read_piece(call: dict[str, Any]) -> CallPiece:
     function = call.get("function")
     outer = {name: value for name, value in call.items() if name not in ("index", "id", "type", "function")}
     if isinstance(function, dict):
@@ -106,7 +106,7 @@ def _read_piece(call: dict[str, Any]) -> Piece:
             outer["function"] = inner
     else:  # name and arguments stand beside the id
         function = {name: outer.pop(name, None) for name in ("name", "arguments")}
-    return Piece(
+    return CallPiece(
         read_index(call.get("index")),
         read_string(call.get("id")),
         read_string(function.get("name")),
@@ -116,15 +116,15 @@ def _read_piece(call: dict[str, Any]) -> Piece:
 
 
 @dataclass(eq=False, slots=True)
-class _Open:
+class _OpenCall:
     id: str
     sent_id: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     is_announced: bool = False
-    told_pieces: int = 0  # of the arguments
+    pieces_put: int = 0  # how many of the arguments have been put into the batch
     extra: dict[str, Any] = field(default_factory=dict)
-    told_extra: str = ""
+    extra_put: str = ""
 
     def has_whole_arguments(self) -> bool:
         # Where every delta repeats the name, only what ends like an object is worth a look.
@@ -137,61 +137,61 @@ class _Open:
     def has_same_arguments(self, arguments: str) -> bool:
         return arguments == "".join(self.arguments)
 
-    def is_continued_by(self, piece: Piece) -> bool:
-        """Return whether a piece that names this call's id under another index is of it too, as LocalAI sends it."""
+    def is_continued_by(self, piece: CallPiece) -> bool:
+        """Return whether a piece with this call's id and another index continues the call, as LocalAI sends it."""
         is_named = piece.id == self.sent_id and piece.name in ("", self.name)
         return is_named and (not self.has_whole_arguments() or self.has_same_arguments(piece.arguments))
 
 
-class Gatherer:
+class CallGatherer:
     """One answer's tool calls, from deltas that hold to OpenAI's format or only nearly.
 
-    Which call a delta belongs to is said by its index, or its id, or neither: then it is the latest call's, unless it
+    A delta's index or its id says which call it belongs to. A delta with neither belongs to the latest call, unless it
     brings a name and that call has all it needs. An object that follows a call's whole arguments is another call of the
-    same tool, or the same arguments again, or what `{}` held the place of.
+    same tool, or the same arguments again, or, after `{}`, the arguments for which that held the place.
 
     A call is announced when its name is known to be whole: it is a tool's and the beginning of no other's, or arguments
     follow it.
     """
 
-    def __init__(self, batch: Batch, prompt: Prompt) -> None:
+    def __init__(self, batch: BatchBuilder, prompt: Prompt) -> None:
         self._batch = batch
         self._model = prompt.model
         self._ids = CallIds(prompt)
         self._tools = [tool.name for tool in prompt.tools]
-        self._calls: list[_Open] = []
-        self._by_index: dict[int, _Open] = {}
+        self._calls: list[_OpenCall] = []
+        self._by_index: dict[int, _OpenCall] = {}
 
     @property
     def has_any(self) -> bool:
         return bool(self._calls)
 
-    def add(self, pieces: Iterable[Piece]) -> None:
+    def add(self, pieces: Iterable[CallPiece]) -> None:
         """Add what one delta brings."""
         for place, piece in enumerate(pieces):
             self._add(piece, self._choose_call(piece, is_first=place == 0))
 
     def end(self) -> None:
         """Emit what was held back, as the stream ends."""
-        self._tell_all()
+        self._put_held_calls()
         self.release()
 
     def release(self) -> None:
         """Emit arguments that were held back: something else than a call follows."""
         for call in self._calls:
             if call.is_announced:
-                self._say(call, is_whole=True)
+                self._put_arguments(call, is_whole=True)
 
-    def _tell_all(self) -> None:
+    def _put_held_calls(self) -> None:
         """Emit calls that were held back until their name was complete: the stream ends, or the next call begins."""
         for call in self._calls:
-            self._tell(call)
+            self._put_call(call)
             content = write_extra(self._model, call.extra)
-            if content != call.told_extra:
-                call.told_extra = content
+            if content != call.extra_put:
+                call.extra_put = content
                 self._batch.put(ToolCallExtra(call.id, content))
 
-    def _add(self, piece: Piece, call: _Open) -> None:
+    def _add(self, piece: CallPiece, call: _OpenCall) -> None:
         if piece.extra:
             call.extra = merge(call.extra, piece.extra)
         if piece.name and not call.is_announced:
@@ -200,29 +200,29 @@ class Gatherer:
         if _begins_object(piece) and call.has_whole_arguments():
             if call.has_same_arguments(piece.arguments):
                 piece.arguments = ""
-            elif not call.told_pieces:
+            elif not call.pieces_put:
                 call.arguments.clear()  # `{}` held the place of these
         if piece.arguments:
             call.arguments.append(piece.arguments)
         if call.is_announced:
-            self._say(call)
+            self._put_arguments(call)
         elif call.name and (piece.arguments or self._is_whole(call.name)):
-            self._tell(call)
+            self._put_call(call)
 
-    def _choose_call(self, piece: Piece, *, is_first: bool) -> _Open:
+    def _choose_call(self, piece: CallPiece, *, is_first: bool) -> _OpenCall:
         known = self._find_call(piece)
         if known is not None and not self._begins_another(piece, known, is_first=is_first):
             if piece.index is not None:
                 self._by_index[piece.index] = known
             return known
-        self._tell_all()
-        call = _Open(self._ids.take(piece.id), piece.id, name=known.name if known and not piece.name else "")
+        self._put_held_calls()
+        call = _OpenCall(self._ids.take(piece.id), piece.id, name=known.name if known and not piece.name else "")
         self._calls.append(call)
         if piece.index is not None:
             self._by_index[piece.index] = call
         return call
 
-    def _find_call(self, piece: Piece) -> _Open | None:
+    def _find_call(self, piece: CallPiece) -> _OpenCall | None:
         latest = self._calls[-1] if self._calls else None
         if piece.index is not None:
             known = self._by_index.get(piece.index)
@@ -234,7 +234,7 @@ class Gatherer:
             return next((call for call in self._calls if call.sent_id == piece.id), None)
         return latest
 
-    def _begins_another(self, piece: Piece, known: _Open, *, is_first: bool) -> bool:
+    def _begins_another(self, piece: CallPiece, known: _OpenCall, *, is_first: bool) -> bool:
         """Return whether the piece begins another call than the one that its index, or its lack of it, names."""
         if not piece.name or (piece.id and (piece.id, piece.name) == (known.sent_id, known.name)):
             has_all = _begins_object(piece) and known.has_whole_arguments()
@@ -251,18 +251,18 @@ class Gatherer:
     def _is_whole(self, name: str) -> bool:
         return name in self._tools and not any(tool != name and tool.startswith(name) for tool in self._tools)
 
-    def _tell(self, call: _Open) -> None:
+    def _put_call(self, call: _OpenCall) -> None:
         if not call.is_announced:
             call.is_announced = True
             self._batch.put(ToolCall(call.id, make_storable(call.name)))
-            self._say(call)
+            self._put_arguments(call)
 
-    def _say(self, call: _Open, *, is_whole: bool = False) -> None:
+    def _put_arguments(self, call: _OpenCall, *, is_whole: bool = False) -> None:
         """Emit the arguments that have not been; `{}` alone only when nothing more can come of them."""
         if call.arguments == ["{}"] and not is_whole:
             return
-        arguments = "".join(call.arguments[call.told_pieces :])
-        call.told_pieces = len(call.arguments)
+        arguments = "".join(call.arguments[call.pieces_put :])
+        call.pieces_put = len(call.arguments)
         if arguments:
             self._batch.add_text(call.id, arguments)
 
@@ -271,7 +271,7 @@ class Gatherer:
 _OBJECT = re.compile(r"\s*\{\s*(?:[\"}]|\Z)")
 
 
-def _begins_object(piece: Piece) -> bool:
+def _begins_object(piece: CallPiece) -> bool:
     return _OBJECT.match(piece.arguments) is not None
 
 

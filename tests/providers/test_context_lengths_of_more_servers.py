@@ -81,7 +81,7 @@ NOT_TOO_LONG = [
 def test_a_conversation_that_is_too_long_is_recognised(message: str) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(400), body).code == "context_length"
-    assert errors.stream_failure(body).code == "context_length"
+    assert errors.describe_stream_failure(body).code == "context_length"
 
 
 @pytest.mark.parametrize("message", NOT_TOO_LONG)

@@ -82,7 +82,7 @@ def test_an_error_status_has_a_code(status: int, body: object, code: str) -> Non
     ],
 )
 def test_an_error_in_the_stream_has_a_code(body: object, code: str) -> None:
-    assert errors.stream_failure(body).code == code
+    assert errors.describe_stream_failure(body).code == code
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_an_error_in_the_stream_has_a_code(body: object, code: str) -> None:
     ],
 )
 def test_retry_after_headers_are_read_as_seconds(headers: dict[str, str], seconds: float | None) -> None:
-    assert errors.retry_after(headers) == seconds
+    assert errors.read_retry_after(headers) == seconds
 
 
 def test_retry_after_headers_are_read_as_a_date() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert errors.retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
+    assert errors.read_retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
 
 
 def _translate(key: str, error: Exception) -> ChatError:

@@ -149,7 +149,7 @@ def test_a_long_line_in_many_reads() -> None:
 
 
 def test_neighbouring_pieces_of_one_text_become_one_event() -> None:
-    batch = decoder.Batch()
+    batch = decoder.BatchBuilder()
     pieces: list[tuple[decoder.TextKind, str]] = [
         (Reasoning, "hm"),
         (Token, "a"),
@@ -172,7 +172,7 @@ def test_neighbouring_pieces_of_one_text_become_one_event() -> None:
 
 
 def test_a_half_of_a_pair_waits_for_its_own_text_only() -> None:
-    batch = decoder.Batch()
+    batch = decoder.BatchBuilder()
     batch.add_text(Token, "a\ud83d")
     assert batch.take() == [Token("a")]
     batch.add_text(Reasoning, "\ude00")
@@ -182,7 +182,7 @@ def test_a_half_of_a_pair_waits_for_its_own_text_only() -> None:
 
 
 def test_a_half_of_a_pair_that_nothing_follows_comes_before_the_end() -> None:
-    batch = decoder.Batch()
+    batch = decoder.BatchBuilder()
     batch.add_text(Token, "a\ud83d")
     batch.finish("stop")
     assert batch.take() == [Token("a"), Token("\ufffd"), Finish("stop")]
@@ -192,7 +192,7 @@ def test_a_half_of_a_pair_that_nothing_follows_comes_before_the_end() -> None:
 def test_text_arrives_whole_however_its_code_units_are_cut(text: str, data: st.DataObject) -> None:
     raw = text.encode("utf-16-le")
     units = [raw[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(raw), 2)]
-    batch = decoder.Batch()
+    batch = decoder.BatchBuilder()
     received = ""
     for unit in units:
         batch.add_text(Token, unit)
@@ -205,7 +205,7 @@ def test_text_arrives_whole_however_its_code_units_are_cut(text: str, data: st.D
 @given(st.text(st.characters(codec=None)), st.data())
 def test_any_text_becomes_storable(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text)))
-    batch = decoder.Batch()
+    batch = decoder.BatchBuilder()
     batch.add_text(Token, text[:cut])
     received = _join_text(batch)
     batch.add_text(Token, text[cut:])
@@ -215,5 +215,5 @@ def test_any_text_becomes_storable(text: str, data: st.DataObject) -> None:
     assert len(received) <= len(text)
 
 
-def _join_text(batch: decoder.Batch) -> str:
+def _join_text(batch: decoder.BatchBuilder) -> str:
     return "".join(event.content for event in batch.take() if isinstance(event, Token))

@@ -84,7 +84,7 @@ NO_ERRORS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(("body", "code"), IN_A_STREAM)
 def test_an_error_in_a_stream_has_its_code(body: dict[str, Any], code: str) -> None:
     assert errors.is_error(body)
-    assert errors.stream_failure(body).code == code
+    assert errors.describe_stream_failure(body).code == code
 
 
 @pytest.mark.parametrize("indent", [None, 1, 2, 4, "\t"])

@@ -141,14 +141,14 @@ def test_a_conversation_that_is_too_long_is_recognised(message: str, status: int
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(status), body).code == "context_length"
     assert errors.describe_status(httpx2.Response(status), {"detail": message}).code == "context_length"
-    assert errors.stream_failure({"object": "error", "message": message, "code": 400}).code == "context_length"
+    assert errors.describe_stream_failure({"object": "error", "message": message, "code": 400}).code == "context_length"
 
 
 @pytest.mark.parametrize("message", NOT_TOO_LONG)
 def test_too_much_of_something_else_is_no_context_length(message: str) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
     assert errors.describe_status(httpx2.Response(400), body).code == "bad_request"
-    assert errors.stream_failure(body).code == "bad_request"
+    assert errors.describe_stream_failure(body).code == "bad_request"
 
 
 @pytest.mark.parametrize(
@@ -220,4 +220,4 @@ def test_a_fault_that_speaks_of_billing_is_a_fault(status: int) -> None:
     ],
 )
 def test_an_error_in_the_stream_is_known_by_any_name(body: object, code: str) -> None:
-    assert errors.stream_failure(body).code == code
+    assert errors.describe_stream_failure(body).code == code
