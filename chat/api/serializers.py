@@ -15,7 +15,7 @@ from chat.accounting.quotas import find_standing
 from chat.accounting.spending import find_rate
 from chat.accounts.model_access import list_allowed_models
 from chat.api.steps import list_steps, list_tool_calls
-from chat.conversations.context_window import find_window
+from chat.conversations.context_window import find_context_window
 from chat.conversations.effort import find_words_by_level
 from chat.conversations.refusals import find_known_capabilities
 from chat.core.events import Done, Usage
@@ -142,7 +142,7 @@ def _describe_model(model: str) -> dict[str, Any]:
         "id": model,
         "provider": provider,
         "name": name,
-        "context_window": find_window(model, settings.CHAT_CONTEXT_WINDOWS, takes.context_window),
+        "context_window": find_context_window(model, settings.CHAT_CONTEXT_WINDOWS, takes.context_window),
         "longest_output": takes.longest_output,
         "prices": {
             "input": None if rate.input is None else _write_number(rate.input * MILLION),

@@ -99,8 +99,8 @@ async def ask(
 
     `fields` are those of a `MessageForm`. The question goes to `conversation_id`, else to the form's own conversation,
     else to a new one. The same `turn` sent again returns the answer that it began. With `edits`, the question takes the
-    place of an earlier one, on a branch of its own. One that `waits` is busy too while others wait before it. Raises
-    `RefusedError`.
+    place of an earlier one, on a branch of its own. With `waits` it raises `BusyError` also while next questions wait
+    before it. Raises `RefusedError`.
     """
 
     def keep_turn() -> StartedTurn:
@@ -117,10 +117,10 @@ async def ask(
 def _keep_if_due(
     user: User, visitor: Visitor, conversation_id: UUID | None, question: Question, *, waits: bool
 ) -> StartedTurn:
-    """Keep a question of a visitor who is let in, and that has to wait for no other where it `waits`.
+    """Keep a question, if its visitor's login holds and, with `waits`, no next question comes before it.
 
-    Both are conditions of the statement that locks the conversation, so in the ordinary case neither costs one.
-    Raises `RefusedError`.
+    Both are conditions of the statement that locks the conversation, so neither costs a statement of its own in the
+    ordinary case. Raises `RefusedError`.
     """
     if conversation_id is None:
         visitor.confirm()
@@ -145,8 +145,8 @@ async def ask_or_keep(
 ) -> Message | NextQuestion:
     """Ask, as `ask` does; while the conversation's last answer is being written, keep the question until its end.
 
-    It waits for the next questions that are due too, unless it `is_first`. Raises `RefusedError`, for another wording
-    of an earlier question too while an answer is being written.
+    Unless it `is_first`, it also waits for the next questions that are due. Raises `RefusedError`: another wording of
+    an earlier question cannot wait, and is refused while an answer is being written.
     """
     try:
         return await ask(runner, user, visitor, fields, waits=not is_first)
@@ -211,9 +211,9 @@ async def remove_next(runner: AnswerRunner, user: User, next_id: int) -> Convers
 
 
 async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | None, turn: UUID) -> None:
-    """End whatever is being answered in a user's own conversation, before a form's question is asked there.
+    """End whatever is being answered in a user's own conversation, so that a form's question can be asked there.
 
-    A form whose question has been asked, as when it is sent twice, ends nothing.
+    A form that is sent twice ends nothing the second time: its question has been asked.
     """
     if conversation_id is None:
         return
@@ -250,8 +250,8 @@ async def retry_answer(
 ) -> Message:
     """Answer a question once more beside the user's answer to it, and return the new attempt.
 
-    `model` is used when the user may choose it, otherwise the one that was asked for the first time. `effort`, where it
-    is given, is the conversation's from now on. The same `turn` sent again returns the attempt that it began. With
+    `model` is used when the user may choose it, otherwise the one that the answer was asked of. `effort`, where it is
+    given, is the conversation's from now on. The same `turn` sent again returns the attempt that it began. With
     `is_exact`, for programs, nothing else than what was asked for is done: a model that is not offered, a live answer
     and a turn that was sent with another model are refused. Raises `RefusedError`, or Http404 for an answer of somebody
     else's.
@@ -279,8 +279,8 @@ async def continue_answer(
 ) -> Message:
     """Go on with a partial answer of the user's, in the same message, and return it.
 
-    `model` is asked to, otherwise the one that wrote the answer. The `turn` of the last continuation sent again changes
-    nothing. Raises `RefusedError`, or Http404 for an answer of somebody else's.
+    `model` continues it; without one, the model that wrote the answer. The `turn` of the last continuation sent again
+    changes nothing. Raises `RefusedError`, or Http404 for an answer of somebody else's.
     """
 
     def keep_turn() -> StartedTurn:

@@ -12,17 +12,18 @@ from chat.accounting.pricing import find_published_price
 from chat.core.tokens import estimate_tokens
 from chat.providers.base import Prompt, Turn
 
-# Kept free for the answer, where the conversation does not say how long one may be.
+# Tokens that are kept free for the answer, where the conversation does not say how long one may be.
 ANSWER_TOKENS = 4_096
 
-# At a full window the first message would be another one in each turn, and nothing could be read from a cache.
+# Messages that are left out at a time when the window is full. If they left one by one, each turn's prompt would begin
+# with another message, and nothing could be read from the provider's cache.
 LEAVE_TOGETHER = 16
 
 # An estimate of four characters a token is off by about a quarter for prose and code.
 MARGIN = 0.75
 
 
-def find_window(model: str, known: Mapping[str, int], listed: int | None = None) -> int | None:
+def find_context_window(model: str, known: Mapping[str, int], listed: int | None = None) -> int | None:
     """Return how many tokens a `provider:model` reads and writes in all, None when that is not known.
 
     The site's configuration, `known`, comes before what the model's capabilities say, `listed`, and that before the
@@ -98,6 +99,6 @@ def _count_messages(turns: Sequence[Turn]) -> int:
     return sum("user" in (before, role) for before, role in zip(["user", *roles], roles, strict=False))
 
 
-def estimate_size(turns: Sequence[Turn], model: str) -> int:
+def estimate_turn_tokens(turns: Sequence[Turn], model: str) -> int:
     """Return the estimated tokens that a model reads of some turns."""
     return sum(estimate_tokens(turn.measure_for(model)) for turn in turns)

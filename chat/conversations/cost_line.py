@@ -10,7 +10,7 @@ from django.conf import settings
 
 from chat.accounting.formatting import write_dollars
 from chat.accounting.spending import describe_rest, find_conversation_spending
-from chat.conversations.context_window import find_window
+from chat.conversations.context_window import find_context_window
 from chat.conversations.refusals import find_known_capabilities
 
 
@@ -44,5 +44,5 @@ def make_cost_line(conversation: UUID, leaf: UUID | None, model: str) -> CostLin
     """Return the line for the next question to a `provider:model` in a conversation whose branch ends with `leaf`."""
     spent = find_conversation_spending(conversation, leaf)
     listed = find_known_capabilities(model).context_window if model else None
-    window = find_window(model, settings.CHAT_CONTEXT_WINDOWS, listed) if model else None
+    window = find_context_window(model, settings.CHAT_CONTEXT_WINDOWS, listed) if model else None
     return CostLine(spent.context, window, spent.cost, describe_rest(spent.user_id))

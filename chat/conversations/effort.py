@@ -42,7 +42,7 @@ def find_words_by_level(capabilities: Capabilities) -> dict[str, str]:
 
 
 def find_level(capabilities: Capabilities, effort: str) -> str:
-    """Return the level of a provider's word; of no word, the level of the model's default; empty without efforts."""
+    """Return the level of a provider's word, or of the model's default without one; empty if it takes no effort."""
     word = capabilities.choose_effort(effort) or capabilities.default_effort
     if word not in capabilities.efforts:
         return "balanced" if capabilities.efforts else ""

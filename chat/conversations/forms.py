@@ -14,7 +14,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from chat.accounting.spending import find_rate
-from chat.conversations.context_window import find_window
+from chat.conversations.context_window import find_context_window
 from chat.conversations.effort import (
     LEVELS,
     choose_effort,
@@ -164,7 +164,7 @@ def write_rate(model: str) -> str:
 
 def describe_model(model: str) -> str:
     """Return how much a model reads and what it costs, for people; "" where neither is known."""
-    window = find_window(model, settings.CHAT_CONTEXT_WINDOWS, find_known_capabilities(model).context_window)
+    window = find_context_window(model, settings.CHAT_CONTEXT_WINDOWS, find_known_capabilities(model).context_window)
     rate = find_rate(model)
     facts = [f"{window:,} tokens"] if window else []
     if rate.input is not None and rate.output is not None:

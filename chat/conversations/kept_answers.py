@@ -11,9 +11,7 @@ from django.utils import timezone
 
 from chat.accounting import quotas
 from chat.conversations.prompts import build_prompt
-from chat.conversations.turn_refusals import (
-    NoSuchConversationError,
-)
+from chat.conversations.turn_refusals import NoSuchConversationError
 from chat.core.events import Remark, Usage
 from chat.core.tokens import estimate_tokens
 from chat.leases import compute_lease_end, name_owner
@@ -65,7 +63,7 @@ class AnswerPlan(NamedTuple):
 def plan_answer(
     question: Message, asked_model: str, model: str, answer_id: uuid.UUID, response_schema: dict[str, Any] | None
 ) -> AnswerPlan:
-    """Return a queued answer that this process owns; `model` may take the place of the one that was asked for."""
+    """Return a queued answer that is to be stored, owned by this process; `model` may replace `asked_model`."""
     prompt, omitted = build_prompt(question, model, response_schema=response_schema)
     answer = Message(
         pk=answer_id,
@@ -120,10 +118,10 @@ _update_shown_and_titled = Update(
 
 
 def _show_branch(conversation: Conversation, answer: Message, *, is_titled: bool) -> None:
-    """Show the branch that ends with an answer which is inserted next; a conversation leaves the archive with that.
+    """Show the branch that ends with an answer, and take the conversation out of the archive.
 
-    The database checks the reference when the transaction ends. Raises `NoSuchConversationError` for a conversation
-    that was deleted a moment ago.
+    The answer is inserted next: the database checks the reference when the transaction ends. Raises
+    `NoSuchConversationError` for a conversation that was deleted a moment ago.
     """
     conversation.leaf_id = answer.pk  # not the answer, which holds its conversation
     if conversation._state.adding:
@@ -139,7 +137,7 @@ def _show_branch(conversation: Conversation, answer: Message, *, is_titled: bool
 def open_first_call(user: User, answer: Message, prompt: Prompt, on_behalf: OnBehalf | None = None) -> StartedTurn:
     """Store the call's row on the ledger, with its reservation, and return the turn.
 
-    This comes last in the transaction: a turn that was sent before has been recognised by then, and counts once.
+    Call this last in the transaction: a turn that was sent before is recognised by then, and is not counted twice.
     """
     call = ProviderCall(
         user_id=user.pk,

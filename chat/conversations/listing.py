@@ -49,7 +49,7 @@ class ListPlace(NamedTuple):
         return f"{self.shelf}_{self.at.isoformat()}_{self.id}"
 
     def exclude_shown(self, rows: ConversationQuerySet, field: str) -> ConversationQuerySet:
-        """Return those of the rows of this shelf that stand after this place."""
+        """Return the rows of this shelf without those up to this place, which have been shown."""
         # Excluding the later ids of the same moment, instead of an OR: for an OR SQLite sorts rows from several
         # indexes.
         return rows.filter(**{f"{field}__lte": self.at}).exclude(**{field: self.at, "pk__gte": self.id})
@@ -89,15 +89,15 @@ class ListPiece:
         return max((row.updated_at for row in self.conversations), default=_LONG_AGO)
 
 
-def list_open(user: User, after: ListPlace | None = None, most: int = PIECE) -> ListPiece:
+def list_open(user: User, after: ListPlace | None = None) -> ListPiece:
     """Return a piece of the list in the sidebar: the pinned ones first, then the others that are not archived."""
     shelves: list[Shelf] = ["open"] if after is not None and after.shelf == "open" else ["pinned", "open"]
-    return _take(Conversation.objects.owned_by(user), shelves, after, most)
+    return _take(Conversation.objects.owned_by(user), shelves, after, PIECE)
 
 
-def list_archived(user: User, after: ListPlace | None = None, most: int = PIECE) -> ListPiece:
+def list_archived(user: User, after: ListPlace | None = None) -> ListPiece:
     """Return a piece of the list of archived conversations."""
-    return _take(Conversation.objects.owned_by(user), ["archived"], after, most)
+    return _take(Conversation.objects.owned_by(user), ["archived"], after, PIECE)
 
 
 def find_listed(user: User, ids: list[UUID]) -> list[Conversation]:

@@ -1,4 +1,4 @@
-"""The tools that the model of a turn is offered, which the process has and hands over here."""
+"""The tools that the model of a turn is offered: the process has them, and hands them over here."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def select_open_failures() -> MessageQuerySet:
     A failure is open while the answer is the last attempt at its question, ended `interrupted`, and is not dismissed. A
     later attempt takes its place, however that one ended.
     """
-    return select_failed_last_attempts().exclude(is_dismissed())
+    return select_failed_last_attempts().exclude(match_dismissed())
 
 
 def select_failed_last_attempts(among: MessageQuerySet | None = None) -> MessageQuerySet:
@@ -34,6 +34,6 @@ def match_failed_elsewhere() -> Q:
     return Q(Exists(brought)) & ~Q(Exists(ProviderCall.objects.filter(answer=OuterRef("pk"))))
 
 
-def is_dismissed() -> Exists:
+def match_dismissed() -> Exists:
     """Return the condition that an answer has been dismissed."""
     return Exists(Dismissal.objects.filter(answer=OuterRef("pk"), undone_at=None))

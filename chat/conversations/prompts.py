@@ -11,7 +11,12 @@ from django.db.models import IntegerField, UUIDField, prefetch_related_objects
 
 from chat.accounts.model_registry import is_retired
 from chat.conversations import refusals
-from chat.conversations.context_window import count_free_tokens, estimate_size, find_window, fit_into_window
+from chat.conversations.context_window import (
+    count_free_tokens,
+    estimate_turn_tokens,
+    find_context_window,
+    fit_into_window,
+)
 from chat.conversations.effort import find_wished_effort
 from chat.conversations.offered_tools import offer_tools
 from chat.core.events import Continued, Lasting, NativeForm, Token, ToolArguments, ToolResult
@@ -81,7 +86,7 @@ def _load_branch(question: Message, room: float | None, model: str) -> tuple[lis
     turns = _make_turns(question)
     last_model = ""
     earlier = question.parent_id
-    while earlier is not None and (room is None or estimate_size(turns, model) <= room):
+    while earlier is not None and (room is None or estimate_turn_tokens(turns, model) <= room):
         messages = sort_branch(_branch(earlier, READ_AT_ONCE), earlier)
         prefetch_related_objects([message for message in messages if _has_calls(message)], "tool_calls")
         turns = [turn for message in messages for turn in _make_turns(message)] + turns
@@ -210,7 +215,7 @@ def build_prompt(
         response_schema=response_schema,
     )
     prompt = refusals.apply_lessons(prompt, model)
-    window = find_window(model, settings.CHAT_CONTEXT_WINDOWS, prompt.capabilities.context_window)
+    window = find_context_window(model, settings.CHAT_CONTEXT_WINDOWS, prompt.capabilities.context_window)
     room = None if window is None else count_free_tokens(prompt, window)
     messages, unread, last_model = _load_branch(question, room, prompt.model)
     if last_model not in ("", model) and is_retired(last_model):

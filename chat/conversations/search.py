@@ -54,8 +54,8 @@ def read_search(fields: Mapping[str, str]) -> SearchRequest:
         model=make_storable(fields.get("model", ""))[:200],
         role=_read_choice(fields, "role", ROLES),
         status=_read_choice(fields, "status", STATUSES),
-        since=_begin(_read_day(fields, "from")),
-        until=_begin(until and _add_day(until)),
+        since=_find_beginning(_read_day(fields, "from")),
+        until=_find_beginning(until and _add_day(until)),
     )
     return SearchRequest(read_query(fields.get("q", "")), filters, cursor)
 
@@ -95,7 +95,8 @@ def _add_day(day: date) -> date:
     return day if day == date.max else day + timedelta(days=1)
 
 
-def _begin(day: date | None) -> datetime | None:
+def _find_beginning(day: date | None) -> datetime | None:
+    """Return the first moment of a day; None for no day, and for one that has no such moment in every time zone."""
     # The first and the last years have no moment in every time zone.
     if day is None or not 1 < day.year < date.max.year:
         return None

@@ -253,7 +253,7 @@ def _copy_message(message: Message, copy: Conversation, keys: dict[UUID | None, 
 
 
 def _select_copied(transcript: Transcript, *, with_reasoning: bool) -> Transcript:
-    """Return what a copy has of an answer; texts that a call of a tool stood between stay apart."""
+    """Return what a copy has of an answer; texts that were parted by a tool call stay apart."""
     copied, is_apart = Transcript(), False
     for event in transcript.read_since(0):
         if isinstance(event, Reasoning | Thought) and with_reasoning:

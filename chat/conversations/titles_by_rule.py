@@ -78,7 +78,7 @@ def cut_at_word(line: str, most: int) -> str:
 
 
 def _is_joined(line: str, end: int) -> bool:
-    """Return whether the character before this place takes what stands behind it, as in emoji of several parts."""
+    """Return whether a cut before this character would part a sign of several characters, such as an emoji."""
     return line[end - 1] == "\u200d" or unicodedata.category(line[end]) in ("Mn", "Mc", "Me")
 
 

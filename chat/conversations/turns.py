@@ -327,11 +327,12 @@ def _find_attempt(answer: Message, answer_id: uuid.UUID) -> Message | None:
     return attempts.filter(pk=answer_id).first() or attempts.live().first()
 
 
-def remember_branch(conversation: Conversation, places: Sequence[uuid.UUID]) -> None:
-    """Keep which leaf is shown now with whichever of these messages of one place stands on its branch.
+def remember_branch(conversation: Conversation, alternatives: Sequence[uuid.UUID]) -> None:
+    """Note the leaf that is shown now on whichever of these messages is on the shown branch.
 
-    Another of them is about to be shown there; going back to this one shows that leaf again.
+    `alternatives` are the attempts at one question, or its wordings. Another of them is about to be shown; when its
+    user comes back to this one, the same leaf is shown again.
     """
     if conversation.leaf_id is not None:
         branch = Message.objects.select_branch(conversation.leaf_id)
-        branch.filter(pk__in=places).update(shown_leaf=conversation.leaf_id)
+        branch.filter(pk__in=alternatives).update(shown_leaf=conversation.leaf_id)

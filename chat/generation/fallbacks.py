@@ -15,7 +15,7 @@ from django.db import transaction
 from chat.accounting.alerts import note_refusal
 from chat.accounting.quotas import BudgetError, lock_meters
 from chat.conversations import refusals
-from chat.conversations.context_window import find_window
+from chat.conversations.context_window import find_context_window
 from chat.conversations.prompts import build_prompt
 from chat.core.errors import ChatError
 from chat.core.events import Remark, describe_fallback
@@ -63,12 +63,14 @@ def is_fit(instead: str, model: str, error: ChatError) -> bool:
     """
     if error.code != "context_length":
         return True
-    window, wanted = _find_window(model), _find_window(instead)
+    window, wanted = _find_known_window(model), _find_known_window(instead)
     return wanted is not None and window is not None and wanted > window
 
 
-def _find_window(model: str) -> int | None:
-    return find_window(model, settings.CHAT_CONTEXT_WINDOWS, refusals.find_known_capabilities(model).context_window)
+def _find_known_window(model: str) -> int | None:
+    return find_context_window(
+        model, settings.CHAT_CONTEXT_WINDOWS, refusals.find_known_capabilities(model).context_window
+    )
 
 
 def ask_instead(snapshot: AnswerSnapshot, result: CallResult, error: ChatError, model: str) -> Fallback:

@@ -22,7 +22,7 @@ from django.db.models.signals import pre_delete
 from chat.accounts.visitors import Visitor
 from chat.broker.base import Broker
 from chat.conversations.changes import make_notice, make_turn_notice
-from chat.conversations.context_window import find_window
+from chat.conversations.context_window import find_context_window
 from chat.conversations.kept_answers import StartedTurn
 from chat.conversations.offered_tools import store_with_tools
 from chat.conversations.turn_refusals import DrainingError
@@ -390,7 +390,7 @@ class Runner:
         start_detached(self.resources.toolbox.prepare(settings.CHAT_TOOL_TIMEOUT))
         self._lists = start_detached(keep_lists(self.resources.pool))
         for model in settings.CHAT_MODELS:
-            find_window(model, settings.CHAT_CONTEXT_WINDOWS)
+            find_context_window(model, settings.CHAT_CONTEXT_WINDOWS)
         self.wake()
 
     def wake(self) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from chat.accounts.user_names import find_few_users
 from chat.conversations.open_failures import (
-    is_dismissed,
+    match_dismissed,
     match_failed_elsewhere,
     select_failed_last_attempts,
     select_open_failures,
@@ -141,7 +141,7 @@ class Group:
 def select_dismissed_failures() -> MessageQuerySet:
     """Return the answers that would be open if they were not dismissed, each with its dismissal as `standing`."""
     standing = Prefetch("dismissals", Dismissal.objects.filter(undone_at=None).select_related("by"), "standing")
-    dismissed = Message.objects.filter(is_dismissed())  # asked first: it is quicker to tell than the rest
+    dismissed = Message.objects.filter(match_dismissed())  # asked first: it is quicker to tell than the rest
     return select_failed_last_attempts(dismissed).prefetch_related(standing)
 
 

@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db.models.signals import post_init
 from pytest_django import Settings
 
-from chat.conversations.context_window import LEAVE_TOGETHER, find_window, fit_into_window, halve_prompt
+from chat.conversations.context_window import LEAVE_TOGETHER, find_context_window, fit_into_window, halve_prompt
 from chat.conversations.prompts import READ_AT_ONCE
 from chat.models import MESSAGES_SHOWN, Message
 from chat.providers.base import CalledTool, Prompt, Thinking, ToolSchema, Turn
@@ -116,9 +116,9 @@ def test_halving_a_prompt_ends_at_the_last_question(turns: int) -> None:
 
 
 def test_windows_are_configured_or_published_or_unknown() -> None:
-    assert find_window("openai:gpt-4o", {}) == 128_000
-    assert find_window("openai:gpt-4o", {"openai:gpt-4o": 8_000}) == 8_000
-    assert find_window("openai:nobody-knows-it", {}) is None
+    assert find_context_window("openai:gpt-4o", {}) == 128_000
+    assert find_context_window("openai:gpt-4o", {"openai:gpt-4o": 8_000}) == 8_000
+    assert find_context_window("openai:nobody-knows-it", {}) is None
 
 
 async def test_two_hundred_turns_are_fitted_and_the_page_says_so(
