@@ -36,7 +36,7 @@ def note_refusal(key: str) -> None:
 
 
 def _write_alerts(key: str, thresholds: list[int]) -> None:
-    """Write the alerts and their deliveries; of two processes the conditional UPDATE lets one."""
+    """Write the alerts and their deliveries; the conditional UPDATE lets one of two processes do so."""
     budget = Budget.objects.filter(pk=MeterKey.parse(key).owner).first()
     if budget is None or not Meter.objects.filter(pk=key, told__lt=thresholds[-1]).update(told=thresholds[-1]):
         return

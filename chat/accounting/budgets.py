@@ -118,17 +118,10 @@ class BudgetStanding(NamedTuple):
         return max(Decimal(0), self.most - self.used - self.held)
 
 
-def find_standings(user: int | None, model: str | None = None) -> list[BudgetStanding]:
-    """Return how much of the user's budgets is used in the current windows, without the site's.
-
-    Where `model` is given, return only the budgets that count for a call to it.
-    """
+def find_standings(user: int | None) -> list[BudgetStanding]:
+    """Return how much of the user's budgets is used in the current windows, without the site's."""
     known, groups = _find_known(user)
-    theirs = [
-        terms
-        for terms in known
-        if terms.scope != Budget.Scope.SITE and terms.covers(user, groups, model if model is not None else terms.model)
-    ]
+    theirs = [terms for terms in known if terms.scope != Budget.Scope.SITE and terms.covers(user, groups, terms.model)]
     return measure_budgets(theirs)
 
 

@@ -16,7 +16,7 @@ from chat.accounting import rollups
 from chat.core.failures import Cause, find_cause
 from chat.models import Outcome, OutcomeHour, ProviderCall
 
-# What a provider is to blame for, or the site's key. Our own restarts and limits say nothing about a model.
+# Codes for which a provider is to blame, or the site's key. Our own restarts and limits say nothing about a model.
 UPSTREAM = ("rate_limited", "upstream_error", "unreachable", "timeout", "auth_failed", "provider_budget", "bad_request")
 
 # Whether a model is failing is judged by its last `LAST_CALLS` calls of the time `WITHIN`, if they are `LEAST_CALLS` or
@@ -87,23 +87,23 @@ class FailureHours(NamedTuple):
     models: list[ModelFailures]
 
 
-def count_failures(model: str = "", hours: int = HOURS) -> FailureHours:
-    """Return how the calls of the last hours failed, of one model or of all; this one is the last of them."""
+def count_failures(model: str = "") -> FailureHours:
+    """Return how the calls of the last `HOURS` hours failed, of one model or of all; the last one is under way."""
     rollups.catch_up()
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    places = [now - timedelta(hours=ago) for ago in reversed(range(hours))]
-    rows = OutcomeHour.objects.filter(hour__gte=places[0], **({"model": model} if model else {}))
+    hours = [now - timedelta(hours=ago) for ago in reversed(range(HOURS))]
+    rows = OutcomeHour.objects.filter(hour__gte=hours[0], **({"model": model} if model else {}))
     by_hour: dict[Cause, Counter[datetime]] = {}
     for cause, hour, calls in rows.exclude(cause="").values_list("cause", "hour").annotate(n=Sum("calls")):
         by_hour.setdefault(Cause(cause), Counter())[hour] += calls
-    causes = {cause: [found[place] for place in places] for cause, found in by_hour.items()}
+    causes = {cause: [found[hour] for hour in hours] for cause, found in by_hour.items()}
     by_model: dict[str, Counter[str]] = {}
     for name, cause, calls in rows.values_list("model", "cause").annotate(n=Sum("calls")):
         by_model.setdefault(name, Counter())[cause] += calls
     models = [_add_up(name, found) for name, found in by_model.items()]
     frequent = dict(sorted(causes.items(), key=lambda item: -sum(item[1])))
     failed = sorted((each for each in models if each.failures), key=lambda each: (-each.failures, each.model))
-    return FailureHours(places, frequent, failed)
+    return FailureHours(hours, frequent, failed)
 
 
 def _add_up(model: str, calls: Counter[str]) -> ModelFailures:

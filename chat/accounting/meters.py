@@ -30,7 +30,10 @@ LONGEST_HOLD = timedelta(days=3)
 
 
 class Draw(NamedTuple):
-    """The share of one call in one meter: `used` for good, and `held` until it is settled. `most` is the limit."""
+    """The share of one call in one meter: `used` for good, and `held` until it is settled. `most` is the limit.
+
+    A meter that is made by a draw with `is_seeded` begins with nothing but the draw, and not with what the ledger has.
+    """
 
     key: str
     begins: datetime
@@ -85,8 +88,8 @@ def _reserve_sql(rows: int) -> str:
 def reserve(draws: Iterable[Draw], count_before: CountBefore) -> list[Draw]:
     """Draw on all of these meters, and return those that have no room: then the caller undoes its transaction.
 
-    A draw alone has to fit into its limit: a meter that does not exist yet takes whatever it is given, and then what
-    the ledger counts for it.
+    Each draw by itself has to fit into its limit: a meter that does not exist yet takes any draw, and is compared with
+    the limit after the ledger's earlier usage has been added.
     """
     ordered = sorted(draws)
     if not ordered:
@@ -130,7 +133,7 @@ def _settle_sql(rows: int) -> str:
 
 
 def settle(changes: Mapping[str, tuple[int, int]]) -> list[SettledMeter]:
-    """Add to what is used and what is held of these meters; return them. One that is gone stays so."""
+    """Add the changes to what is used and held of these meters, and return the meters; one that is gone stays gone."""
     if not changes:
         return []
     values = [value for key in sorted(changes) for value in (key, *changes[key])]

@@ -21,14 +21,14 @@ from chat.accounting.rollups import find_midnight
 from chat.accounting.selections import Selection
 from chat.models import Alert, Delivery, Rating, UsageMonth
 
-# The longest answers of a month are counted by then, and the night's maintenance is over.
+# How long after the end of a month: by then its longest answers are counted, and the night's maintenance is over.
 SENT_AFTER = timedelta(hours=6)
 
 # Lines of each table; the usage review has all of them.
 SHOWN = 10
 
 
-class Report(NamedTuple):
+class ReportMail(NamedTuple):
     """A mail: its subject and its text."""
 
     subject: str
@@ -47,7 +47,7 @@ def plan_report() -> None:
         Delivery.objects.bulk_create([row], ignore_conflicts=True)  # of two processes one writes it
 
 
-def write_report(month: date) -> Report:
+def write_report(month: date) -> ReportMail:
     """Write the report of a month, given by its first day. Days are UTC, as they are in the review."""
     rollups.catch_up()
     following = find_next_month(month)
@@ -67,7 +67,7 @@ def write_report(month: date) -> Report:
         "Days are UTC. The admin's page Usage has more, and all of it as CSV.",
     ]
     subject = f"[Chatsite] {month:%B %Y}: {_write_cost(total)}, {_count(total.calls, 'call')}"
-    return Report(subject, "\n\n".join(filter(None, parts)) + "\n")
+    return ReportMail(subject, "\n\n".join(filter(None, parts)) + "\n")
 
 
 def _count(number: int, noun: str) -> str:

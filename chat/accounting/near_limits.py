@@ -36,7 +36,7 @@ class NearLimit(NamedTuple):
 def find_near_limits(most: int) -> list[NearLimit]:
     """Return the limits in tokens and money that are used and held by 80 % or more, the fullest first.
 
-    Requests a minute and answers at a time fill and empty within seconds: nobody has to act on those. A meter knows the
+    Limits of requests a minute and of live answers are left out: they fill and empty within seconds. A meter knows the
     limit by which its last call was admitted. One that has been raised since is measured anew, and one that has been
     taken away is left out.
     """

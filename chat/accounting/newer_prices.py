@@ -1,6 +1,6 @@
-"""Prices that were published after the release of `genai-prices` that is installed, as its list would have them.
+"""Prices that were published after the installed release of `genai-prices`, in the form of its list.
 
-A row goes when the list has the model: the list is asked first.
+Remove a row once the list has the model: the list is asked first.
 """
 
 from __future__ import annotations

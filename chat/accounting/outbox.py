@@ -1,7 +1,8 @@
 """The outbox: alerts and reports that go to administrators, by mail and by a signed webhook; none is lost or repeated.
 
-A delivery is written with what it tells of. Whoever sends it claims it by a conditional UPDATE, for longer than any try
-takes. A process that dies between sending and noting so has it sent once more, with the same id: a receiver knows it.
+A delivery is written together with what it reports. A sender claims it by a conditional UPDATE, for longer than any try
+takes. When a process dies between sending and noting it, the delivery is sent once more under the same id, by which its
+receiver can tell.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def deliver() -> int:
 def _try(delivery: Delivery) -> bool:
     row = Delivery.objects.filter(pk=delivery.pk, state=Delivery.State.WAITING)
     tries = delivery.tries + 1
-    # Of two that have seen the same row one finds it unclaimed.
+    # Of two processes that have read the same row only one finds it unclaimed.
     if not row.filter(due_at=delivery.due_at, tries=delivery.tries).update(due_at=timezone.now() + CLAIM, tries=tries):
         return False
     claimed = row.filter(tries=tries)

@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     cost_per_month: Decimal | None  # US dollars
 
 
-class _Figures(NamedTuple):
+class _LimitRow(NamedTuple):
     """A row of `Limit`; None is inherited."""
 
     requests_per_minute: int | None
@@ -44,7 +44,7 @@ class _Figures(NamedTuple):
 class _SharedLimits(NamedTuple):
     """The limits of groups, and whether any user has one of their own: the same for all users."""
 
-    of_groups: dict[int, _Figures]
+    of_groups: dict[int, _LimitRow]
     is_any_own: bool
 
 
@@ -80,21 +80,21 @@ def _find_shared() -> _SharedLimits:
 
 
 def _read_shared() -> _SharedLimits:
-    of_groups = {row.group_id: _read_figures(row) for row in Limit.objects.filter(group__isnull=False)}
+    of_groups = {row.group_id: _read_row(row) for row in Limit.objects.filter(group__isnull=False)}
     return _SharedLimits(of_groups, Limit.objects.filter(user__isnull=False).exists())  # type: ignore[arg-type]
 
 
-def _read_own(user_id: int) -> _Figures | tuple[()]:
+def _read_own(user_id: int) -> _LimitRow | tuple[()]:
     """Return a user's own figures; where there are none, something that a cache keeps."""
     row = _own.get_first(user_id)
-    return _read_figures(row) if row else ()
+    return _read_row(row) if row else ()
 
 
-def _read_figures(row: Limit) -> _Figures:
-    return _Figures(*(getattr(row, name) for name in FIGURES))
+def _read_row(row: Limit) -> _LimitRow:
+    return _LimitRow(*(getattr(row, name) for name in FIGURES))
 
 
-def _choose_figure(name: str, *ranks: list[_Figures]) -> Any:
+def _choose_figure(name: str, *ranks: list[_LimitRow]) -> Any:
     """Return the most generous figure of the first rank that has one. A 0 there means that there is no limit."""
     for rank in ranks:
         if given := [figure for row in rank if (figure := getattr(row, name)) is not None]:

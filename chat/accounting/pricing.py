@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from chat.accounting.newer_prices import find_newer
 from chat.core.events import Usage
+from chat.core.prices import Price, split_input
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
-from chat.core.prices import Price, split_input
 
 # The ledger keeps eight places, so that one token of the cheapest model is not rounded away.
 SMALLEST = Decimal("0.00000001")
 
 
 class Tariff(Protocol):
-    """A price, of whatever form, that a call's cost follows from."""
+    """A price of any form from which the cost of a call can be computed."""
 
     def compute_dollars(self, usage: Usage) -> Decimal: ...
 

@@ -35,13 +35,13 @@ from chat.models.compiled import Insert, Select
 
 MINUTE = timedelta(minutes=1)
 
-# The window of what is counted as long as it lasts.
+# The window of live answers: each counts for as long as it lasts.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 # The most that a meter's columns hold: 92 billion dollars. The column of a limit takes ten times as much.
 LARGEST_AMOUNT = 2**63 - 1
 
-# Seconds after which a program may ask again that is refused for its own answers under way: their end is not known.
+# Seconds after which a program that was refused for its own answers under way may ask again: their end is not known.
 WHILE_BUSY = 5
 
 # Time beyond a call's longest, in which its end is written or the loss of its owner is noticed.
@@ -106,7 +106,7 @@ _insert = Insert(ProviderCall)
 def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
     """Put an upstream call on the ledger before it is made, or raise `QuotaError` and leave nothing.
 
-    A crash so leaves a row to settle. `call` is new and has the estimate of its input. `is_request` is for the first
+    So a crash leaves a row to settle. `call` is new and has the estimate of its input. `is_request` is for the first
     call of an answer, that a user asked for; further calls count for tokens and cost only. A call without a user,
     or one that the site pays for, is not limited.
     """
@@ -121,7 +121,7 @@ def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
             if claims:
                 _reserve(claims, now)
     except BudgetError as error:
-        if not connection.in_atomic_block:  # otherwise whoever undoes the transaction tells of it
+        if not connection.in_atomic_block:  # otherwise the caller, whose transaction is undone, tells of it
             alerts.note_refusal(error.key)
         raise
     return call
@@ -245,17 +245,17 @@ _user_calls = Select(
 def _count_before(draws: Sequence[Draw]) -> list[tuple[int, int]]:
     """Return the usage by the ledger for new meters of one user: used, and held by calls other than this one.
 
-    A user's first call has nothing before it, which one look says; to add up takes 0.7 ms a meter.
+    One query tells that a user's first call has nothing before it; adding up takes 0.7 ms a meter.
     """
     owners = {key.owner for key in (MeterKey.parse(draw.key) for draw in draws) if key.scope == "user"}
-    without = {owner for owner in owners if len(_user_calls.list_keys(owner)) < 2}
-    return [_count_for_meter(draw, without) for draw in draws]
+    newcomers = {owner for owner in owners if len(_user_calls.list_keys(owner)) < 2}
+    return [_count_for_meter(draw, newcomers) for draw in draws]
 
 
-def _count_for_meter(draw: Draw, without: Collection[int]) -> tuple[int, int]:
-    """Return the usage for a new meter; users `without` earlier calls have none."""
+def _count_for_meter(draw: Draw, newcomers: Collection[int]) -> tuple[int, int]:
+    """Return the usage for a new meter; `newcomers`, users without earlier calls, have none."""
     scope, owner, measure, _ = MeterKey.parse(draw.key)
-    if scope == "user" and owner in without:
+    if scope == "user" and owner in newcomers:
         return 0, 0
     if scope == "budget":
         return _add_up(ledger.find_ended_calls(draw.begins, draw.until).filter(match_calls(owner)), measure), 0
@@ -318,8 +318,8 @@ def find_holder_of_place(call: ProviderCall) -> int | None:
 def lock_meters(call: ProviderCall, model: str) -> None:
     """Lock the meters that a call holds something of, and those that a call of another model in its place needs.
 
-    In the order of their keys, before the one is settled and the other admitted in the same transaction: of two such
-    exchanges in opposite directions each would otherwise wait for the other's meter.
+    They are locked in the order of their keys, before the one call is settled and the other admitted in the same
+    transaction: otherwise two such exchanges in opposite directions would wait for each other's meters.
     """
     user = None if call.billed_to == ProviderCall.BilledTo.SITE else call.user_id
     budgets, now = find_budgets(user, model), timezone.now()

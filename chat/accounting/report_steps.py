@@ -28,14 +28,14 @@ def write_step_name(step: date | datetime) -> str:
     return f"{step:%Y-%m-%d %H:00}" if isinstance(step, datetime) else step.isoformat()
 
 
-class Period(NamedTuple):
+class SplitPeriod(NamedTuple):
     """Days, as whole months where possible: `months` by their first days, `days` as the pairs that are left."""
 
     months: list[date]
     days: list[tuple[date, date]]
 
 
-def split_period(start: date, end: date, counted: tuple[date, date]) -> Period:
+def split_period(start: date, end: date, counted: tuple[date, date]) -> SplitPeriod:
     """Split the days from `start` to `end` into whole months and the days that are left.
 
     Nothing was counted before and after the days `counted`, so a month that one of them lies in is whole from there on.
@@ -50,7 +50,7 @@ def split_period(start: date, end: date, counted: tuple[date, date]) -> Period:
         else:
             days.append((first, final))
         month = following
-    return Period(months, days)
+    return SplitPeriod(months, days)
 
 
 def find_step(selection: Selection) -> Step:

@@ -1,6 +1,6 @@
 """The sums of the ledger, in which every settled call is counted once, by day and by month, and by hour how it ended.
 
-A page about a million calls so reads a few thousand rows. Each sum is an INSERT … SELECT from the ledger with an
+So a page about a million calls reads a few thousand rows. Each sum is an INSERT … SELECT from the ledger with an
 increment on conflict, the same for one row and for many, and the same on both databases. `ProviderCall.counted` says
 that a row is in: it is set in the same transaction. Every writer goes through the tables in one order, and through the
 rows of a table in the order of their key, so that two of them cannot wait for each other.
@@ -82,7 +82,8 @@ def write_progress(running: Sequence[Progress]) -> None:
 def count(most: int) -> int:
     """Count the oldest settled rows that the sums do not have yet, in one transaction; return how many there were.
 
-    Not when each is settled: eight tables for every answer would be most of what an answer costs the database.
+    A call is not counted when it is settled: writing eight tables for every answer would be most of what an answer
+    costs the database.
     """
     waiting = ProviderCall.objects.filter(counted=False).exclude(outcome=Outcome.RUNNING).order_by("pk")
     if not waiting.exists():
@@ -329,8 +330,8 @@ def _tell_planner() -> None:
 def _lock_ledger() -> None:
     """Lock the ledger against settling and counting until the transaction ends; SQLite's BEGIN IMMEDIATE has done so.
 
-    No weaker mode: `count` begins with SELECT … FOR UPDATE, which only this one keeps out, and with it inside, the one
-    would wait for the other's sums and the other for the one's table.
+    A weaker mode would let in the SELECT … FOR UPDATE with which `count` begins: then the caller would wait for the
+    sums that `count` has written, and `count` for the table that is locked here.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

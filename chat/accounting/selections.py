@@ -55,7 +55,7 @@ class Selection:
     def select_calls(self, upto: datetime | None = None) -> QuerySet[ProviderCall]:
         """Select the settled rows themselves, newest first; with `upto`, none that began later."""
         until = find_midnight(min(self.end, date.max - timedelta(days=1)) + timedelta(days=1))
-        # One upper bound: of two SQLite takes the wrong one, and steps over all the rows between them.
+        # Only one upper bound: of two, SQLite would use the later one and step over all the rows between them.
         ends = Q(started_at__lte=upto) if upto and upto < until else Q(started_at__lt=until)
         rows = ProviderCall.objects.filter(
             self.user_conditions, ends, started_at__gte=find_midnight(self.start)

@@ -16,10 +16,10 @@ from chat.accounting.periods import find_window
 from chat.models import COST_UNIT, ProviderCall
 
 
-class Limit(NamedTuple):
-    """A limit to try: of each user by themselves, or of all `calls` together.
+class TriedLimit(NamedTuple):
+    """A limit to try, for each user by themselves or for all calls together.
 
-    `cost_units` is in units of `COST_UNIT`. `calls` says which rows of the ledger count.
+    `cost_units` is in units of `COST_UNIT`. `calls` is the condition of the ledger's rows that count.
     """
 
     period: str
@@ -53,7 +53,7 @@ class SimulationResult(NamedTuple):
 MAX_NAMED = 10
 
 
-def simulate(limit: Limit, begins: datetime, until: datetime) -> SimulationResult:
+def simulate(limit: TriedLimit, begins: datetime, until: datetime) -> SimulationResult:
     """Return what the limit would have refused of the ended calls that began between two moments.
 
     A call needs its input and the usual reservation, and takes what it took; one that is refused takes nothing. Cost
@@ -89,7 +89,7 @@ def _is_over(used: int, need: int, least: int, most: int | None) -> bool:
     return most is not None and need > 0 and used + min(need, max(most, least)) > most
 
 
-def _find_suspects(calls: QuerySet[ProviderCall], limit: Limit) -> QuerySet[ProviderCall]:
+def _find_suspects(calls: QuerySet[ProviderCall], limit: TriedLimit) -> QuerySet[ProviderCall]:
     """Return the calls of users who took so much in all that the limit may have refused one of theirs."""
     if not limit.is_of_each_user:
         return calls

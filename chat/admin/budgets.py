@@ -16,7 +16,7 @@ from chat.accounting.budgets import make_terms, match_calls, measure_budgets
 from chat.accounting.formatting import write_amount
 from chat.accounting.periods import write_moment
 from chat.accounting.quotas import open_meters
-from chat.accounting.simulation import Limit, simulate
+from chat.accounting.simulation import TriedLimit, simulate
 from chat.admin.redaction import ReadOnly
 from chat.models import COST_UNIT, Alert, Budget, Delivery
 
@@ -110,7 +110,7 @@ class BudgetAdmin(admin.ModelAdmin[Budget]):
         now = timezone.now()
         for budget in queryset:
             terms = make_terms(budget)
-            limit = Limit(terms.period, terms.tokens, terms.cost_units, calls=match_calls(budget.pk))
+            limit = TriedLimit(terms.period, terms.tokens, terms.cost_units, calls=match_calls(budget.pk))
             messages.info(request, f"{budget}: {simulate(limit, now - timedelta(days=30), now)}")
 
 

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 from django.utils import timezone
 
-from chat.accounting.simulation import Limit, simulate
+from chat.accounting.simulation import TriedLimit, simulate
 from chat.management.numbers import make_parser
 from chat.models import COST_UNIT, Period, User
 
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                     continue
                 has_limit = True
                 units = {"tokens": amount} if measure == "tokens" else {"cost_units": int(amount / COST_UNIT)}
-                limit = Limit(period, is_of_each_user=group is None and not site, calls=calls, **units)
+                limit = TriedLimit(period, is_of_each_user=group is None and not site, calls=calls, **units)
                 text = f"{amount:,} tokens" if measure == "tokens" else f"${amount:,.2f}"
                 self.stdout.write(f"{text} a {period}: {simulate(limit, until - timedelta(days=days), until)}")
         if not has_limit:
