@@ -1,5 +1,5 @@
-// Names for what Django's admin leaves without one: a label on an element without a role reaches nobody, and a box of
-// select2 has none.
+// Names for elements that Django's admin leaves without one: no screen reader tells the label of an element without a
+// role, and a box of select2 has no label.
 
 const giveNames = () => {
   for (const icon of document.querySelectorAll(".help-tooltip[aria-label]:not([role])")) icon.setAttribute("role", "img");

@@ -1,6 +1,6 @@
 // The chat page: what htmx cannot do. Each module is about one thing; this one brings together those that every page
 // needs, and rarely_used.js says when the others come.
-// templates/chat/page.html preloads each of them, because a module that is named only by another comes a journey later.
+// templates/chat/page.html preloads each of them: a module that only another one names comes a round trip later.
 
 import "./requests.js";
 import "./draft.js";

@@ -26,10 +26,11 @@ const copyText = async (text) => {
   }
 };
 
-const copy = async (button, isCopied) => {
+// Says on the button whether the text was copied; `copying` is a promise of that.
+const copy = async (button, copying) => {
   const words = button.querySelector("span") ?? button;
   const before = words.textContent;
-  const said = (await isCopied.catch(() => false)) ? "Copied" : "Not copied";
+  const said = (await copying.catch(() => false)) ? "Copied" : "Not copied";
   if (before === "Copied" || before === "Not copied") return;
   words.textContent = said;
   announce(said);

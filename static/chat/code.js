@@ -1,4 +1,4 @@
-// Blocks that are wide or long: code gets a name, buttons and a fold; what scrolls gets a stop for the keyboard and a name.
+// Blocks that are wide or long: code gets buttons and a fold; what scrolls gets a stop for the keyboard and a name.
 
 import { scroller, thread, wire } from "./page.js";
 import { codeOf } from "./clipboard.js";
@@ -16,7 +16,7 @@ const makeButton = (kind, words) => {
   return button;
 };
 
-const name = (head) => {
+const addButtons = (head) => {
   const language = languageOf(head.parentElement);
   const code = language ? `${language} code` : "code";
   const copy = head.querySelector(".copy");
@@ -52,29 +52,30 @@ onUse("click", ".code :is(.wrap, .download, .unfold)", () => import("./code_butt
 const NAMES = { PRE: "Code", TABLE: "Table", math: "Formula" };
 
 // Only blocks near the view are measured: a long conversation has hundreds.
-const near = new IntersectionObserver((entries) => entries.forEach((entry) => entry.isIntersecting && mark(entry.target)), {
-  root: scroller,
-  rootMargin: "300% 0px",
-});
+const nearView = new IntersectionObserver(
+  (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && makeReachable(target)),
+  { root: scroller, rootMargin: "300% 0px" },
+);
 
-const mark = (element) => {
+// An element that scrolls sideways gets a stop for the keyboard, and a name.
+const makeReachable = (element) => {
   if (element.scrollWidth <= element.clientWidth + 1) return;
   element.tabIndex = 0;
   element.setAttribute("aria-label", `${NAMES[element.tagName]}, scrolls sideways`);
   if (element.tagName === "PRE") element.setAttribute("role", "region");
-  near.unobserve(element);
+  nearView.unobserve(element);
 };
 
 const isLive = (element) => Boolean(element.closest(".answer")?.querySelector(".wire"));
 
 // New blocks are measured once they are laid out; a fold waits for the end of its answer.
-const look = () => {
+const prepareBlocks = () => {
   const root = wire()?.closest(".turn") ?? thread;
   nameLinks(root);
-  for (const head of root.querySelectorAll(".code-head:not(:has(.wrap))")) name(head);
+  for (const head of root.querySelectorAll(".code-head:not(:has(.wrap))")) addButtons(head);
   for (const element of root.querySelectorAll(".text :is(pre, table, math[display=block]):not([tabindex])")) {
     if (isLive(element)) continue;
-    near.observe(element);
+    nearView.observe(element);
     if (element.matches("pre") && element.parentElement.querySelector(".code-head")) fold(element.parentElement);
   }
 };
@@ -86,14 +87,14 @@ const nameLinks = (root) => {
   }
 };
 
-let looking = 0;
+let frame = 0;
 
-const lookSoon = () => {
-  cancelAnimationFrame(looking);
-  looking = requestAnimationFrame(look);
+const prepareSoon = () => {
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(prepareBlocks);
 };
 
-new MutationObserver(lookSoon).observe(thread, { childList: true, subtree: true });
+new MutationObserver(prepareSoon).observe(thread, { childList: true, subtree: true });
 
 // A block that fitted before may scroll in a narrower thread, as it is beside the settings.
 let width = 0;
@@ -101,6 +102,6 @@ let width = 0;
 new ResizeObserver(() => {
   if (thread.clientWidth === width) return;
   width = thread.clientWidth;
-  near.disconnect();
-  lookSoon();
+  nearView.disconnect();
+  prepareSoon();
 }).observe(thread);

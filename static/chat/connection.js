@@ -1,4 +1,4 @@
-// The state of the connection, in a line above the composer; whether the user is logged in.
+// The state of the connection, in a line above the composer, and whether the user is logged in.
 
 import { byId, error } from "./page.js";
 
@@ -27,13 +27,14 @@ export const say = (content, isWell = false) => {
   if (isWell) fading = setTimeout(say, 3000, "");
 };
 
-// Milliseconds. What is mended at once is not worth a word.
+// `delay` is milliseconds: a connection that is back before then is not worth a word.
 export const sayLost = (delay) => {
   clearTimeout(saying);
   saying = setTimeout(say, delay, LOST);
 };
 
-export const sayLater = (act, delay) => {
+// Cancels what was to be said, and acts after the delay, unless something else is to be said before.
+export const actLater = (act, delay) => {
   clearTimeout(saying);
   saying = setTimeout(act, delay);
 };

@@ -1,4 +1,4 @@
-// Effort: each model has levels of its own, or none. Comes when another model is chosen.
+// Effort: each model has levels of its own, or none. Loaded when another model is chosen.
 
 import { byId } from "./page.js";
 

@@ -4,6 +4,7 @@ import { byId, box, composer, error, on, wire } from "./page.js";
 import { clearDraft, draftKey } from "./draft.js";
 import { isLoggedOut, logIn, logOut } from "./connection.js";
 import { splitStream } from "./sent_streams.js";
+import { csrfToken } from "./sidebar_list.js";
 import { drop, listen } from "./stream.js";
 import { follow, keepPlace, showBranch } from "./view.js";
 import { loadThread, readNews } from "./news.js";
@@ -15,12 +16,10 @@ const isQuestion = (ctx) => ctx.sourceElement === composer;
 const isWire = (ctx) => ctx.sourceElement.matches?.(".wire");
 const isOwn = (ctx) => ctx.request.method === "POST";
 
-const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
-
 // How many requests of this page may be changing the conversation.
 let underWay = 0;
 
-// The token that the last request went with: another one in the cookie is another login.
+// The token of the last request: another one in the cookie is that of another login.
 let token = csrfToken();
 
 // A question whose response was lost may have arrived: sent again it is the same turn, edited it is another one.
@@ -89,7 +88,7 @@ const complain = (ctx) => {
   unsent = ctx.question?.text ?? unsent;
 };
 
-// The turn has been asked in the place of the one that was edited.
+// The edited question has been asked, in the place of the earlier wording.
 const endEditing = (form) => {
   showBranch(form);
   follow();

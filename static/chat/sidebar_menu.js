@@ -84,7 +84,7 @@ const change = async (action, row, id, body) => {
 const restore = async (form, id, body) => {
   const response = await send(form.action, body).catch(() => null);
   form.remove();
-  hideUndo();
+  hideAtEdge();
   if (!response?.ok) return say("It is too late: the conversation is gone for good.");
   if (new URLSearchParams(location.search).get("deleted") === id) location.assign(`/c/${id}/`);
   else refresh(id, 0);
@@ -92,33 +92,33 @@ const restore = async (form, id, body) => {
 
 // --- What is said at the edge of the page
 
-const SENTENCE = 5000; // milliseconds
+const SENTENCE_SHOWN = 5000; // milliseconds
 
-const hideUndo = () => {
+const hideAtEdge = () => {
   clearTimeout(undoTimer);
   if (undo.matches(":popover-open")) undo.hidePopover();
 };
 
-const showUndo = (content, milliseconds) => {
-  hideUndo();
+const showAtEdge = (content, milliseconds) => {
+  hideAtEdge();
   undo.replaceChildren(...content);
   undo.showPopover();
-  undoTimer = setTimeout(hideUndo, milliseconds);
+  undoTimer = setTimeout(hideAtEdge, milliseconds);
 };
 
 export const say = (sentence) => {
   const line = document.createElement("p");
   line.textContent = sentence;
-  showUndo([line], SENTENCE);
+  showAtEdge([line], SENTENCE_SHOWN);
 };
 
 const offerUndo = (html) => {
   const form = document.adoptNode(new DOMParser().parseFromString(html, "text/html").querySelector(".undo"));
-  showUndo([form], 1000 * form.dataset.seconds);
+  showAtEdge([form], 1000 * form.dataset.seconds);
 };
 
 // Another page has deleted what this one shows, or has taken that back.
 export const tell = (change) => {
   if (change === "deleted") say("This conversation was deleted.");
-  if (change === "restored") hideUndo();
+  if (change === "restored") hideAtEdge();
 };

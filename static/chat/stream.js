@@ -1,7 +1,7 @@
 // The stream of a live answer: htmx reads it, this module connects it again.
 
 import { on, wires } from "./page.js";
-import { GONE, OFFLINE, heartbeat, isLoggedOut, logOut, say, sayConnected, sayLater, sayLost } from "./connection.js";
+import { GONE, OFFLINE, heartbeat, isLoggedOut, logOut, say, sayConnected, actLater, sayLost } from "./connection.js";
 import { takeStream } from "./sent_streams.js";
 import { TURN, giveWay, tellTabs, waitTurn } from "./tabs.js";
 
@@ -44,13 +44,13 @@ export const listen = (ctx) => {
   ctx.fetch = async (...request) => {
     const asked = Promise.resolve(takeStream(ctx.sourceElement) ?? fetch(...request));
     const response = await asked.finally(() => clearTimeout(patience));
-    // The signal is this request's; a stream that came with its turn knows of another one.
+    // The signal of this request: a stream that came with its turn has that of the request which brought it.
     const { signal } = request[1];
     return new Response(response.body?.pipeThrough(new TransformStream({ transform: watch }), { signal }), response);
   };
 };
 
-// The others of the pool have died with the one that has not answered: they are asked too, all at once, or the next six
+// When one connection of the pool does not answer, the others have probably died too: each is asked at once, or the next
 // requests would wait in vain one after the other.
 const giveUp = (ctx) => {
   ctx.request.abort();
@@ -101,10 +101,10 @@ const recover = () => {
   sayConnected();
 };
 
-// 4.0.1 renames the extension's events: both names are heard. A moment later, because some streams only say why they
-// are none.
+// htmx 4.0.1 renames the extension's events, so this listens to both names. It recovers a moment later, because some
+// streams only say why there is no stream.
 on("htmx:after:sse:connection htmx:sse:after:connection", ({ target }) => {
-  sayLater(recover, 100);
+  actLater(recover, 100);
   setTimeout(giveWay, TURN, target);
 });
 

@@ -4,8 +4,8 @@ import { on, wire, wires } from "./page.js";
 import { connect, connectIn, requestOf } from "./stream.js";
 
 const STREAMS = 4;
-// Milliseconds. The tabs seen last stream; the others connect for a moment now and then, which also shows the server that
-// the answer is watched: it checks twice a second, and cuts off an answer that nobody has watched for a minute.
+// Milliseconds. The tabs that were seen last stream. The others connect now and then, for a `TURN`: that also shows the
+// server that the answer is watched. It checks twice a second, and cuts off an answer that nobody watched for a minute.
 export const TURN = 800;
 const SHORT_TURN = 4000;
 const LONG_TURN = 20_000;

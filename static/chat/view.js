@@ -68,7 +68,7 @@ latest.addEventListener("click", () => {
   box.focus({ preventScroll: true });
 });
 
-// Once for each frame that changes a height, after its layout and before its paint.
+// Called once for each frame that changes a height, after its layout and before its paint.
 const heights = new ResizeObserver(scrollToEnd);
 [scroller, thread, byId("pending")].forEach((element) => heights.observe(element));
 
