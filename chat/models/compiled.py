@@ -7,11 +7,9 @@ the SQL differ from one time to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from functools import cached_property
 from itertools import cycle
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
-from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -22,10 +20,10 @@ from django.db.models.sql import InsertQuery, UpdateQuery
 
 M = TypeVar("M", bound=Model)
 Kind: TypeAlias = "Field[Any, Any]"
-Bind: TypeAlias = Callable[[Kind, Any, BaseDatabaseWrapper], Any]
+
 
 # Types whose values the fields of these classes hand over as they are. Three values of four that a question writes are
-# such, or NULL, and Django's own way takes six calls for each; for a time on SQLite it takes thirteen.
+# such, or NULL, and Django's own way takes six calls for each.
 _AS_THEY_ARE: dict[type[Kind], type] = {models.CharField: str, models.TextField: str, models.BooleanField: bool}
 _INTEGERS = (
     models.IntegerField,
@@ -34,50 +32,16 @@ _INTEGERS = (
     models.PositiveSmallIntegerField,
 )
 _KNOWN_TYPES = {
-    "postgresql": _AS_THEY_ARE | {models.UUIDField: UUID},  # psycopg is told how wide an integer is
+    "postgresql": _AS_THEY_ARE,  # psycopg is told how wide an integer is
     "sqlite": _AS_THEY_ARE | dict.fromkeys(_INTEGERS, int),
 }
 
 
 def bind_value(kind: Kind, value: Any, connection: BaseDatabaseWrapper) -> Any:
     """Return a value as the database's driver takes it for a field: what its `get_db_prep_save` returns."""
-    vendor, of = connection.vendor, type(kind)
-    if value is None or isinstance(value, _KNOWN_TYPES[vendor].get(of, ())):
+    if value is None or isinstance(value, _KNOWN_TYPES[connection.vendor].get(type(kind), ())):
         return value
-    return _WAYS[vendor].get(of, _ask_field)(kind, value, connection)
-
-
-def _ask_field(kind: Kind, value: Any, connection: BaseDatabaseWrapper) -> Any:
     return kind.get_db_prep_save(value, connection)
-
-
-def _bind_key(kind: Any, value: Any, connection: BaseDatabaseWrapper) -> Any:
-    return _ask_field(kind, value, connection) if value == "" else bind_value(kind.target_field, value, connection)
-
-
-def _write_uuid(kind: Kind, value: Any, connection: BaseDatabaseWrapper) -> Any:
-    return value.hex if isinstance(value, UUID) else _ask_field(kind, value, connection)
-
-
-def _write_time(kind: Kind, value: Any, connection: BaseDatabaseWrapper) -> Any:
-    if not _is_aware(value):
-        return _ask_field(kind, value, connection)
-    return str(value.astimezone(connection.timezone).replace(tzinfo=None))
-
-
-def _keep_time(kind: Kind, value: Any, connection: BaseDatabaseWrapper) -> Any:
-    return value if _is_aware(value) else _ask_field(kind, value, connection)
-
-
-def _is_aware(value: Any) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
-
-
-_KEYS: dict[type[Kind], Bind] = {models.ForeignKey: _bind_key, models.OneToOneField: _bind_key}
-_WAYS: dict[str, dict[type[Kind], Bind]] = {
-    "postgresql": _KEYS | {models.DateTimeField: _keep_time},
-    "sqlite": _KEYS | {models.DateTimeField: _write_time, models.UUIDField: _write_uuid},
-}
 
 
 class Placeholder(Expression):
@@ -245,11 +209,7 @@ class Insert(Generic[M]):
 
     def __call__(self, *objects: M) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
-        values = [
-            getattr(new, name) if maker is None else maker.pre_save(new, True)
-            for new in objects
-            for name, maker in self._sources
-        ]
+        values = [field.pre_save(new, True) for new in objects for field in self._fields]
         statement = self._get_sql(connection, values)
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.bind(values, connection))
@@ -267,11 +227,6 @@ class Insert(Generic[M]):
     @cached_property
     def _fields(self) -> list[Kind]:
         return [field for field in self._model._meta.local_concrete_fields if field not in self._generated_fields]
-
-    @cached_property
-    def _sources(self) -> list[tuple[str, Kind | None]]:
-        """The attribute of each field, and the field itself where it makes the value when the row is written."""
-        return [(field.attname, field if _makes_value(field) else None) for field in self._fields]
 
     def _get_sql(self, connection: BaseDatabaseWrapper, values: Sequence[Any]) -> _Sql:
         expressions = tuple([(number, value) for number, value in enumerate(values) if hasattr(value, RESOLVES)])
@@ -296,12 +251,6 @@ class Insert(Generic[M]):
         compiler.returning_fields = self._generated_fields
         [(sql, parameters)] = compiler.as_sql()
         return _Sql(sql, tuple(parameters))
-
-
-def _makes_value(field: Kind) -> bool:
-    if isinstance(field, models.DateField):
-        return field.auto_now or field.auto_now_add or field.has_db_default()
-    return type(field).pre_save is not Field.pre_save or field.has_db_default()
 
 
 def _make_placeholders(kinds: Sequence[Kind], first: int = 0) -> list[Placeholder]:
