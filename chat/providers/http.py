@@ -40,7 +40,8 @@ async def follow(body: Body, decoder: Decoder) -> AsyncGenerator[list[ProviderEv
     if head.startswith((b"{", b"[")):  # the server ignores that a stream was asked for
         yield decoder.read_whole(await body.read_whole(decoder.max_bytes, read))
         return
-    async with aclosing(_read_events(body, decoder, read)) as batches:
+    events, read, head = _read_events(body, decoder, read), b"", b""  # not held while the stream lasts
+    async with aclosing(events) as batches:
         async for batch in batches:
             yield batch
     with suppress(Exception):
