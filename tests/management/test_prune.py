@@ -13,8 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from chat.accounting import rollups
+from chat.accounting.periods import find_window
 from chat.management.commands import prune
-from chat.models import Conversation, Message, Outcome, ProviderCall, Pruning, UsageDay, User
+from chat.models import Conversation, Message, Outcome, Period, ProviderCall, Pruning, UsageDay, User
 from tests.support import ledger_rows
 from tests.support.usage_ledger import add_up_in_sql, load_page, read_cards
 
@@ -120,6 +121,17 @@ def test_a_running_call_is_not_pruned(ada: User) -> None:
     ledger_rows.write(iter([ProviderCall(user=ada, model="x:y", started_at=old)]))
     run("--ledger", "30", "--yes")
     assert ProviderCall.objects.exists()
+
+
+def test_calls_that_a_new_limit_begins_with_are_kept(ada: User) -> None:
+    """A limit or a budget that is set later counts the calls of its month and of its week."""
+    begins = [find_window(period, timezone.now()).begins for period in Period.values]
+    long_ago = min(begins) - timedelta(days=2)
+    ledger_rows.write(
+        ProviderCall(user=ada, model="x:y", started_at=at, outcome=Outcome.COMPLETE) for at in (*begins, long_ago)
+    )
+    run("--ledger", "1", "--yes")
+    assert sorted(ProviderCall.objects.values_list("started_at", flat=True)) == sorted(begins)
 
 
 def test_pruning_again_deletes_nothing_more(ada: User) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -12,9 +12,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from chat.accounting.periods import find_window
 from chat.accounting.rollups import catch_up, find_midnight
 from chat.management.numbers import make_parser
-from chat.models import LIVE, Conversation, Message, Meter, Outcome, OutcomeHour, ProviderCall, Pruning
+from chat.models import LIVE, Conversation, Message, Meter, Outcome, OutcomeHour, Period, ProviderCall, Pruning
 
 # The rows that one transaction deletes, in about 0.1 s, during which SQLite has no other writer.
 CONVERSATIONS_A_BATCH = 100
@@ -27,7 +28,8 @@ any time, while the site runs.
 A conversation is deleted with its messages when it had no question for DAYS days. Its calls stay on the ledger.
 A ledger row is deleted DAYS days after its call began; the sums of its day stay, so reports and the review show the
 same totals as before, but no single calls. The meters of limits and the hourly counts of failures are deleted with
-their days. Days are UTC, and a day is pruned as a whole.
+their days. Days are UTC, and a day is pruned as a whole. The rows of this month and of this week stay: a new limit or
+budget begins with them.
 
   manage.py prune --conversations 365 --ledger 730           say what would be deleted
   manage.py prune --conversations 365 --ledger 730 --yes     delete it
@@ -82,7 +84,7 @@ class Command(BaseCommand):
         self._delete(old, CONVERSATIONS_A_BATCH, description, count, yes=yes)
 
     def _prune_ledger(self, keep: int, *, yes: bool) -> None:
-        before = (timezone.now() - timedelta(days=keep)).date()
+        before = _find_first_kept(keep)
         old = ProviderCall.objects.filter(started_at__lt=find_midnight(before)).exclude(outcome=Outcome.RUNNING)
         count = old.count()
         if yes and count:
@@ -102,6 +104,13 @@ class Command(BaseCommand):
         self.stdout.write(f"Deleting {description}.")
         for deleted in _delete_in_batches(old, batch):
             self.stdout.write(f"  {min(deleted, count):,} of {count:,}")
+
+
+def _find_first_kept(keep: int) -> date:
+    """Return the first day, UTC, whose ledger rows are kept: at the latest the one on which a limit's window began."""
+    now = timezone.now()
+    windows = [find_window(period, now).begins.astimezone(UTC) for period in Period.values]
+    return min(now - timedelta(days=keep), *windows).date()
 
 
 def _delete_in_batches(old: QuerySet[Any], size: int) -> Iterator[int]:
