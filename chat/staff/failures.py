@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
@@ -129,8 +130,8 @@ class Group:
 
     @property
     def key(self) -> str:
-        """The id of the group on its page."""
-        return "".join(letter if letter.isalnum() else "-" for letter in f"{self.code}-{self.model}")
+        """The id of the group on its page, without white space; no other group has it."""
+        return f"{self.code}-{quote(self.model, safe='')}"
 
     @property
     def idle(self) -> int:

@@ -184,7 +184,7 @@ async def test_answers_that_a_retry_is_unlikely_to_help_are_listed_apart_with_th
     await sync_to_async(make_outage)(3, code="context_length")
     before = (await desk.get("/staff/")).content.decode()
     places = [
-        before.index(text) for text in ('id="head-upstream-error', "A retry is unlikely", 'id="head-context-length')
+        before.index(text) for text in ('id="head-upstream_error', "A retry is unlikely", 'id="head-context_length')
     ]
     assert places == sorted(places)
     batch = await retry(desk)

@@ -61,6 +61,15 @@ def find_groups(response: Any) -> list[tuple[str, int]]:
     return [(code, int(number)) for code, number in zip(codes, numbers, strict=True)]
 
 
+def test_each_group_has_an_id_of_its_own(desk: Client) -> None:
+    models = ["openai:gpt-4.1", "openai:gpt-4-1", "openai:gpt 4.1", "openai-gpt:4.1"]
+    for model in models:
+        write_failures(1, "timeout", 1, model)
+    ids = re.findall(r'<h2 id="([^"]+)"', desk.get("/staff/").content.decode())
+    assert len(set(ids)) == len(models)
+    assert not any(each.split() != [each] for each in ids)
+
+
 def fill_form(response: Any, action: str, code: str) -> dict[str, str]:
     """Return the fields of a group's form as a browser would send them."""
     for form in re.findall(
