@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import pytest
+from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from chat.core.events import ProviderEvent, Reasoning, Token, ToolArguments, ToolCall
@@ -19,6 +20,7 @@ from chat.providers.capabilities import Capabilities
 from tests.support.fed_provider import DOTTED_PATH, FedProvider
 from tests.support.moving_clock import MovingClock
 from tests.support.site import Positioned, Site
+from tests.support.waiting import wait_until
 
 FIRST, IDLE, THINKS = 30, 60, 600
 
@@ -157,6 +159,11 @@ async def test_a_dead_connection_ends_its_answer(
     assert provider.is_closed.is_set()
 
 
+def count_pages() -> float:
+    """Return how many pages follow an answer now."""
+    return REGISTRY.get_sample_value("chat_followers", {"kind": "page"}) or 0
+
+
 async def read_page(site: Site, answer: str) -> str:
     stream = await site.stream(f"/answers/{answer}/stream/?after=0")
     return b"".join([chunk async for chunk in stream]).decode()
@@ -169,7 +176,9 @@ async def test_the_page_counts_the_seconds_where_no_reasoning_does(
     provider = fed()
     answer = await site.begin(model="fed:model")
     await asyncio.wait_for(provider.is_asked.wait(), 10)
+    others = count_pages()
     page = asyncio.ensure_future(read_page(site, answer))
+    await wait_until(lambda: count_pages() > others)
     await provider.feed(batch)
     async with aclosing(site.follow(answer)) as events:
         clock.advance(20)
