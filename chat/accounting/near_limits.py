@@ -12,7 +12,7 @@ from django.utils import timezone
 from chat.accounting.budgets import make_terms
 from chat.accounting.formatting import write_amount
 from chat.accounting.policies import find_limits
-from chat.models import COST_UNIT, Budget, Meter, MeterKey, User
+from chat.models import Budget, Meter, MeterKey, User
 
 NEAR = 0.8
 """The share of a limit from which on it is near."""
@@ -79,9 +79,7 @@ def _find_budget_limit(meter: Meter, of_budgets: Mapping[str, tuple[Budget, int]
 
 def _find_user_limit(key: MeterKey) -> _Limit | None:
     limits = find_limits(key.owner)
-    dollars = limits.cost_per_month
-    cost = None if dollars is None else int(dollars / COST_UNIT)
-    most = cost if key.measure == "cost" else limits.tokens_per_day
+    most = limits.cost_units if key.measure == "cost" else limits.tokens_per_day
     name = User.objects.filter(pk=key.owner).values_list("username", flat=True).first() if most else None
     return None if most is None or name is None else _Limit(name, most)
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import models
 
-from chat.models import Limit
+from chat.models import COST_UNIT, Limit
 from chat.models.compiled import Select
 
 # The fields of `Limit`, and the site's defaults for them.
@@ -23,6 +23,10 @@ FIGURES = {
 }
 
 
+# The most that a meter's columns hold: 92 billion dollars. The column of a limit takes ten times as much.
+LARGEST_AMOUNT = 2**63 - 1
+
+
 class Limits(NamedTuple):
     """The limits of one user; None is no limit."""
 
@@ -30,6 +34,11 @@ class Limits(NamedTuple):
     live_answers: int | None
     tokens_per_day: int | None
     cost_per_month: Decimal | None  # US dollars
+
+    @property
+    def cost_units(self) -> int | None:
+        """`cost_per_month` as a meter has it: in units of `COST_UNIT`, at most what its columns hold."""
+        return None if self.cost_per_month is None else min(int(self.cost_per_month / COST_UNIT), LARGEST_AMOUNT)
 
 
 class _LimitRow(NamedTuple):

@@ -38,9 +38,6 @@ MINUTE = timedelta(minutes=1)
 # The window of live answers: each counts for as long as it lasts.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
-# The most that a meter's columns hold: 92 billion dollars. The column of a limit takes ten times as much.
-LARGEST_AMOUNT = 2**63 - 1
-
 # Seconds after which a program that was refused for its own answers under way may ask again: their end is not known.
 WHILE_BUSY = 5
 
@@ -190,10 +187,9 @@ def _claim_for_user(user: int, need: _Need, now: datetime, *, is_request: bool) 
         window = find_window(Period.DAY, now)
         draw = Draw(_make_amount_key(user, "tokens", window), window.begins, window.until, limits.tokens_per_day)
         claims.append(_hold(Claim(draw, "tokens", 0, "today's", "a day"), need))
-    if limits.cost_per_month is not None:
+    if limits.cost_units is not None:
         window = find_window(Period.MONTH, now)
-        most = min(int(limits.cost_per_month / COST_UNIT), LARGEST_AMOUNT)
-        draw = Draw(_make_amount_key(user, "cost", window), window.begins, window.until, most)
+        draw = Draw(_make_amount_key(user, "cost", window), window.begins, window.until, limits.cost_units)
         claims.append(_hold(Claim(draw, "cost", 0, "this month's", "a month"), need))
     return claims
 
