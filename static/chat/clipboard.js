@@ -41,12 +41,13 @@ const copy = async (button, copying) => {
   }, 2000);
 };
 
-// A long block continues in the stretches that follow.
-export const codeOf = (block) => {
-  const text = block.querySelector("pre code").textContent;
+// The block itself and those that continue it in the stretches that follow.
+export const wholeOf = (block) => {
   const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
-  return next?.matches(".on") ? text + codeOf(next.firstElementChild) : text;
+  return next?.matches(".on") ? [block, ...wholeOf(next.firstElementChild)] : [block];
 };
+
+export const codeOf = (block) => wholeOf(block).map((each) => each.querySelector("pre code").textContent).join("");
 
 const markdownOf = async (address) => {
   const response = await fetch(address, { headers: { Accept: "application/json" } });

@@ -1,7 +1,7 @@
 // Blocks that are wide or long: code gets buttons and a fold; what scrolls gets a stop for the keyboard and a name.
 
-import { scroller, thread, wire } from "./page.js";
-import { codeOf } from "./clipboard.js";
+import { findIn, onChanged, scroller, thread } from "./page.js";
+import { codeOf, wholeOf } from "./clipboard.js";
 import { onUse } from "./on_demand.js";
 
 const FOLDED = 40; // lines
@@ -27,12 +27,6 @@ const addButtons = (head) => {
   const download = makeButton("download", "Download");
   download.setAttribute("aria-label", `Download ${code}`);
   copy.before(wrap, download);
-};
-
-// The block itself and those that continue it in the stretches that follow.
-export const wholeOf = (block) => {
-  const next = block.matches(":last-child") ? block.parentElement.nextElementSibling : null;
-  return next?.matches(".on") ? [block, ...wholeOf(next.firstElementChild)] : [block];
 };
 
 const fold = (block) => {
@@ -66,35 +60,36 @@ const makeReachable = (element) => {
   nearView.unobserve(element);
 };
 
-const isLive = (element) => Boolean(element.closest(".answer")?.querySelector(".wire"));
+// An answer's foot is its last element.
+const isLive = (element) => Boolean(element.closest(".answer")?.lastElementChild.querySelector(".wire"));
 
-// New blocks are measured once they are laid out; a fold waits for the end of its answer.
-const prepareBlocks = () => {
-  const root = wire()?.closest(".turn") ?? thread;
-  nameLinks(root);
-  for (const head of root.querySelectorAll(".code-head:not(:has(.wrap))")) addButtons(head);
-  for (const element of root.querySelectorAll(".text :is(pre, table, math[display=block]):not([tabindex])")) {
-    if (isLive(element)) continue;
-    nearView.observe(element);
-    if (element.matches("pre") && element.parentElement.querySelector(".code-head")) fold(element.parentElement);
-  }
-};
-
-// A link without text is named by its target.
-const nameLinks = (root) => {
-  for (const link of root.querySelectorAll(".text a:empty:not([aria-label])")) {
+// All but the buttons waits for the end of the answer. Links are named by their targets.
+const prepare = (root) => {
+  for (const head of findIn(root, ".code-head:not(:has(.wrap))")) addButtons(head);
+  for (const link of findIn(root, ".text a:empty:not([aria-label])")) {
     if (!isLive(link)) link.setAttribute("aria-label", link.host || link.href);
   }
+  for (const element of findIn(root, ".text :is(pre, table, math[display=block]):not([tabindex])")) {
+    if (isLive(element)) continue;
+    nearView.observe(element);
+    if (element.matches(".code-head + pre")) fold(element.parentElement);
+  }
 };
 
-let frame = 0;
+// What came since the last frame. A foot comes with the end of an answer, which is then looked through.
+const changed = new Set();
 
-const prepareSoon = () => {
-  cancelAnimationFrame(frame);
-  frame = requestAnimationFrame(prepareBlocks);
+const prepareChanged = () => {
+  changed.forEach((element) => element.isConnected && prepare(element));
+  changed.clear();
 };
 
-new MutationObserver(prepareSoon).observe(thread, { childList: true, subtree: true });
+const prepareSoon = (element) => {
+  if (!changed.size) requestAnimationFrame(prepareChanged);
+  changed.add(element.matches(".foot") ? element.parentElement : element);
+};
+
+onChanged(prepareSoon);
 
 // A block that fitted before may scroll in a narrower thread, as it is beside the settings.
 let width = 0;
@@ -103,5 +98,5 @@ new ResizeObserver(() => {
   if (thread.clientWidth === width) return;
   width = thread.clientWidth;
   nearView.disconnect();
-  prepareSoon();
+  prepareSoon(thread);
 }).observe(thread);

@@ -1,7 +1,7 @@
 // The actions of the buttons of a block of code: wrap its lines, download it, unfold it.
 
-import { codeOf } from "./clipboard.js";
-import { languageOf, wholeOf } from "./code.js";
+import { codeOf, wholeOf } from "./clipboard.js";
+import { languageOf } from "./code.js";
 
 const EXTENSIONS = { python: "py", javascript: "js", typescript: "ts", bash: "sh", shell: "sh", markdown: "md", rust: "rs" };
 

@@ -6,7 +6,7 @@ const responses = new Map();
 // Milliseconds until a stream is closed whose turn is not on the page: its wire would have asked at once.
 const UNCLAIMED = 2000;
 
-const LINE_FEED = 10;
+const END = "\n\n"; // of a message
 
 export const takeStream = ({ id }) => {
   const response = responses.get(id);
@@ -17,39 +17,37 @@ export const takeStream = ({ id }) => {
 // A response that is a stream gives its first message, the turn's HTML, as a response of its own.
 export const splitStream = async (response) => {
   if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return response;
-  const reader = response.body.getReader();
-  const [message, rest] = await readMessage(reader);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const text = await readMessage(reader);
+  const [message] = text.split(END, 1);
   const html = message.replace(/^data: /gm, "");
   const wire = /id="(wire-[^"]+)"/.exec(html)?.[1];
-  responses.set(wire, new Response(goOn(reader, rest), response));
+  // Without the other headers: with each message htmx would push the HX-Push-Url of the turn into the browser's history.
+  const rest = { status: response.status, headers: { "Content-Type": "text/event-stream" } };
+  responses.set(wire, new Response(goOn(reader, text.slice(message.length + END.length)), rest));
   setTimeout(() => responses.delete(wire) && reader.cancel(), UNCLAIMED);
   const headers = new Headers(response.headers);
   headers.set("Content-Type", "text/html");
   return new Response(html, { status: response.status, headers });
 };
 
-// The first message as text, and the bytes that came behind it.
+// The first message, and what came with it.
 const readMessage = async (reader) => {
-  let bytes = new Uint8Array();
-  for (;;) {
+  for (let text = ""; ; ) {
     const { done, value } = await reader.read();
     if (done) throw new TypeError("The stream ended before its first message.");
-    const joined = new Uint8Array(bytes.length + value.length);
-    joined.set(bytes);
-    joined.set(value, bytes.length);
-    bytes = joined;
-    const end = bytes.findIndex((byte, at) => byte === LINE_FEED && bytes[at + 1] === LINE_FEED);
-    if (end >= 0) return [new TextDecoder().decode(bytes.subarray(0, end)), bytes.subarray(end + 2)];
+    text += value;
+    if (text.includes(END)) return text;
   }
 };
 
 const goOn = (reader, first) =>
   new ReadableStream({
-    start: (controller) => first.length && controller.enqueue(first),
+    start: (controller) => controller.enqueue(first),
     pull: async (controller) => {
       const { done, value } = await reader.read();
       if (done) controller.close();
       else controller.enqueue(value);
     },
     cancel: (reason) => reader.cancel(reason),
-  });
+  }).pipeThrough(new TextEncoderStream());

@@ -1,26 +1,12 @@
-// The sidebar, on each page that has one. The chat page has a socket of its own; the others hear of changes here.
+// The sidebar, on each page that has one.
 
 import { onUse, run } from "./on_demand.js";
-import { current, watch } from "./sidebar_list.js";
+import { current } from "./sidebar_list.js";
 import "./menus.js";
 import "./sidebar_hidden.js";
 
-// Milliseconds.
-const RETRIES = [1000, 5000, 30_000];
-
-let failures = 0;
-
-const listen = () => {
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/chat/`);
-  socket.onopen = () => watch(socket);
-  socket.onmessage = ({ data }) => {
-    failures = 0;
-    document.dispatchEvent(new CustomEvent("notice", { detail: JSON.parse(data) }));
-  };
-  socket.onclose = () => setTimeout(listen, RETRIES[Math.min(failures++, RETRIES.length - 1)]);
-};
-
-if (!document.getElementById("composer")) listen();
+// The chat page has a socket of its own.
+if (!document.getElementById("composer")) import("./sidebar_socket.js").catch(() => {});
 
 const menu = () => import("./sidebar_menu.js");
 

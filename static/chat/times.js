@@ -1,13 +1,13 @@
 // The time of each message as its reader's clock has it; the whole date when it is pointed at.
 
-import { thread } from "./page.js";
+import { findIn, onChanged, thread } from "./page.js";
 
 const TODAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const EARLIER = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
 
-const write = () => {
-  for (const element of thread.querySelectorAll("time:not([title])")) {
+const write = (root) => {
+  for (const element of findIn(root, "time:not([title])")) {
     const at = new Date(element.dateTime);
     const isToday = at.toDateString() === new Date().toDateString();
     element.title = WHOLE.format(at);
@@ -15,5 +15,5 @@ const write = () => {
   }
 };
 
-new MutationObserver(write).observe(thread, { childList: true, subtree: true });
-write();
+onChanged(write);
+write(thread);

@@ -90,4 +90,4 @@ const watchEarlier = () => {
 };
 
 watchEarlier();
-on("htmx:after:swap", watchEarlier);
+on("htmx:after:swap", ({ target }) => target.matches?.(".wire") || watchEarlier());
