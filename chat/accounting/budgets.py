@@ -10,7 +10,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 
@@ -18,6 +17,7 @@ from chat.accounting import meters
 from chat.accounting.periods import Window, find_window
 from chat.accounting.policies import find_groups
 from chat.models import COST_UNIT, Budget, MeterKey, ProviderCall, User
+from chat.site_facts import SiteFact
 
 
 class BudgetAmount(NamedTuple):
@@ -70,7 +70,7 @@ def find_budgets(user: int | None, model: str) -> list[BudgetTerms]:
 
 def _find_known(user: int | None) -> tuple[tuple[BudgetTerms, ...], frozenset[int]]:
     """Return all budgets, and the user's groups where any budget is a group's."""
-    known: tuple[BudgetTerms, ...] = cache.get_or_set("chat.budgets", _read_budgets) or ()
+    known = _active.get()
     has_groups = user is not None and any(terms.group is not None for terms in known)
     return known, find_groups(user) if user is not None and has_groups else frozenset[int]()
 
@@ -78,6 +78,9 @@ def _find_known(user: int | None) -> tuple[tuple[BudgetTerms, ...], frozenset[in
 def _read_budgets() -> tuple[BudgetTerms, ...]:
     rows = Budget.objects.filter(is_active=True).order_by("-is_hard", "pk")
     return tuple(make_terms(row) for row in rows)
+
+
+_active = SiteFact("budgets", _read_budgets)
 
 
 def make_terms(row: Budget) -> BudgetTerms:

@@ -13,6 +13,7 @@ from django.db import models
 
 from chat.models import COST_UNIT, Limit
 from chat.models.compiled import Select
+from chat.site_facts import SiteFact
 
 # The fields of `Limit`, and the site's defaults for them.
 FIGURES = {
@@ -77,20 +78,19 @@ def find_limits(user_id: int) -> Limits:
     Each figure is their own if they have one, otherwise the most generous of their groups', otherwise the site's
     default.
     """
-    shared = _find_shared()
+    shared = _shared.get()
     own = shared.is_any_own and cache.get_or_set(f"chat.own_limit.{user_id}", partial(_read_own, user_id))
     groups = find_groups(user_id) if shared.of_groups else ()
     of_groups = [shared.of_groups[group] for group in groups if group in shared.of_groups]
     return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
 
 
-def _find_shared() -> _SharedLimits:
-    return cache.get_or_set("chat.shared_limits", _read_shared)  # type: ignore[return-value]
-
-
 def _read_shared() -> _SharedLimits:
     of_groups = {row.group_id: _read_row(row) for row in Limit.objects.filter(group__isnull=False)}
     return _SharedLimits(of_groups, Limit.objects.filter(user__isnull=False).exists())  # type: ignore[arg-type]
+
+
+_shared = SiteFact("shared_limits", _read_shared)
 
 
 def _read_own(user_id: int) -> _LimitRow | tuple[()]:

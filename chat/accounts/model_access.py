@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from django.core.cache import cache
-
 from chat.accounting.policies import find_groups
 from chat.accounts.model_registry import list_offered_models
 from chat.models import ModelAccess, User
+from chat.site_facts import SiteFact
 
 
 def _read_restricted() -> dict[str, frozenset[int]]:
@@ -15,13 +14,16 @@ def _read_restricted() -> dict[str, frozenset[int]]:
     return {row.model: frozenset(group.pk for group in row.groups.all()) for row in rows}
 
 
+_restricted = SiteFact("restricted_models", _read_restricted)
+
+
 def list_allowed_models(user: User) -> list[str]:
     """Return the site's models that are still served and that the user may use, the default first.
 
     A model without a row in `ModelAccess` is for everybody, another one for the groups of its row.
     """
     offered = list_offered_models()
-    restricted = cache.get_or_set("chat.restricted_models", _read_restricted) or {}
+    restricted = _restricted.get()
     if restricted.keys().isdisjoint(offered):
         return offered
     groups = find_groups(user.pk)

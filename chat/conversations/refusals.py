@@ -14,7 +14,6 @@ from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -23,6 +22,7 @@ from chat.models import Refusal
 from chat.providers.base import Adaptation, Prompt
 from chat.providers.capabilities import Capabilities
 from chat.providers.known_limits import adapt_to_limits, find_learnt_fields
+from chat.site_facts import SiteFact
 
 
 class Lesson(NamedTuple):
@@ -49,7 +49,7 @@ def _read_lessons() -> Lessons:
     return found
 
 
-_CACHE_KEY = "chat.refusals"
+_lessons = SiteFact("refusals", _read_lessons)
 
 
 def hash_server(model: str) -> str:
@@ -62,8 +62,7 @@ def _find_lessons(model: str) -> tuple[Adaptation, ...]:
     """Return the adaptations that a `provider:model` needs because it refused a request without them. It may query."""
     if not settings.CHAT_REFUSAL_MEMORY:
         return ()
-    known: Lessons = cache.get_or_set(_CACHE_KEY, _read_lessons) or {}
-    return known.get((model, hash_server(model)), ())
+    return _lessons.get().get((model, hash_server(model)), ())
 
 
 def find_known_capabilities(model: str) -> Capabilities:
@@ -99,7 +98,7 @@ def remember(model: str, lessons: Sequence[Lesson]) -> None:
             kind=adaptation.kind,
             defaults={"value": adaptation.value, "detail": detail[:300], "learnt_at": now},
         )
-    cache.delete(_CACHE_KEY)
+    _lessons.forget()
 
 
 def forget(pk: int) -> Refusal | None:
@@ -107,5 +106,5 @@ def forget(pk: int) -> Refusal | None:
     refusal = Refusal.objects.filter(pk=pk).first()
     if refusal is not None:
         Refusal.objects.filter(pk=pk).delete()
-        cache.delete(_CACHE_KEY)
+        _lessons.forget()
     return refusal

@@ -1,4 +1,4 @@
-"""What is due now and then beside the answers of a process: limits, totals, alerts, the month's report, deletions."""
+"""What is due now and then beside the answers of a process: facts, limits, totals, alerts, reports, deletions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from chat.broker.base import Broker
 from chat.conversations.deletions import delete_expired, is_anything_expired
 from chat.generation import lost_answers
 from chat.observability.outages import FAULTS
+from chat.site_facts import refresh_facts
 from chat.tasks import run_and_close, run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Housekeeping:
 
     async def do_what_is_due(self, *, recounts: bool) -> None:
         """Do what is due; with `recounts` the limits are corrected now."""
+        await run_in_thread(refresh_facts)
         await self._recount(at_once=recounts)
         await self._forget_ended()
         await self._plan_report()
