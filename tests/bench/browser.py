@@ -73,6 +73,8 @@ LOADED = """() => {
            interactive: page.domContentLoadedEventEnd, painted: painted ? painted.startTime : 0 };
 }"""
 
+PAINTED = "() => performance.getEntriesByName('first-contentful-paint').length"
+
 SHOWN = """() => {
   const parts = [...document.querySelectorAll(".answer .parts")].at(-1);
   return { html: new TextEncoder().encode(parts.innerHTML).length,
@@ -123,6 +125,7 @@ def measure_page(context: BrowserContext, again: int) -> list[list[str]]:
         client.send("Network.enable")
         client.send("Network.clearBrowserCache")
         page.goto("/", wait_until="load")
+        page.wait_for_function(PAINTED)  # the frame may come after the load
         loads.append(page.evaluate(LOADED))
         page.close()
     first = loads[0]
