@@ -22,8 +22,7 @@ class SiteFact(Generic[T]):
 
     def get(self) -> T:
         """Return the fact; it queries if nothing is kept."""
-        found = cache.get_or_set(self._key, self._read)
-        return found  # type: ignore[return-value]  # the cache's stubs know nothing of what is kept
+        return cache.get_or_set(self._key, self._read)  # type: ignore[return-value]  # to the stubs it may be None
 
     def refresh(self) -> None:
         """Read the fact now, and keep it from now on."""
