@@ -27,6 +27,10 @@ export const stored = (use) => {
   }
 };
 
+// Each swap but those of an answer's text, of which there are twenty a second.
+export const onSwap = (handle) =>
+  on("htmx:after:swap", ({ detail: { ctx } }) => ctx.sourceElement?.matches(".wire") || handle(ctx));
+
 // The matching elements in a part of the page, itself included.
 export const findIn = (root, selector) => [root, ...root.querySelectorAll(selector)].filter((each) => each.matches(selector));
 
@@ -36,5 +40,5 @@ export const onChanged = (handle) => {
   new MutationObserver((changes) => {
     for (const { addedNodes } of changes) addedNodes.forEach((node) => node.matches && handle(node));
   }).observe(thread, { childList: true, subtree: true });
-  on("htmx:after:swap", ({ target }) => target === thread && handle(thread));
+  onSwap(({ sourceElement }) => sourceElement === thread && handle(thread));
 };

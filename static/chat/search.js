@@ -1,6 +1,6 @@
 // The search's dialog, which rarely_used.js opens and htmx fills: the arrow keys, Enter and Escape are enough for all of it.
 
-import { byId, on } from "./page.js";
+import { byId, onSwap } from "./page.js";
 import { isComposing } from "./keys.js";
 
 const dialog = byId("search-dialog");
@@ -50,7 +50,7 @@ form.addEventListener("input", () => {
   isCurrent = isOpening = false;
 });
 
-on("htmx:after:swap", () => {
+onSwap(() => {
   if (!dialog.open) return;
   isCurrent = true;
   if (isOpening) openFirst();

@@ -166,8 +166,8 @@ const tidy = (list) => {
   document.querySelectorAll(".conversations > .older").forEach((older) => nearEnd.observe(older));
 };
 
-document.addEventListener("htmx:after:swap", ({ target }) => {
-  if (target.matches?.(".wire")) return; // an answer's text, twenty times a second
+document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement?.matches(".wire")) return; // an answer's text, twenty times a second
   document.querySelectorAll("#new-row > .conversation").forEach(place);
   document.querySelectorAll(".conversations").forEach(tidy);
 });

@@ -1,6 +1,6 @@
 // The scroll position of the conversation: it follows the text until the reader scrolls up.
 
-import { box, byId, on, scroller, thread } from "./page.js";
+import { box, byId, on, onSwap, scroller, thread } from "./page.js";
 
 const latest = byId("latest");
 
@@ -90,4 +90,4 @@ const watchEarlier = () => {
 };
 
 watchEarlier();
-on("htmx:after:swap", ({ target }) => target.matches?.(".wire") || watchEarlier());
+onSwap(watchEarlier);
