@@ -36,8 +36,7 @@ class SiteFact(Generic[T]):
 def refresh_facts() -> None:
     """Read all facts before they are forgotten.
 
-    Questions are seconds apart on most sites. Each one read half a dozen facts again before its first word, 1 to 2 of
-    the 12 ms that the word took.
+    Questions are seconds apart on most sites, and each read the facts again: 1 to 2 of the 12 ms to its first word.
     """
     for fact in _facts:
         fact.refresh()

@@ -1,6 +1,6 @@
 // Announces the states of answers to screen readers; not their text as it grows.
 
-import { byId, thread } from "./page.js";
+import { byId, onAdded } from "./page.js";
 
 const ENDS = { complete: "Answer complete.", stopped: "Answer stopped." };
 
@@ -14,14 +14,12 @@ export const announce = (sentence) => {
   byId("announcer").textContent = sentence;
 };
 
-const announceState = (node) => {
-  const foot = node.matches?.(".foot") ? node : node.querySelector?.(".foot");
+const announceState = (element) => {
+  const foot = element.matches(".foot") ? element : element.querySelector(".foot");
   if (!foot) return;
   announce(describe(foot));
   // The focus has been on the answer while it was written: it moves to the first button that has come.
   if (foot.parentElement === document.activeElement) foot.querySelector("button")?.focus({ preventScroll: true });
 };
 
-new MutationObserver((changes) => {
-  for (const { addedNodes } of changes) addedNodes.forEach(announceState);
-}).observe(thread, { childList: true, subtree: true });
+onAdded(announceState);

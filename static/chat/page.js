@@ -34,11 +34,15 @@ export const onSwap = (handle) =>
 // The matching elements in a part of the page, itself included.
 export const findIn = (root, selector) => [root, ...root.querySelectorAll(selector)].filter((each) => each.matches(selector));
 
-// For each element that comes, and for the thread when htmx has morphed it: to look through all of a long answer at each of
-// its changes took a third of its time.
-export const onChanged = (handle) => {
+// For each element that comes into the thread.
+export const onAdded = (handle) =>
   new MutationObserver((changes) => {
     for (const { addedNodes } of changes) addedNodes.forEach((node) => node.matches && handle(node));
   }).observe(thread, { childList: true, subtree: true });
+
+// For each element that comes, and for the thread when htmx has morphed it: to look through all of a long answer at each of
+// its changes took a third of its time.
+export const onChanged = (handle) => {
+  onAdded(handle);
   onSwap(({ sourceElement }) => sourceElement === thread && handle(thread));
 };
