@@ -70,7 +70,7 @@ def test_details_in_blocks_may_contain_code_lists_and_details() -> None:
     assert html.count("<details>") == html.count("</details>") == 2
     assert "<summary><strong>M</strong> <code>c</code></summary>" in html
     assert html.count("<ul>") == 2
-    assert html.endswith("</details>\n</li><li>next</li></ul></div>")
+    assert html.endswith("</details></li><li>next</li></ul></div>")
     assert "<code>&lt;/details&gt;</code>" in html
 
 
@@ -91,7 +91,7 @@ def test_open_details_in_blocks_are_open_and_grow() -> None:
 def test_what_is_never_closed_is_open(text: str) -> None:
     html = render(text)
     assert re.search(r"<details open><summary>More</summary>\s*<p>text</p>\s*</details>", html)
-    assert html.endswith(("<p>b</p></div>", "b</li></ul></div>", "&lt;/details&gt;\n</li></ol></div>"))
+    assert html.endswith(("<p>b</p></div>", "b</li></ul></div>", "&lt;/details&gt;</li></ol></div>"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_other_tags_stay_text(text: str) -> None:
 def test_code_that_grows_in_an_item_is_one_block() -> None:
     html = render_snapshot("1. Step:\n   ```python\n   a = 1\n   b")
     assert html.count('class="code"') == html.count("<pre>") == 1
-    assert read_words(html) == "Step:\npythonCopya = 1\nb\n\n"
+    assert read_words(html) == "Step:pythonCopya = 1\nb\n"
 
 
 @pytest.mark.parametrize("around", AROUND)
