@@ -273,12 +273,12 @@ def _add_up(calls: QuerySet[ProviderCall], measure: str) -> int:
     return int((spent / COST_UNIT).to_integral_value())
 
 
-def settle(calls: Iterable[ProviderCall], place_holder: int | None = None) -> None:
+def settle(calls: Iterable[ProviderCall], counted_user_id: int | None = None) -> None:
     """Replace the reservations of calls by their figures, in the transaction that settles their rows.
 
-    `place_holder` is the user whose live answer has ended, and gives its place back if it had one. A call counts for
-    the window in which it began, as it does on the ledger, and for limits that it has drawn nothing of: one that was
-    set while the call ran, and one that is switched off, whose meter has to be right when it is switched on again.
+    `counted_user_id` is the user towards whose limit on live answers an answer counted that has ended. A call counts
+    for the window in which it began, as it does on the ledger, and for limits that it has drawn nothing of: one that
+    was set while the call ran, and one that is switched off, whose meter has to be right when it is switched on again.
     """
     changes: dict[str, tuple[int, int]] = {}
     is_any_open = meters.is_any_open()  # a site without limits settles nothing
@@ -288,8 +288,8 @@ def settle(calls: Iterable[ProviderCall], place_holder: int | None = None) -> No
         for key in {*holds, *(_list_meters(call) if is_any_open else ())}:
             used, held = changes.get(key, (0, 0))
             changes[key] = used + figures[MeterKey.parse(key).measure], held - holds.get(key, 0)
-    if place_holder is not None:
-        changes[make_live_key(place_holder)] = 0, -1
+    if counted_user_id is not None:
+        changes[make_live_key(counted_user_id)] = 0, -1
     alerts.note_levels(meters.settle(changes))
 
 
@@ -304,8 +304,8 @@ def _list_meters(call: ProviderCall) -> set[str]:
     return keys
 
 
-def find_holder_of_place(call: ProviderCall) -> int | None:
-    """Return the user among whose live answers this call's answer has a place; None where they are not counted."""
+def find_counted_user_id(call: ProviderCall) -> int | None:
+    """Return the user towards whose limit on live answers this call's answer counts; None where there is no limit."""
     if call.billed_to == ProviderCall.BilledTo.SITE or call.user_id is None:
         return None
     return call.user_id if find_limits(call.user_id).live_answers is not None else None

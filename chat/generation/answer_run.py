@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 
 GOING_ON = Notice("retrying", "The model's provider broke off. It is asked to continue.")
 
-# Seconds for which a terminal write that meets a database fault is tried again; then a sweep of any process has it.
+# Seconds for which writing an answer's end is retried after a database fault. After that a sweep, in whichever process,
+# ends the answer.
 SETTLE_FOR = 30.0
 
 # How often a provider may interrupt one answer, with `pause_turn`: it does so after ten searches or so.
@@ -70,22 +71,27 @@ class AnswerRun:
         self._broker = resources.broker
         self._opening = Opening()
         self._reader = CallReader(live, resources, when_answering=self._opening.end)
-        self._chain: list[str] | None = None  # models that may still take the place of the one that is asked
+        self._chain: list[str] | None = None  # fallback models not tried yet; None until they are looked up
 
     async def produce(self) -> Verdict:
-        """Produce the answer and return how it ended. Nothing escapes but the end of the process."""
+        """Produce the answer and return how it ended. Failures and cancellations are verdicts too and never raised."""
         self._live.enter(AnswerState.WAITING)
         return self._live.cut or await self._reach_verdict()
 
     async def settle(self, verdict: Verdict) -> bool:
-        """Write the end, once; return whether it is written. A database fault is waited out; a lost fence is final."""
+        """Write the answer's end, once; return whether it was written.
+
+        A database fault is retried for `SETTLE_FOR` seconds. A fence that another process has raised is final.
+        """
         live = self._live
         live.enter(AnswerState.ENDING)
-        if verdict != make_interruption("server_lost"):  # then its new owner follows the response
+        if verdict != make_interruption("server_lost"):  # after that one the new owner follows the response
             await self._reader.cancel_response()
         result = live.take_result()
         results = [result] if result else []
-        is_written = await self._write(store.settle, live.make_snapshot(), verdict, results, live.place_holder)
+        is_written = await self._write_with_retries(
+            store.settle, live.make_snapshot(), verdict, results, live.counted_user_id
+        )
         if is_written:
             metrics.count_end(live.model, verdict.status, verdict.error_code, **live.measure_times())
             if live.interrupted_by and verdict.status == Status.COMPLETE:
@@ -95,22 +101,25 @@ class AnswerRun:
     async def release(self) -> None:
         """Release the answer, with its whole text, to the process that sweeps next.
 
-        A response that its provider keeps goes on meanwhile, and so does its row: the next process follows it.
+        A response that its provider keeps is not cancelled and its ledger row stays running: that process follows it.
         """
         live = self._live
         live.enter(AnswerState.ENDING)
         snapshot = live.make_snapshot()
         result = live.take_result() if snapshot.bookmark is None else None
-        if await self._write(store.release, snapshot, [result] if result else []):
+        if await self._write_with_retries(store.release, snapshot, [result] if result else []):
             log.info("answer %s: left to the next process, %d characters", live.id, len(live.transcript.text))
 
-    async def _write(self, work: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Write the last that this process has of the answer, and return what `work` says: whether it is written."""
+    async def _write_with_retries(self, write: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Write the last state that this process has of the answer, and retry while the database is faulty.
+
+        Return what `write` returns, whether the answer was still ours; False also when the time for retries is over.
+        """
         live, deadline = self._live, time.monotonic() + SETTLE_FOR
         while True:
             try:
                 async with self._resources.settling:
-                    is_written = await run_in_thread(work, *args, **kwargs)
+                    is_written = await run_in_thread(write, *args, **kwargs)
                 if not is_written:
                     log.warning("answer %s: ended elsewhere or deleted before its end was written", live.id)
                 return is_written
@@ -153,7 +162,7 @@ class AnswerRun:
             schema = live.prompt.response_schema
             if schema is not None and finish.reason != "content_filter":
                 await json_schema.check_text(live.transcript.text, schema)
-            _add_remark_on_silence(live, finish)
+            _add_remark_if_empty(live, finish)
             return finish
 
     # The slot
@@ -187,7 +196,7 @@ class AnswerRun:
         metrics.count_start(live.model, live.asked_at)
 
     async def _keep_row(self, call: UpstreamCall) -> None:
-        """Write now what the call would cost if it ended now. Without a database the supervisor does it later."""
+        """Write the call's cost so far to its ledger row. If the database fails, the supervisor writes it later."""
         try:
             await run_in_thread(rollups.write_progress, [call.take_progress()])
         except DatabaseError as error:
@@ -220,9 +229,11 @@ class AnswerRun:
         raise ChatError("tool_limit", f"after {settings.CHAT_TOOL_STEPS} steps")
 
     async def _run_tools(self, call: UpstreamCall) -> dict[str, ToolOutcome]:
-        """Run all tools of a step at once. Each result is shown when it comes; Stop works meanwhile.
+        """Run all tools that a call called, concurrently, and return their outcomes by the ids of the tool calls.
 
-        Each has its row before it is run, and its result is stored before it is published.
+        Each tool has its row before it runs, and its result is stored before it is published. Readers are shown each
+        result as soon as it comes, and Stop works meanwhile. Raises `ChatError` ("server_lost") when another process
+        has taken the answer over.
         """
         live = self._live
         rows = {
@@ -242,7 +253,7 @@ class AnswerRun:
         outcome = await self._resources.toolbox.run(name, row.arguments, live.context, settings.CHAT_TOOL_TIMEOUT)
         row.result, row.summary, row.ok = outcome.content, outcome.summary, outcome.ok
         row.milliseconds = round((time.monotonic() - began) * 1000)
-        # Whole, also when the answer is cut off now: what the tool has done is done.
+        # Written even if the answer is cut off now: what the tool has done cannot be undone.
         if not await run_whole(store.keep_tool_result, row, live.fence):
             return False
         live.transcript.append([ToolResult(call_id, row.summary, row.ok, row.milliseconds)])
@@ -285,7 +296,11 @@ class AnswerRun:
         return True
 
     async def _open_call(self, prompt: Prompt, omitted: int = 0) -> UpstreamCall:
-        """Open a further call of the answer, which has it from the moment at which its row is written."""
+        """Open a further upstream call of the answer, and return it.
+
+        A cancellation while its row is being written leaves no open row, see `open_row`. Raises `ChatError`
+        ("quota_exceeded") when the user's limits have no room.
+        """
         live = self._live
         try:
             row = await open_row(
@@ -299,7 +314,7 @@ class AnswerRun:
         return call
 
     async def _end_call(self, verdict: Verdict) -> None:
-        """Settle the call under way, and go on without it."""
+        """Settle the call under way with this verdict. The answer itself goes on with another call."""
         await self._reader.cancel_response()
         if (result := self._live.end_call(AnswerState.BETWEEN_CALLS)) is not None:
             await settle_row(result, verdict)
@@ -307,9 +322,10 @@ class AnswerRun:
     # One call and its retries
 
     async def _make_call(self) -> Finish:
-        """Make one upstream call, and make it again as long as its provider turns it away before the first word.
+        """Make one upstream call and return its finish; retry it while its provider refuses it before the first word.
 
-        A fallback is asked at once, before any pause that a retry of the same model would begin with.
+        A retry changes the prompt where the refusal says how, asks a fallback model at once where there is one, and
+        otherwise pauses and asks the same model again. Raises the last `ChatError` when nothing is left to try.
         """
         live, call = self._live, await self._leave_out_failing_model()
         lessons: list[refusals.Lesson] = []
@@ -343,7 +359,8 @@ class AnswerRun:
                 has_to_wait = error.code == "rate_limited"
                 await self._pause_before_retry(make_retry_notice(error, wait), make_interruption(error.code))
             call = await self._open_call(call.prompt)
-            # After a crash many are asked for at once: those that were taken up wait for as long as they are told to.
+            # After a crash many answers are taken up together and meet the provider's rate limit. Such a wait
+            # does not count as one of their tries: they wait as often as the provider tells them to.
             tries += not (live.is_taken_up and has_to_wait)
 
     async def _leave_out_failing_model(self) -> UpstreamCall | None:
@@ -448,8 +465,8 @@ def add_remarks(transcript: Transcript, prompt: Prompt) -> bool:
     return bool(sentences)
 
 
-def _add_remark_on_silence(live: LiveAnswer, finish: Finish) -> None:
-    """Add a remark where a call ended well without any text: an empty place would look like a fault."""
+def _add_remark_if_empty(live: LiveAnswer, finish: Finish) -> None:
+    """Add a remark when the last call ended well without any text: an empty answer would look like a fault."""
     call = live.call
     if call is None or call.text.strip() or finish.reason == "content_filter":
         return

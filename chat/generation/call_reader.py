@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class CallReader:
-    """Reads the upstream calls of one live answer, and has its readers follow."""
+    """Reads the upstream calls of one live answer into its transcript, and wakes its readers."""
 
     def __init__(self, live: LiveAnswer, resources: Resources, when_answering: Callable[[], None]) -> None:
         """`when_answering` is called whenever the provider has brought something of the answer."""
@@ -119,9 +119,9 @@ class CallReader:
         call.note_last_usage(await cancel_response(self._resources.pool, live.model, call.prompt, call.bookmark))
 
     def _keep_bookmark(self) -> None:
-        """Have a checkpoint written as soon as the response can be taken up: from then on no crash asks for it again.
+        """Have a checkpoint written with the bookmark, so that after a crash the model need not be asked again.
 
-        The first word does not wait for it. Without a database the supervisor's next checkpoint has it.
+        The first word does not wait for that. If the database fails, the supervisor's next checkpoint has the bookmark.
         """
         start_detached(self._write_checkpoint())
 

@@ -24,8 +24,8 @@ async def open_row(
 ) -> ProviderCall:
     """Write a call's row, in a thread, and return it; raises what `open_call` raises.
 
-    Opening a row and owning it is one step: a caller that is cancelled meanwhile waits for the row, and settles it as a
-    call that was never made, with `verdict_if_cut`.
+    A caller that is cancelled meanwhile still waits for the row, and settles it with `verdict_if_cut` as a call that
+    was never made: no row is left open without an owner.
     """
     opening = start_detached(run_in_thread(open_call), copy_context())
     try:
@@ -42,7 +42,7 @@ async def settle_row(result: CallResult, verdict: Verdict) -> None:
 
 
 async def run_whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do database work in a thread and return what it returns; a caller that is cancelled meanwhile waits for it."""
+    """Run database work in a thread and return its result; a caller that is cancelled meanwhile waits for its end."""
     working = start_detached(run_in_thread(work, *args, **kwargs), copy_context())
     try:
         return await asyncio.shield(working)

@@ -19,7 +19,7 @@ CANCEL_FOR = 2.0
 async def cancel_response(pool: Pool, model: str, prompt: Prompt, bookmark: Bookmark) -> Usage | None:
     """Have the provider of a `provider:model` end a response, and return its figures, where it reports them.
 
-    What fails here costs nothing but the rest of the response.
+    A failure is logged and not raised: it costs no more than the rest of the response.
     """
     try:
         async with asyncio.timeout(CANCEL_FOR):

@@ -53,8 +53,8 @@ class LiveAnswer:
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     silence: SilenceClock = field(init=False)  # of the call under way
     known_queue_place: int | None = None  # how many answers its readers know to be before it
-    place_holder: int | None = None  # its user, if it counts among those that this user may have live at once
-    _visitor_to_come: Visitor | None = None  # on a page, until it follows
+    counted_user_id: int | None = None  # its user, if it counts towards a limit on their live answers
+    _visitor_to_come: Visitor | None = None  # who asked from a page, until that page follows the answer
     _watched_at: float = field(default_factory=time.monotonic)
     _leased_until: float = field(default_factory=lambda: time.monotonic() + settings.CHAT_LEASE)
     _task: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class LiveAnswer:
         usage: Usage,
         *,
         visitor: Visitor | None = None,
-        place_holder: int | None = None,
+        counted_user_id: int | None = None,
         is_taken_up: bool = False,
         interrupted_by: str = "",
     ) -> LiveAnswer:
@@ -88,7 +88,7 @@ class LiveAnswer:
             answer.created_at,
             visitor,
             usage,
-            place_holder=place_holder,
+            counted_user_id=counted_user_id,
             is_taken_up=is_taken_up,
             first_token_at=answer.first_token_at if is_taken_up else None,
             breaks=answer.breaks if is_taken_up else 0,

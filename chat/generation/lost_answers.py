@@ -35,15 +35,15 @@ class LostAnswer(NamedTuple):
     """A live answer whose owner is gone, and that is ours now, as its last owner left it.
 
     `cause` is the code of its interruption: `server_lost`, or `server_restart` where its owner left it on purpose.
-    `is_whole` says whether the snapshot has all the text that any reader has seen. It has where its owner released it,
-    and where its provider keeps the response, which can be read again; otherwise the broker has to have the rest.
+    `is_whole` says whether the snapshot has all the text that any reader has seen. It has when its owner released it,
+    or when its provider keeps the response, which can be read again. Otherwise the rest has to come from the broker.
     """
 
     snapshot: AnswerSnapshot
     user_id: int
     cause: str
     seconds_ago: float
-    is_stopped: bool  # its user had asked for that before
+    is_stopped: bool  # its user had asked for that before it was lost
     losses: int
     has_schema: bool
     is_whole: bool
@@ -105,7 +105,7 @@ _LOST_FIELDS = ("fence", "owner", "lease_until", "watched_at", "conversation__us
 def _seize(answer_id: UUID, fence: int) -> int:
     lost = Message.objects.live().filter(pk=answer_id, fence=fence, lease_until__lt=Now())
     seized = lost.update(fence=fence + 1, owner=name_owner(), lease_until=compute_lease_end())
-    if seized:  # its calls are the seizer's now: another process would settle one whose response can be followed
+    if seized:  # its calls are ours now; otherwise another process would settle one whose response can be followed
         calls = ProviderCall.objects.filter(answer=answer_id, purpose=ProviderCall.Purpose.ANSWER)
         calls.filter(outcome=Outcome.RUNNING).update(lease_until=compute_lease_end())
     return seized
@@ -113,23 +113,24 @@ def _seize(answer_id: UUID, fence: int) -> int:
 
 def _make_lost(answer: Message, before: Message, now: datetime) -> LostAnswer:
     """Return an answer as it is now, with what was known of its owner before it was seized."""
+    snapshot = AnswerSnapshot.from_transcript(
+        answer.pk,
+        answer.fence,
+        answer.restore_transcript(),
+        answer.first_token_at,
+        StoredBookmark.from_members(answer.bookmark),
+    )
     return LostAnswer(
-        AnswerSnapshot.from_transcript(
-            answer.pk,
-            answer.fence,
-            answer.restore_transcript(),
-            answer.first_token_at,
-            StoredBookmark.from_members(answer.bookmark),
-        ),
-        before.conversation.user_id,
-        "server_lost" if before.owner else "server_restart",
-        (now - before.lease_until).total_seconds() if before.lease_until else 0.0,
-        answer.stop_requested_at is not None,
-        answer.losses,
-        answer.response_schema is not None,
-        not before.owner or answer.bookmark is not None,
-        answer.model,
-        answer.conversation_id,
+        snapshot,
+        user_id=before.conversation.user_id,
+        cause="server_lost" if before.owner else "server_restart",
+        seconds_ago=(now - before.lease_until).total_seconds() if before.lease_until else 0.0,
+        is_stopped=answer.stop_requested_at is not None,
+        losses=answer.losses,
+        has_schema=answer.response_schema is not None,
+        is_whole=not before.owner or answer.bookmark is not None,
+        model=answer.model,
+        conversation_id=answer.conversation_id,
     )
 
 

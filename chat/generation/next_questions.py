@@ -14,15 +14,16 @@ from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# Conversations that a sweep looks after; the next sweep, two seconds later, has the others.
+# Conversations in which one sweep asks a question; the next sweep, two seconds later, has the others.
 ASKED_AT_ONCE = 50
 
 
 class NextQuestionAsker:
-    """Asks what is due: at once where it knows of a next question, and with each sweep whatever it finds.
+    """Asks the next questions that are due: those that this process knows of at once, all others with the next sweep.
 
-    An answer's end costs no query where nobody has written a next question: this process knows the conversations of
-    those that were kept here, or that another process has announced. A notice that was lost costs two seconds.
+    The end of an answer costs no query where its conversation has no next question, because this process remembers the
+    conversations that have one: they were kept here, or another process sent a notice. If a notice is lost, the
+    question waits for the sweep, two seconds at most.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -46,13 +47,14 @@ class NextQuestionAsker:
         for conversation_id in await run_in_thread(_find_all_due):
             await self._ask(conversation_id)
 
-    async def _ask(self, conversation_id: UUID, ended_of: int | None = None) -> None:
+    async def _ask(self, conversation_id: UUID, ended_user_id: int | None = None) -> None:
+        """Ask a conversation's next question. `ended_user_id` is its user, when an answer of theirs has just ended."""
         try:
             answer = await ask_next(self._runner, conversation_id)
             if not await run_in_thread(NextQuestion.objects.filter(conversation=conversation_id).exists):
                 self._known.discard(conversation_id)
-            elif answer is None and ended_of is not None:
-                self._runner.tell_pages_of_next(ended_of, conversation_id)
+            elif answer is None and ended_user_id is not None:
+                self._runner.tell_pages_of_next(ended_user_id, conversation_id)
         except RefusedError as refusal:
             log.info("conversation %s: its next question is asked later: %s", conversation_id, refusal.code)
         except FAULTS as error:

@@ -1,4 +1,4 @@
-"""The pace of a process: how long each answer rests between two reads of its provider, while what comes gathers."""
+"""The pace of a process: how long each answer pauses between two reads of its provider, so that a read brings more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PAUSE_PER_ANSWER = 0.00125
 # Seconds: text that comes later than this seems to stutter, which it may while the event loop is late.
 LONGEST = 0.25
 
-# Seconds. An event loop that wakes later than this has more to do than it can, and first words of new answers suffer
-# first. So text makes way for them: the pause is stretched with each second that is beyond, at most so many times.
-# While 200 questions come from pages within 2 s, their first words come after 60 to 127 ms (p99 160 to 240), not
-# after 130 to 230 (310 to 370) as without it, the process takes 10 % less CPU time, and the text of the moment comes
-# up to 1 s late. Few answers keep their pace, as theirs is not the load.
+# Seconds. An event loop that wakes a task later than this is overloaded, and first words of new answers suffer first.
+# So text makes way for them: the pause is stretched by a factor that grows with each second of lateness beyond this, up
+# to `MAX_STRETCH`. While 200 questions come from pages within 2 s, their first words come after 60 to 127 ms (p99 160
+# to 240), not after 130 to 230 (310 to 370) as without it, the process takes 10 % less CPU time, and the text of the
+# moment comes up to 1 s late. Few answers keep their pace, as theirs is not the load.
 LATE = 0.003
 STRETCH_PER_SECOND = 240
 MAX_STRETCH = 4
@@ -44,7 +44,7 @@ class Pace:
 
     @property
     def pause(self) -> float:
-        """Seconds that an answer now rests after a read."""
+        """Seconds that an answer now pauses after a read."""
         stretch = min(MAX_STRETCH, 1 + STRETCH_PER_SECOND * max(0.0, self._lateness - LATE))
         return max(self._shortest, min(LONGEST, self._live() * PAUSE_PER_ANSWER) * stretch)
 
@@ -57,7 +57,7 @@ class Pace:
 
 
 class Openings:
-    """Limits how many answers that were taken up wait for their provider's first word at once: `MAX_OPENINGS`.
+    """Lets at most `MAX_OPENINGS` answers that were taken up wait for one provider's first word at once.
 
     The others wait for their turn, in the order in which they were taken up. Questions of users never wait here.
     """
@@ -66,7 +66,7 @@ class Openings:
         self._of_providers: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_OPENINGS))
 
     def get_semaphore(self, model: str) -> asyncio.Semaphore:
-        """Return what an answer of a `provider:model` holds from its call to its first word."""
+        """Return the semaphore that an answer of a `provider:model` holds from its call to its first word."""
         return self._of_providers[model.partition(":")[0]]
 
 

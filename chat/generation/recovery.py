@@ -70,16 +70,16 @@ class TakenUp(NamedTuple):
     """The code of the interruption."""
     bookmark: StoredBookmark | None = None
     """Where the response of `call` is taken up, if its provider keeps it; None when the provider is to be asked."""
-    place_holder: int | None = None
-    """The user among whose live answers it has a place; the end of the answer gives the place back."""
+    counted_user_id: int | None = None
+    """Its user, if it counts towards a limit on their live answers until it ends."""
 
 
 def may_be_continued(lost: LostAnswer) -> bool:
     """Return whether a lost answer may be continued, as far as is known without a query."""
     is_too_long = lost.snapshot.position > settings.CHAT_MAX_ANSWER_CHARS
     is_too_old = lost.seconds_ago > LOST_FOR_GOOD
-    is_to_end = lost.is_stopped or lost.has_schema or is_too_long or is_too_old or not lost.is_whole
-    return not is_to_end and lost.losses < settings.CHAT_FINISH_LOST
+    has_to_end = lost.is_stopped or lost.has_schema or is_too_long or is_too_old or not lost.is_whole
+    return not has_to_end and lost.losses < settings.CHAT_FINISH_LOST
 
 
 def may_be_left(prompt: Prompt) -> bool:
@@ -100,8 +100,8 @@ def is_worth_another_call(error: ChatError, call: UpstreamCall, breaks: int) -> 
 def take_up(lost: LostAnswer) -> TakenUp | None:
     """Continue an answer that was seized, and return it; None when it may not be continued, or is not ours.
 
-    `lost` has the whole text that is left of it. Call this with the tools that models are offered, see
-    `offered_tools.store_with_tools`. Raises `QuotaError` when its user's limits have no room, and leaves it as it was
+    `lost` has all of its text that is left anywhere. Call this with the tools that models are offered, see
+    `offered_tools.store_with_tools`. Raises `QuotaError` when its user's limits have no room; the answer is unchanged
     then.
     """
     if not may_be_continued(lost):
@@ -112,18 +112,18 @@ def take_up(lost: LostAnswer) -> TakenUp | None:
         if answer is None or is_stopped or not _may_be_asked(answer) or not store.keep(lost.snapshot):
             return None
         Message.objects.filter(pk=answer.pk).update(losses=F("losses") + 1, interrupted_by=lost.cause)
-        if (row := _hold_kept_call(answer, lost.snapshot.bookmark)) is not None:
+        if (row := _renew_kept_call(answer, lost.snapshot.bookmark)) is not None:
             taken = _follow(answer, lost, row)
         else:
             lost_answers.settle_running_calls(lost.snapshot, make_interruption(lost.cause))
             taken = _continue_answer(answer, lost.snapshot, lost.cause)
-        return taken._replace(place_holder=quotas.find_holder_of_place(taken.call))
+        return taken._replace(counted_user_id=quotas.find_counted_user_id(taken.call))
 
 
 def continue_after_break(snapshot: AnswerSnapshot, result: CallResult, code: str) -> TakenUp | None:
     """Continue a live answer whose call failed in the middle with an error code; None when the answer is not ours.
 
-    Raises `QuotaError`, and leaves it as it was then.
+    Raises `QuotaError` when its user's limits have no room; the answer is unchanged then.
     """
     with transaction.atomic():
         answer = _load_owned(snapshot)
@@ -139,8 +139,8 @@ def _load_owned(snapshot: AnswerSnapshot) -> Message | None:
     return answers.filter(pk=snapshot.id, fence=snapshot.fence).first()
 
 
-def _hold_kept_call(answer: Message, kept: StoredBookmark | None) -> ProviderCall | None:
-    """Return the call under way whose response its provider keeps, if there is one, and hold it as long as its answer.
+def _renew_kept_call(answer: Message, kept: StoredBookmark | None) -> ProviderCall | None:
+    """Renew the lease of the call under way whose response its provider keeps, and return it; None when there is none.
 
     A sweep settles a call's row whose lease is much older than its live answer's, see `lost_calls`. Checkpoints renew
     both leases, but many answers may be taken up before the next one, so the row's lease is renewed here.
@@ -156,8 +156,8 @@ def _may_be_asked(answer: Message) -> bool:
     user = answer.conversation.user
     if not user.is_active:
         return False
-    is_of_staff = answer.calls.filter(billed_to=ProviderCall.BilledTo.SITE).exists()
-    return answer.model in (settings.CHAT_MODELS if is_of_staff else list_allowed_models(user))
+    is_asked_by_staff = answer.calls.filter(billed_to=ProviderCall.BilledTo.SITE).exists()
+    return answer.model in (settings.CHAT_MODELS if is_asked_by_staff else list_allowed_models(user))
 
 
 def _continue_answer(answer: Message, snapshot: AnswerSnapshot, cause: str) -> TakenUp:
@@ -171,7 +171,7 @@ def _continue_answer(answer: Message, snapshot: AnswerSnapshot, cause: str) -> T
     results, not_run = _settle_tools(answer, transcript)
     prompt = build_resumption_prompt(answer, answer.model)
     ToolRow.objects.bulk_create(not_run)
-    is_cut = bool(not_run) or _is_ending_in_words(transcript)
+    is_cut = bool(not_run) or _is_cut_within_text(transcript)
     transcript.append(results)
     if is_cut:
         transcript.append([Continued()])
@@ -193,10 +193,10 @@ def _follow(answer: Message, lost: LostAnswer, row: ProviderCall) -> TakenUp:
     return TakenUp(answer, transcript, transcript.position, prompt, row, usage, lost.cause, snapshot.bookmark)
 
 
-def _is_ending_in_words(transcript: Transcript) -> bool:
+def _is_cut_within_text(transcript: Transcript) -> bool:
     """Return whether the answer was interrupted within text or reasoning. The site's remarks do not count."""
-    said = [event for event in transcript.read_since(0) if not isinstance(event, Remark)]
-    return bool(said) and isinstance(said[-1], Token | Reasoning | Thought)
+    content = [event for event in transcript.read_since(0) if not isinstance(event, Remark)]
+    return bool(content) and isinstance(content[-1], Token | Reasoning | Thought)
 
 
 def _settle_tools(answer: Message, transcript: Transcript) -> tuple[list[ToolResult], list[ToolRow]]:
@@ -236,7 +236,7 @@ class _Call:
 
 
 def _read_calls(transcript: Transcript) -> list[_Call]:
-    """Return the calls of tools in their order. An id may come again in a later step."""
+    """Return the tool calls in their order. An id may come again in a later step."""
     calls: list[_Call] = []
     for event in transcript.read_since(0):
         if isinstance(event, ToolCall):

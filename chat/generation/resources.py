@@ -19,9 +19,10 @@ from chat.tools.toolbox import Toolbox
 class Resources:
     """The things that each answer's run, the runner and the supervisor are handed.
 
-    They look here each time, so a test may exchange one. From `settle_by` on, which a drain sets, no database fault is
-    waited out. `settling` lets two ends at a time go to the thread that they share with the checkpoints, one to be
-    written and one to be next: 300 that waited there in a storm of questions kept every lease from being renewed.
+    They look one up here whenever they need it, so a test may replace one. After `settle_by`, a `time.monotonic` that a
+    drain sets, writes that meet a database fault are not retried. `settling` lets two ends of answers at a time into
+    the thread that they share with the checkpoints, one being written and one next in line: 300 that waited there in a
+    burst of questions kept every lease from being renewed.
     """
 
     broker: Broker
@@ -35,5 +36,5 @@ class Resources:
     circuits: ModelCircuits = field(default_factory=ModelCircuits)
 
     def offer_tools(self, model: str) -> tuple[ToolSchema, ...]:
-        """Return what a model may call. Those that refuse tools are asked without by an adaptation."""
+        """Return the tools that a model may call. A model that refuses tools is asked without them by an adaptation."""
         return self.toolbox.list_schemas()

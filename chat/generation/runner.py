@@ -47,14 +47,14 @@ from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
 
-# The end of an answer for which a process that is about to exit has no time left, unless another one continues it.
+# The verdict on an answer that this process has no time to finish before its exit, unless another process continues it.
 LEFT = make_interruption("server_restart")
 
-# Seconds that a drain waits for turns that are being kept: a database that takes longer keeps none.
+# Seconds that a drain waits for turns that are being stored. A database that takes longer will hardly store them.
 BEGINNING_FOR = 1.0
 
-# Seconds that the last steps of a drain take at most, whatever hangs: MCP servers are closed, those that do not end are
-# told to, and then are ended; and connections are closed.
+# The longest that each of a drain's last steps may take, in seconds, whatever hangs: closing MCP servers, waiting
+# between SIGTERM and SIGKILL for those that did not close, and closing the connections to the broker and the providers.
 CLOSE_TOOLS_FOR = 0.5
 TERMINATE_TOOLS_FOR = 0.2
 CLOSE_FOR = 0.2
@@ -88,9 +88,9 @@ class Runner:
         self._publishing: dict[UUID, LiveAnswer] = {}  # their ends are written, and on their way to the readers
         self._beginning: set[asyncio.Future[None]] = set()  # turns that are being kept and have no answer yet
         self._listener: asyncio.Task[None] | None = None
-        self._lists: asyncio.Task[None] | None = None  # asks the providers for their models
+        self._lists: asyncio.Task[None] | None = None  # asks the providers which models they have
         self._loop = asyncio.get_running_loop()
-        self._is_leaving_answers = False  # to other processes: the time of the drain is over
+        self._is_leaving_answers = False  # True once the drain's time is over: other processes continue what is live
         self.next_questions: Asker | None = None
         """The asker of the next question at an answer's end. Without it they wait for another process."""
         supervisor.sweeper.take_up = self.take_up
@@ -124,9 +124,9 @@ class Runner:
             beginning.set_result(None)
 
     async def _start(self, started: StartedTurn, slot: Slot, by: Visitor | None) -> None:
-        """Begin the upstream call of a new answer, or its waiting for a slot.
+        """Start the task of a new answer, which makes its upstream call as soon as it has a slot.
 
-        Nothing is awaited that touches the database.
+        Nothing is awaited here that touches the database.
         """
         if started.prompt is None or started.call is None:
             return
@@ -137,8 +137,8 @@ class Runner:
         if started.remark:
             transcript.append([started.remark])
         call = UpstreamCall(started.call, prompt, transcript)
-        place_holder = answer.conversation.user_id if started.call.has_place else None
-        live = LiveAnswer.from_message(answer, call, slot, started.usage, visitor=by, place_holder=place_holder)
+        counted_user_id = answer.conversation.user_id if started.call.has_place else None
+        live = LiveAnswer.from_message(answer, call, slot, started.usage, visitor=by, counted_user_id=counted_user_id)
         await self._wait_for_end(answer.pk)
         self._live[answer.pk] = live
         await self.resources.broker.open(live.key, live.fence, live.transcript, joint)
@@ -151,8 +151,8 @@ class Runner:
     async def take_up(self, lost: LostAnswer) -> bool:
         """Continue a lost answer that was seized; return whether it is continued.
 
-        It waits for a slot as any other does. It is left as it is where the queue for slots is full, where its user's
-        limits have no room, and where it may not be continued.
+        It waits for a slot like any other answer. Nothing is changed, and this returns False, when the queue for slots
+        is full, when its user's limits have no room, or when it may not be continued.
         """
         taken, slot = None, None
         try:
@@ -170,13 +170,13 @@ class Runner:
             return False
         log.warning("answer %s: its server was lost, this one goes on after %d characters", lost.id, taken.joint)
         metrics.count_recovery(taken.answer.model, lost.cause, "gone_on")
-        if (late := self._live.get(lost.id)) is not None:  # we were paused, and have seized what was our own
+        if (late := self._live.get(lost.id)) is not None:  # this process was paused, and has seized its own answer
             late.cut_off(make_interruption("server_lost"))
         await self._wait_for_end(lost.id)
-        await self._start_taken(taken, slot)
+        await self._start_taken_up(taken, slot)
         return True
 
-    async def _start_taken(self, taken: TakenUp, slot: Slot) -> None:
+    async def _start_taken_up(self, taken: TakenUp, slot: Slot) -> None:
         """Begin the next call of an answer that was taken up, and tell its readers."""
         answer, broker = taken.answer, self.resources.broker
         add_remarks(taken.transcript, taken.prompt)
@@ -191,14 +191,14 @@ class Runner:
             call,
             slot,
             taken.usage,
-            place_holder=taken.place_holder,
+            counted_user_id=taken.counted_user_id,
             is_taken_up=True,
             interrupted_by=taken.cause,
         )
         self._live[answer.pk] = live
         await broker.open(live.key, live.fence, live.transcript, taken.joint)
         await broker.notify(live.key, live.fence, RESUMED)
-        # Only now: should this process die before it has a log of its own, the old one says what readers have had.
+        # Not before the new log exists: if this process dies before that, the old log still says what readers have had.
         await broker.forget(live.key, live.fence)
         live.run_in(start_detached(self._run(live), tracing.make_answer_context(live.key)))
         await self.notices.tell_runners({"type": "ended", "answer": live.key})
@@ -219,8 +219,8 @@ class Runner:
             self._publishing[live.id] = live
             self.resources.slots.leave(live.slot)
             try:
-                # Published after the database knows it, so that a reader who then asks the database is not given
-                # "live"; and not at all when the database knows another end.
+                # The end is published after it is in the database, so that a reader who then asks the database does not
+                # find the answer live. It is not published at all when the database has another end.
                 await run.publish_end(written)
             finally:
                 del self._publishing[live.id]
@@ -351,11 +351,13 @@ class Runner:
                 live.cut_off(STOPPED_BY_USER)
 
     async def _obey(self, notice: Notice) -> None:
-        """Obey a notice of another process.
+        """Obey a notice of another process, by its `type`.
 
-        It asks a next question that is due, stops an answer that may live here, or one whose conversation was deleted,
-        sends the readers of one that another process has ended or taken over to the database, or sweeps for those that
-        one has left.
+        - `deleted`: stop the answer of a conversation that was deleted.
+        - `left`: sweep soon, because another process has left its answers to others.
+        - `next`: ask a conversation's next question, if it is due.
+        - `stop`: stop an answer, if it lives here.
+        - `ended`: send the readers here of an answer that another process has ended or taken over to the database.
         """
         if notice["type"] == "deleted":
             self._stop_conversation(notice["conversation"])
@@ -414,7 +416,7 @@ class Runner:
         end = time.monotonic() + seconds
         self.resources.settle_by = end + settle_for
         calls = asyncio.ensure_future(self.background.drain(seconds, settle_for))
-        if self._beginning:  # or a turn would be kept that nobody answers
+        if self._beginning:  # otherwise a turn could be stored that nobody answers
             await asyncio.wait(self._beginning, timeout=BEGINNING_FOR)
         all_live = len(self._live)
         if self._live:

@@ -119,7 +119,7 @@ def _select_owned_up_to(answer: Any, fence: Any, position: Any) -> QuerySet[Mess
 
 _KEPT_FIELDS = (*TRANSCRIPT_FIELDS, "status", "lease_until")
 _keep = Update(Message, _KEPT_FIELDS, _select_owned, UUIDField(), IntegerField())
-# A checkpoint may wait for a lock while a step of tools writes more of its answer: that stays.
+# While a checkpoint waits for a lock, a step of tools may write a later state of the same answer, which must stay.
 _keep_newer = Update(Message, _KEPT_FIELDS, _select_owned_up_to, UUIDField(), IntegerField(), IntegerField())
 _end = Update(
     Message,
@@ -166,7 +166,7 @@ def write_checkpoint(
             Message.objects.filter(pk__in=free.values("pk")).update(watched_at=now)
         statuses: dict[UUID, LeaseStatus] = {}
         owned = Message.objects.live().filter(owner=name_owner()) if snapshots else Message.objects.none()
-        if kept == len(snapshots):  # all are ours, and few have news: to read 200 rows was 2 % of the time
+        if kept == len(snapshots):  # all are ours; only rows with news are read, as reading 200 took 2 % of the time
             statuses = {snapshot.id: LeaseStatus(snapshot.fence, stop_requested=False) for snapshot in snapshots}
             owned = owned.exclude(stop_requested_at=None, watched_at=None)
         return statuses | {
@@ -223,8 +223,8 @@ def keep(snapshot: AnswerSnapshot) -> bool:
 def release(snapshot: AnswerSnapshot, results: Sequence[CallResult]) -> bool:
     """Leave an answer, as far as it has come, to the process that sweeps next; return whether it was still ours.
 
-    Its call is settled, its lease is over, and no process is its owner. The fence rises, or a checkpoint of ours that
-    is under way would write older text over this and hold the answer for another lease.
+    Its call is settled, its lease is over, and no process is its owner. The fence rises too: otherwise a checkpoint of
+    ours that is under way would write older text over this, and hold the answer for another lease.
     """
     with transaction.atomic():
         is_ours = keep(snapshot)
@@ -237,11 +237,11 @@ def release(snapshot: AnswerSnapshot, results: Sequence[CallResult]) -> bool:
 
 
 def settle(
-    snapshot: AnswerSnapshot, verdict: Verdict, results: Sequence[CallResult], place_holder: int | None = None
+    snapshot: AnswerSnapshot, verdict: Verdict, results: Sequence[CallResult], counted_user_id: int | None = None
 ) -> bool:
     """Write an answer's end and settle its rows on the ledger; return whether this was the write that ended it.
 
-    `place_holder` is its user, if it has a place among their live answers: the place is given back.
+    `counted_user_id` is its user, if it counts towards a limit on their live answers, which it does no longer then.
     """
     now = timezone.now()
     ending = verdict.status, verdict.error_code, verdict.finish_reason, now, "", None
@@ -254,9 +254,9 @@ def settle(
         # deleted: a deletion counts as a Stop by the user.
         is_lost = not is_ended and verdict == make_interruption("server_lost")
         is_deleted = is_lost and not Message.objects.filter(pk=snapshot.id).exists()
-        freed = place_holder if is_ended or is_deleted else None
+        uncounted = counted_user_id if is_ended or is_deleted else None
         own = results if is_ended else _exclude_followed(snapshot.id, results)
-        settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, freed)
+        settle_calls(own, STOPPED_BY_USER if is_deleted else verdict, uncounted)
     return is_ended
 
 
@@ -289,15 +289,15 @@ def open_call(answer_id: UUID, prompt_size: int, start: int, omitted: int = 0) -
 
 
 def settle_call(result: CallResult, verdict: Verdict) -> bool:
-    """Settle one row of the ledger; return whether this was the first time."""
+    """Settle one row of the ledger; return False when it had been settled before."""
     with transaction.atomic(savepoint=False):
         return settle_calls([result], verdict) > 0
 
 
-def settle_calls(results: Iterable[CallResult], verdict: Verdict, place_holder: int | None = None) -> int:
-    """Settle rows of the ledger, then what they hold of limits; return how many this was the first time for."""
+def settle_calls(results: Iterable[CallResult], verdict: Verdict, counted_user_id: int | None = None) -> int:
+    """Settle rows of the ledger, then what they hold of limits; return how many had not been settled before."""
     settled = [result.call for result in results if _settle_row(result, verdict)]
-    quotas.settle(settled, place_holder)
+    quotas.settle(settled, counted_user_id)
     return len(settled)
 
 
@@ -328,6 +328,7 @@ def _note_failure(call: ProviderCall, failure: Failure) -> None:
 def count_milliseconds(start: datetime, end: datetime) -> int:
     """Return the milliseconds between two moments, at least 0 and at most what a row of the ledger takes.
 
-    A site may be started again months after it died: PostgreSQL refused such a row, with all others of the sweep.
+    A site may be started again months after it died. PostgreSQL refused a row with so many milliseconds, and with it
+    all others of the same sweep.
     """
     return min(MAX_MILLISECONDS, max(0, round((end - start).total_seconds() * 1000)))

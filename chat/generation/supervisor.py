@@ -38,8 +38,8 @@ TELL_EACH_QUEUED = 0.01
 # An answer outlives its user's login by at most this many seconds and one checkpoint; the promise is 30.
 CHECK_LOGINS_EVERY = 10.0
 
-# Seconds until a login that seems to have ended is checked again, which decides. While users change their own
-# password it seems so for a moment: the password is written before the session that goes with it.
+# Seconds until a login that seems to have ended is checked again, which decides. A login seems to have ended for a
+# moment while its user changes their password, because the password is written before the session that goes with it.
 CONFIRM_LOGIN_AFTER = 1.0
 
 # Seconds between two warnings, in the log and to readers, while checkpoints fail.
@@ -94,11 +94,11 @@ class Supervisor:
         """Write the checkpoints of all live answers with every tick, obey what the database says of them, and sweep."""
         while True:
             try:
-                is_served = await self._write_checkpoints()
+                has_written = await self._write_checkpoints()
                 self.pulse.note_checkpoint()
                 await self._cut_off_ended_logins()
                 self._begin_sweep()
-                if is_served:
+                if has_written:
                     await self._tell_saved()
             except FAULTS as error:
                 await self._note_fault(error)
@@ -167,11 +167,8 @@ class Supervisor:
             await self._resources.broker.notify(live.key, live.fence, SAVED)
 
     async def _write_checkpoints(self) -> bool:
-        """Write the checkpoints and obey what the database says of the answers.
-
-        Return whether there was anything to do.
-        """
-        # Those too whose end is still to be written: it may have to wait for others.
+        """Write the checkpoints and obey what the database says of the answers; return whether any were due."""
+        # Those too whose end is still to be written: it may wait for other ends, and the lease must not run out.
         lives = [live for live in self._lives.values() if live.state is not AnswerState.ENDED]
         polled = self.polled.copy()
         elsewhere = (self._watchers.keys() | polled) - self._lives.keys()

@@ -51,7 +51,7 @@ class Sweeper:
         self.take_up: TakeUp | None = None
         """The runner's: continues a lost answer, and returns whether it does. Without it they all end."""
         self.sweeps: list[Callable[[], Awaitable[None]]] = []
-        """Searches of rooms above, made with each sweep: for work of theirs whose process is gone."""
+        """Sweeps of packages above this one, run with each sweep: they look for work of theirs whose process died."""
         self.is_leaving = False
         """True when this process is about to end, and takes nothing that others have lost."""
         self.lateness = 0.0
@@ -73,7 +73,7 @@ class Sweeper:
         self._due_at = 0.0
 
     def postpone(self, seconds: float) -> None:
-        """Leave sweeps undone for this long."""
+        """Begin no sweep for this long."""
         self._due_at = time.monotonic() + seconds
 
     async def aclose(self) -> None:
@@ -89,8 +89,8 @@ class Sweeper:
     async def sweep(self, *, is_finishing: bool = True) -> int:
         """Take over the answers whose owner is gone, and return how many were ended.
 
-        Each is continued, where it can be and `is_finishing`; the others end with all the text that the broker has
-        of them. A process that is about to end takes none.
+        With `is_finishing`, those that can be continued are; the others end with all the text that the broker has of
+        them. A process that is about to exit takes none.
         """
         if self.is_leaving:
             return 0
@@ -103,7 +103,7 @@ class Sweeper:
                 ended += 1
                 self._notices.tell_user(lost.user_id, make_notice(lost.conversation_id, "ended"))
                 log.warning("answer %s: its server was lost, %d characters are kept", lost.id, len(whole.snapshot.text))
-                if (kept := whole.snapshot.bookmark) is not None:  # which would go on, and be paid for
+                if (kept := whole.snapshot.bookmark) is not None:  # the response would go on, and be paid for
                     prompt = Prompt(lost.model.partition(":")[2], ())
                     start_detached(cancel_response(self._resources.pool, lost.model, prompt, kept.bookmark))
             await self._resources.broker.forget(str(lost.id), lost.snapshot.fence)
@@ -117,7 +117,11 @@ class Sweeper:
         return await run_in_thread(lost_answers.seize_expired, most, self._watchers.keys(), own, ago=ago)
 
     async def _seize_for_slots(self) -> list[LostAnswer]:
-        """Seize what this process has slots for, and what no other has had slots for meanwhile; some at a time."""
+        """Seize as many lost answers as this process has free slots, then those that no other process has seized.
+
+        The latter were left to others for `LEFT_TO_OTHERS` seconds. In all at most `SEIZED_AT_ONCE` are seized; when
+        there may be more, the next sweep follows soon.
+        """
         free = self._resources.slots.free
         lost = await self._seize(min(free, SEIZED_AT_ONCE)) if free else []
         if len(lost) < SEIZED_AT_ONCE:

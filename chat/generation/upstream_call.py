@@ -47,27 +47,28 @@ from chat.tools.base import ToolOutcome
 
 log = logging.getLogger(__name__)
 
-# Seconds before the first further try, doubled for each one after it, when the provider names none; up to a quarter
-# more at random, so that many calls that were refused at once do not come back at once.
+# Exponential backoff where the provider sends no Retry-After: seconds before the first retry, doubled for each one
+# after it. Up to a quarter is added at random, so that many calls that were refused together do not come back together.
 BACKOFF = 1.0
 JITTER = 0.25
 
-# Seconds: a provider that wants a longer pause is not asked again; the user is told, and may retry.
+# Seconds: a provider that asks for a longer pause is not asked again. The user is told, and may retry.
 LONGEST_WAIT = 60.0
 
-# How often the lease of a running row is renewed in the time for which it holds: two may fail.
+# How many times a running row's lease is renewed within its length: two renewals in a row may fail.
 RENEWALS = 4
 
-# How often in a row a response that its provider keeps is followed again without anything new of it, and the seconds
-# before the second time, doubled for each one after it: 15 in all, as long as a restart of a proxy may take.
+# How many times in a row a lost connection to a response that its provider keeps is opened again although nothing new
+# came over it. The first time is at once; before the n-th further one the pause is `TAKE_UP_AFTER * 2**n` seconds: 1,
+# 2, 4, 8 and 16, 31 s in all. A proxy may take 15 s to restart.
 MAX_TAKE_UPS = 6
 TAKE_UP_AFTER = 0.5
 
-# Codes that another try may cure, as long as the provider has not said a word.
-_PASSING_CODES = {"rate_limited", "upstream_error", "unreachable", "timeout"}
+# Codes of failures that may be transient: a retry may help, as long as nothing of the answer has come.
+_TRANSIENT_CODES = {"rate_limited", "upstream_error", "unreachable", "timeout"}
 
-# How often a model that failed to write a tool call tries again at once, before the usual tries with their waits. It is
-# a matter of luck (a temperature), not of load.
+# How many times a model that failed to write a tool call is asked again at once, before the usual retries with their
+# pauses: such a failure is a matter of luck (of the temperature), not of load.
 TOOL_CALL_TRIES = 2
 
 
@@ -78,8 +79,8 @@ class SilenceError(ChatError):
 class Remedy(NamedTuple):
     """Another prompt that a provider may take after it refused one.
 
-    `omitted` is how many more messages it leaves out, `lesson` what the model's next prompts should do without as well,
-    if this one is answered.
+    `omitted` is how many more messages it leaves out. `lesson` is what to leave out of the model's later prompts too,
+    once this one has been answered.
     """
 
     prompt: Prompt
@@ -91,8 +92,8 @@ class Remedy(NamedTuple):
 class UpstreamCall:
     """One request to a provider.
 
-    `row` is its row on the ledger. What it brings goes to the end of `transcript`, which is its answer's, so that the
-    text is in memory once.
+    `row` is its row on the ledger. Its events are appended to `transcript`, which is the answer's own, so that the text
+    is in memory only once.
     """
 
     row: ProviderCall
@@ -114,8 +115,8 @@ class UpstreamCall:
     _is_asked: bool = True  # whether its provider has been asked; it is not while the answer waits for its slot
     bookmark: Bookmark | None = None  # where its response can be taken up, if its provider keeps it
     is_taken_up: bool = False  # it began in another process
-    _bookmarked: int = 0  # up to where on the line the bookmark goes
-    _earlier_ms: int = 0  # how long it had taken when this process took it up
+    _bookmarked: int = 0  # the position up to which the bookmark goes
+    _earlier_ms: int = 0  # milliseconds that it had taken when this process took it up
     _has_final_usage: bool = False  # its provider's figures are the last ones, though it did not end by itself
     _written_usage: Usage | None = None  # what the provider had reported when its row was last written
     _write_at: float = 0.0  # when its row is to be written again at the latest
@@ -150,6 +151,7 @@ class UpstreamCall:
         return call
 
     def apply(self, events: Iterable[ProviderEvent | Thought]) -> None:
+        """Append events to the transcript, and note what they say of the call: usage, end, bookmark, first word."""
         for event in events:
             self.transcript.append([event])
             if isinstance(event, Usage):
@@ -159,11 +161,11 @@ class UpstreamCall:
             elif isinstance(event, Bookmark):
                 self.bookmark, self._bookmarked = event, self.transcript.position
             elif isinstance(event, TextEvent) and event is not THINKING:
-                self._count(event)
+                self._note_text(event)
             self._remember(event)
 
     def _remember(self, event: ProviderEvent | Thought) -> None:
-        """Keep what the next call has to send back of this one: signed reasoning and calls of tools."""
+        """Keep what the next call has to send back to the provider: signed reasoning and tool calls."""
         match event:
             case Signature(content):
                 self._thinking.append(Thinking(self._read_text_since(self._signed, Reasoning), content))
@@ -174,7 +176,7 @@ class UpstreamCall:
                 self.called_tools[id_][1].append(delta)
 
     def make_follow_up_prompt(self, outcomes: Mapping[str, ToolOutcome]) -> Prompt:
-        """Return what to ask after the tools that were called have been run."""
+        """Return the next prompt of a tool loop: this one, the model's turn, and the `outcomes` of its calls by id."""
         extras = self.transcript.extras
         calls = tuple(
             CalledTool(id_, name, "".join(arguments), extras.get(id_, ""))
@@ -184,7 +186,7 @@ class UpstreamCall:
         results = (Turn("tool", outcome.content, call_id=id_, ok=outcome.ok) for id_, outcome in outcomes.items())
         return replace(self.prompt, turns=(*self.prompt.turns, turn, *results))
 
-    def _count(self, event: TextEvent) -> None:
+    def _note_text(self, event: TextEvent) -> None:
         if self.first_token_ms is None:
             self.first_token_ms = self._measure_elapsed()
         self._count_characters(event)
@@ -209,14 +211,15 @@ class UpstreamCall:
         return Resumption(bookmark, tuple(received), tuple(received_since))
 
     def compute_pause_before_resuming(self, error: ChatError, tries: int) -> float | None:
-        """Return how long to wait before the response is followed again after a failure of the connection to it.
+        """Return the seconds to wait before the response is followed again, after the connection to it failed.
 
-        None when there is nothing to follow, or when `tries` in a row, which brought nothing, are enough.
+        `tries` counts the connections in a row that brought nothing. None when they are enough, when the failure is not
+        one of the connection, or when the provider keeps no response.
         """
         is_silence = isinstance(error, SilenceError)
         if self.bookmark is None or tries >= (1 if is_silence else MAX_TAKE_UPS):
             return None
-        if self.finish is not None or error.is_reported or not error.may_pass or error.code not in _PASSING_CODES:
+        if self.finish is not None or error.is_reported or not error.may_pass or error.code not in _TRANSIENT_CODES:
             return None
         wait = error.retry_after or (TAKE_UP_AFTER * 2**tries if tries else 0.0)
         return wait if wait <= LONGEST_WAIT else None
@@ -269,7 +272,7 @@ class UpstreamCall:
 
     def compute_pause_before_retry(self, error: ChatError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, after `tries`; None when another would be in vain."""
-        if not self._is_refused or not error.may_pass or error.code not in _PASSING_CODES:
+        if not self._is_refused or not error.may_pass or error.code not in _TRANSIENT_CODES:
             return None
         seconds = BACKOFF * 2**tries if error.retry_after is None else error.retry_after
         return seconds + random.uniform(0, JITTER * min(1.0, seconds)) if seconds <= LONGEST_WAIT else None  # noqa: S311
@@ -297,7 +300,7 @@ class UpstreamCall:
         return self._usage is not self._written_usage or time.monotonic() >= self._write_at
 
     def take_progress(self) -> rollups.Progress:
-        """Return what its row is to have until the call ends. Nothing is due for a while then."""
+        """Return what its row should say while the call goes on, and note it as written: it is not due for a while."""
         self._written_usage = self._usage
         self._write_at = time.monotonic() + settings.CHAT_LEASE / RENEWALS
         return rollups.Progress(self.row.pk, self.usage, self.first_token_ms)
@@ -373,5 +376,5 @@ async def reach_verdict(reading: Awaitable[Finish], report: Callable[[ChatError]
         return make_interruption("upstream_error")
     if finish.reason == "content_filter":
         return make_interruption("content_filter")
-    # An answer that its provider goes on interrupting can be continued, as one that has reached its limit.
+    # An answer that its provider keeps pausing ends as one at its length limit does: its reader can continue it.
     return Verdict(Status.COMPLETE, "length" if finish.reason == "pause" else finish.reason)
