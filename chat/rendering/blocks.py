@@ -76,7 +76,7 @@ _MORE_TEXT = re.compile(
     re.IGNORECASE,
 )
 
-# Quotes in quotes and lists in lists: nobody means more than a few, and each level costs the parser and the browser.
+# How deep quotes and lists may nest: nobody means more than a few levels, and each costs the parser and the browser.
 MAX_DEPTH = 20
 
 
@@ -193,7 +193,8 @@ class Step(NamedTuple):
     """The effect of a line on the blocks before it."""
 
     kind: Literal["blank", "same", "item", "block"]
-    """Blank; a line of the open top-level block; the beginning of its next item; the beginning of another block."""
+    """`blank`: a blank line. `same`: a line of the open top-level block. `item`: the first line of its next item.
+    `block`: the first line of another block."""
     line: str
     """The line, with a backslash before a marker that would nest too deep."""
     content: int
@@ -300,8 +301,8 @@ class Scanner:
 
     def _read_text(self, line: str, text: str, at: int, matched: int, leaf: Leaf) -> Step:
         before = self.containers
-        is_all = matched == len(before)
-        paragraph = leaf if is_all and leaf.kind == "p" else None
+        is_inside_all = matched == len(before)
+        paragraph = leaf if is_inside_all and leaf.kind == "p" else None
         beginning = self._find_beginning(text, at, matched, paragraph)
         if beginning.is_too_deep:
             line = beginning.text
@@ -309,19 +310,12 @@ class Scanner:
         if new_leaf is None and not beginning.containers:
             if paragraph is not None:
                 new_leaf = self._find_table(text, at, beginning.first, paragraph)
-            if new_leaf is None and (paragraph or (not is_all and self.leaf.kind == "p")):  # the second is a lazy line
-                rest = beginning.text[beginning.first if is_all else at :]  # spaces before a lazy line stay
-                is_definitions = self.leaf.is_definitions and is_definition(rest)
-                self.leaf = Leaf(
-                    "p",
-                    is_no_table=self.leaf.is_no_table,
-                    is_definitions=is_definitions,
-                    last=rest,
-                    before=self.leaf.last,
-                    is_long=True,
-                )
+            is_lazy = not is_inside_all and self.leaf.kind == "p"  # a lazy continuation line, in CommonMark's words
+            if new_leaf is None and (paragraph or is_lazy):
+                # Spaces before a lazy line stay.
+                self._continue_paragraph(beginning.text[beginning.first if is_inside_all else at :])
                 return Step("same", line, at)
-            if new_leaf is None and is_all and leaf.kind == "table":
+            if new_leaf is None and is_inside_all and leaf.kind == "table":
                 return Step("same", line, at)
         is_same = matched or (not before and paragraph and not beginning.containers and _takes_paragraph_in(new_leaf))
         kind: Literal["same", "item", "block"] = "same" if is_same else "block"
@@ -338,6 +332,18 @@ class Scanner:
         if not self.containers and not self.leaf.kind:
             self.tag = ""
         return Step(kind, line, beginning.at, tag)
+
+    def _continue_paragraph(self, last: str) -> None:
+        """Make this the last line of the open paragraph."""
+        paragraph = self.leaf
+        self.leaf = Leaf(
+            "p",
+            is_no_table=paragraph.is_no_table,
+            is_definitions=paragraph.is_definitions and is_definition(last),
+            last=last,
+            before=paragraph.last,
+            is_long=True,
+        )
 
     def _find_beginning(self, text: str, at: int, matched: int, paragraph: Leaf | None) -> _Beginning:
         """Return what begins in a line after the containers that it belongs to."""

@@ -1,13 +1,13 @@
 """The fold of a text: its blocks as safe HTML, the same whether it is streamed or loaded.
 
 A text is split into top-level blocks, and an open list into items, a table into rows, a block of code into lines. What
-nothing that may still come can change is *sealed*: its HTML is sent once. What still grows is the *tail*, closed
-virtually so that no raw syntax flashes. The HTML of a whole text is defined as the fold of the same split, so the
-streamed page and the loaded page cannot differ; and the split of a prefix depends on the prefix alone, because it is
-decided line by line.
+no further text can change is *sealed*: its HTML is sent once. What still grows is the *tail*. It is rendered as if it
+ended here, with open marks closed, so that no raw syntax flashes. The HTML of a whole text is defined as the fold of
+the same split, so the streamed page and the loaded page cannot differ; and the split of a prefix depends on the prefix
+alone, because it is decided line by line.
 
-Blocks stand in *stretches* of a few screens each, so that a browser can leave out what is out of sight: a long list or
-block of code goes on in the next one.
+Blocks are grouped in *stretches* of a few screens each, so that a browser can skip those out of sight. A long list or
+block of code continues in the next stretch.
 """
 
 from __future__ import annotations
@@ -53,10 +53,14 @@ STRETCH_CHARS = 6_000
 
 
 class Fold:
-    """A reader of a text that arrives in any pieces, and tells a page what it shows.
+    """A reader of a text that arrives in pieces of any size; it tells a page, its `Sink`, what to show.
 
-    It keeps the source of what is open, and the whole source of a short text: a definition may follow that something
-    in it refers to.
+    A line goes through these methods, each of which may hold it back or consume it: `_cut_line` cuts a long one into
+    pieces, `_take_in` sees to its joints, `_take_line` to details, `_take_text_line` to formulas, and `_read_line` has
+    the `Scanner` say whether it continues the open block or begins an item or a block.
+
+    The source of the open block is kept, and the whole source of a short text, which is rendered again when a link
+    definition comes after what refers to it.
 
     It has fewer than 30 attributes: with 30, the objects of a class no longer share their keys, and each fold, one for
     every page that reads along, takes 1.3 KiB more.
@@ -78,9 +82,9 @@ class Fold:
         self._lines: list[str] = []  # whole lines of the open block or item
         self._cost = 0  # of rendering these
         self._partial = ""
-        self._is_settled = False  # what the unfinished line ends is sealed
+        self._is_previous_sealed = False  # the item or block that the unfinished line ends
         self._is_rest = False  # the unfinished line is the rest of one that was cut
-        self._lost = 0  # containers that stand around the source of the open block but not in what is rendered of it
+        self._cut_depth = 0  # containers around the open block that its HTML lacks, because the block was cut
         self._unclosed = 0  # details that were opened in what was cut off of the open block
         self._is_raw = False  # the open block is the rest of raw HTML
         self._is_quoted = False  # the open block is the rest of a quote
@@ -96,7 +100,7 @@ class Fold:
         self._joints_left = 0  # that stand between two blocks
 
     def read(self, delta: str) -> None:
-        """Read the next piece of the text and seal what it decides. A `JOINT` is not text but a place in it."""
+        """Read the next piece of the text and seal what can no longer change. A `JOINT` marks a place in the text."""
         first, *others = delta.split(JOINT)
         self._read(first)
         for piece in others:
@@ -115,11 +119,11 @@ class Fold:
                 self._restart()
         partial = self._cut_line(partial)
         self._partial = partial + half
-        self._settle(self._narrow(partial))
+        self._seal_previous(self._escape_stray_bars(partial))
 
     def show(self) -> None:
         """Tell the page what the tail shows."""
-        self._sink.show(self._render_tail(self._narrow(self._partial.removesuffix("\r"))))
+        self._sink.show(self._render_tail(self._escape_stray_bars(self._partial.removesuffix("\r"))))
 
     def end(self) -> None:
         """Seal the rest: the text is whole."""
@@ -137,7 +141,7 @@ class Fold:
         self._partial = ""
         self._replay()
         self._end_formula()
-        if self._details is not None:  # what was to be folded away might never be found
+        if self._details is not None:  # never closed, so shown open: folded away it might never be found
             self._seal_details(self._details, is_open=True)
         self._close_block()
 
@@ -272,13 +276,13 @@ class Fold:
             self._take_in(piece)
             if self._code is None and self._container.kind != "table":
                 self._break_block()
-            self._is_rest, self._is_settled = True, False
+            self._is_rest, self._is_previous_sealed = True, False
             start += size
         return line[start:]
 
     def _end_line(self, line: str) -> None:
         self._take_in(line, "\n")
-        self._is_rest = self._is_settled = False
+        self._is_rest = self._is_previous_sealed = False
         if self._cost > LEAF_COST and self._container.kind != "table":
             self._break_block()
 
@@ -297,8 +301,8 @@ class Fold:
         """Take in a line, or hold it back while it may belong to a formula, in which nothing is a list or a rule."""
         if self._formula is None:
             if end and self._code is None and (formula := begin_formula(line, self._scanner)) is not None:
-                self._settle(line)
-                formula.is_settled = self._is_settled
+                self._seal_previous(line)
+                formula.is_previous_sealed = self._is_previous_sealed
                 self._formula = formula
             else:
                 self._read_line(line, end)
@@ -314,16 +318,16 @@ class Fold:
         """Take in the lines that were held back: as one line when they are a formula."""
         if self._formula is not None:
             formula, self._formula = self._formula, None
-            self._is_settled = formula.is_settled
+            self._is_previous_sealed = formula.is_previous_sealed
             for line in formula.join_lines():
                 self._read_line(line, "\n")
-                self._is_settled = False
+                self._is_previous_sealed = False
 
     def _read_line(self, line: str, end: str) -> None:
         if not line and not self._scanner.tag and not self._lines:
             return
-        line = self._narrow(line)
-        lost_columns = self._scanner.find_column(line, self._lost) if self._lost else 0
+        line = self._escape_stray_bars(line)
+        cut_columns = self._scanner.find_column(line, self._cut_depth) if self._cut_depth else 0
         code = self._code
         step = self._scanner.read(line)
         if code is not None:
@@ -332,33 +336,33 @@ class Fold:
                 return
             self._close_fence(code)
             if step.tag == "/pre":
-                self._lost = len(self._scanner.containers)
+                self._cut_depth = len(self._scanner.containers)
                 return
-        if step.kind in ("item", "block") and not self._is_settled:
+        if step.kind in ("item", "block") and not self._is_previous_sealed:
             self._end_before(step.kind)
         if step.kind in ("same", "blank"):
-            self._continue_block(self._remove_closing(remove_columns(step.line, lost_columns)))
+            self._continue_block(self._remove_closing(remove_columns(step.line, cut_columns)))
         else:
             self._begin_block_or_item(step)
 
-    def _narrow(self, line: str) -> str:
-        """Return the line without the bars that end no cell: those in formulas, and all in too wide a row."""
+    def _escape_stray_bars(self, line: str) -> str:
+        """Return the line with the bars escaped that end no cell: those in formulas, and all of too wide a row."""
         if "|" not in line or self._scanner.leaf.kind in ("fence", "html", "pre"):
             return line
         line = hide_bars(line)
         return line if line.count("|") <= COLUMNS else line.replace("|", r"\|")
 
-    def _settle(self, partial: str) -> None:
-        """Seal what an unfinished line ends, when it is certain what it is."""
+    def _seal_previous(self, partial: str) -> None:
+        """Seal the item or block that an unfinished line ends, as soon as it is certain what the line is."""
         if self._code is not None or self._is_rest:
             return
         if self._formula is not None or self._opening or self._details is not None:
             return  # the lines before this one are held back
-        if not self._is_settled and is_certain(partial):
+        if not self._is_previous_sealed and is_certain(partial):
             kind = self._scanner.copy().read(partial).kind
             if kind in ("item", "block"):
                 self._end_before(kind)
-            self._is_settled = True
+            self._is_previous_sealed = True
 
     def _end_before(self, kind: str) -> None:
         """Seal what stands before the next item, or before another block."""
@@ -386,7 +390,7 @@ class Fold:
                 self._enter(self._items.make_container())
         self._add_line(step.line)
         if step.tag == "note":
-            self._lost = 1
+            self._cut_depth = 1
         if not scanner.tag:
             self._close_block()
 
@@ -432,11 +436,11 @@ class Fold:
             if self._lines:
                 self._seal(self._render_item(self._lines))
             self._leave()
-        self._lines, self._cost, self._lost, self._unclosed = [], 0, 0, 0
+        self._lines, self._cost, self._cut_depth, self._unclosed = [], 0, 0, 0
         self._is_raw = self._is_quoted = False
 
     def _break_block(self) -> None:
-        """Seal the lines of a block that is too long to be rendered again and again.
+        """Cut a block that is too long to be rendered again and again: seal its lines so far.
 
         Its further lines make another block, which is not indented: nobody means an item or a paragraph of so many
         characters.
@@ -450,7 +454,7 @@ class Fold:
             self._seal_block(self._lines)
         self._lines, self._cost = [], 0
         scanner.forget_line()
-        self._lost = len(scanner.containers)
+        self._cut_depth = len(scanner.containers)
         self._is_quoted = scanner.containers[:1] == (_QUOTE,)
         self._is_raw = scanner.leaf.kind == "html"
         if scanner.leaf.fence is not None:
@@ -458,7 +462,7 @@ class Fold:
             self._enter(MORE_CODE)
 
     def _remove_closing(self, line: str) -> str:
-        """Return a line of the rest of a block without the end of details that are closed where they were cut off."""
+        """Return a line of a block that was cut, without closing tags of details that were closed at the cut."""
         if self._unclosed and self._scanner.leaf.fence is None:
             line, count = remove_closing(line, self._unclosed)
             self._unclosed -= count
@@ -585,7 +589,7 @@ class Fold:
             return self._render_tail_row(partial)
         if kind == "list":
             return self._render_growing_item(partial)
-        rest = _escape_beginning(partial) if self._is_rest and not self._lines else self._remove_lost_columns(partial)
+        rest = _escape_beginning(partial) if self._is_rest and not self._lines else self._remove_cut_columns(partial)
         scanner = self._scanner.copy()
         if not self._is_rest:
             scanner.read(partial)
@@ -636,7 +640,7 @@ class Fold:
         """Return the item that grows. An unfinished line that would end it may still belong to it and is held back."""
         lines, scanner = self._lines, self._scanner.copy()
         kind = "same" if self._is_rest else scanner.read(partial).kind
-        if self._is_settled or kind in ("same", "blank"):
+        if self._is_previous_sealed or kind in ("same", "blank"):
             lines = self._close_lines(insert_joints(partial, self._joints), scanner.leaf)
         return self._render_tail_item(lines)
 
@@ -644,10 +648,10 @@ class Fold:
         """Return what is shown of the unfinished line with its joints."""
         return insert_joints(shown, [max(0, len(shown) - len(partial) + place) for place in self._joints])
 
-    def _remove_lost_columns(self, partial: str) -> str:
-        if not self._lost:
+    def _remove_cut_columns(self, partial: str) -> str:
+        if not self._cut_depth:
             return partial
-        line = remove_columns(partial, self._scanner.find_column(partial, self._lost))
+        line = remove_columns(partial, self._scanner.find_column(partial, self._cut_depth))
         if self._unclosed and self._scanner.leaf.fence is None:
             line = "" if is_beginning_of_closing(line) else remove_closing(line, self._unclosed)[0]
         return line

@@ -34,8 +34,8 @@ class Formula:
         self._size = len(first)
         self._column = column  # of the opening sign in an item: a marker left of it begins the next item
         self.is_whole = False
-        self.is_settled = False
-        """Say whether the text before the formula is sealed."""
+        self.is_previous_sealed = False
+        """True when the item or block that the formula's first line ends has been sealed."""
 
     def take_line(self, line: str) -> bool:
         """Take the line in if it belongs to the formula, and return whether it does. A blank line does not."""
