@@ -185,7 +185,7 @@ class MessagesDecoder(decoder.Decoder):
         if type(delta.text) is str and delta.text:
             self._counts.is_running = True
             self._content.add("text", delta.text)
-            self._say(delta.text)
+            self._add_model_text(delta.text)
         elif delta.partial_json:
             kind = self._calls.get(read_index(index), self._latest)
             if kind is not None and (piece := write_json(delta.partial_json)):
@@ -225,7 +225,7 @@ class MessagesDecoder(decoder.Decoder):
             if block.get("input") is not None:
                 self._unsaid[call] = write_json(block["input"])
         elif kind == "text":
-            self._is_parted = self._content.begins_paragraph
+            self._begins_paragraph = self._content.begins_paragraph
             self._add(Token, block.get("text"))
         elif kind == "thinking":
             self._add(Reasoning, block.get("thinking"))
@@ -245,7 +245,7 @@ class MessagesDecoder(decoder.Decoder):
         text = read_plain_text(sent)
         if text and kind is Token:
             self._counts.is_running = True
-            self._say(text)
+            self._add_model_text(text)
         elif text:
             self._counts.is_running = True
             self._batch.add_text(kind, text)

@@ -119,7 +119,7 @@ AdaptationKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """A way in which a model is asked otherwise, because its provider refuses the usual one.
+    """A change of the request, because the provider refuses it in its usual form.
 
     See `chat.providers.adaptations`. `value` is the figure that the refusal named, `name` the word for it, where the
     kind has one.
@@ -137,11 +137,11 @@ class Prompt:
     `tool_choice` names the one tool that the model must call; empty, the model chooses. `response_schema` is the JSON
     schema that the answer's text must follow, an object's; give no tools with it. `answer_so_far` is the text that this
     call continues. `effort` is a word of the provider's for how hard the model tries; empty, its own choice.
-    `cache_key` names the conversation, so that a provider can read its beginning from the same cache.
-    `capabilities` are what is known of what the model takes. `has_own_system` says that the system turn is the
-    user's own and not the site's. `is_followed` says that this asks for an answer that readers follow: its provider
-    may keep it where the operator allows that, so that it can be taken up again.
-    The rest is what is wished for; `adaptations` say what of it the provider is not asked, or asked otherwise.
+    `cache_key` names the conversation, so that a provider can read its beginning from the same cache. `capabilities`
+    are what is known of what the model takes. `has_own_system` says that the system turn is the user's own and not the
+    site's. `is_followed` says that this asks for an answer that readers follow: its provider may keep it where the
+    operator allows that, so that it can be taken up again. All other fields are wishes; `adaptations` say which of them
+    are left out of the request, or expressed in another way.
     """
 
     model: str
@@ -226,7 +226,7 @@ class ResumableProvider(Protocol):
 
 
 class Provider(Protocol):
-    """Brings one answer, as it is said or whole. Implementations keep one HTTP client each, to reuse connections."""
+    """Fetches answers, streamed or whole. Each implementation keeps one HTTP client, to reuse its connections."""
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[ProviderEvent], None]:
         """Make one upstream call and yield a batch for each network read: the events that it brought.

@@ -1,4 +1,4 @@
-"""The base of decoders for providers that speak SSE over HTTP: splits bytes, gathers events, names what went wrong."""
+"""The base of decoders for providers that speak SSE over HTTP: it splits bytes and gathers events and failures."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class BatchBuilder:
         self._kind: TextKind = Token
         self._pieces: list[str] = []
         self._halves: dict[TextKind, str] = {}
-        self.output_chars = 0  # that were given out
+        self.output_chars = 0  # of all text taken so far
         self.reasoning_chars = 0  # of these
-        self.texts: list[str] = []  # what was given out of the answer's text, if `keeps_text`
+        self.texts: list[str] = []  # the answer's text taken so far, if `keeps_text`
         self._keeps_text = keeps_text
 
     def add_text(self, kind: TextKind, piece: str) -> None:
@@ -127,7 +127,7 @@ class Decoder(ABC):
     """
 
     keeps_text: ClassVar[bool] = False
-    """True where the end asks for the text, as the provider does not repeat it."""
+    """True where the text is needed again at the end, because the provider does not repeat it there."""
 
     def __init__(self, max_line_bytes: int, prompt: Prompt, counts: TokenCounts) -> None:
         self.max_bytes = max_line_bytes
@@ -139,10 +139,10 @@ class Decoder(ABC):
         self._counts = counts
         self._sources = Sources()
         self._is_prose = prompt.response_schema is None
-        self._is_parted = False  # whether the next text begins a paragraph, as something stands between it and the last
+        self._begins_paragraph = False  # the next text: something else has come since the last one
         self._ending: Ending | None = None  # how the server says that the answer ends
         self._reported: Usage | None = None
-        self._has_thinking = False  # whether this read said so, see `_note_thinking`
+        self._has_thinking = False  # whether this read said that the model thinks, see `_note_thinking`
         self.finished = False
         self.failure: ChatError | None = None
 
@@ -159,9 +159,9 @@ class Decoder(ABC):
         return self._take()
 
     def close(self, reason: str) -> list[ProviderEvent]:
-        """Return the `Finish` of an answer that is whole, or set `failure`: nothing more comes, for this `reason`."""
+        """Return the last events of a stream that has ended for this `reason`: with `Finish`, or else set `failure`."""
         try:
-            # Some servers end without the last blank line. Half an event is none.
+            # Some servers end without the last blank line. An event that was cut in half is dropped.
             for name, data in self._splitter.finish():
                 if data[:1] != b"{" or is_whole_json(data):
                     self._read_event(name, _drop_second_name(data))
@@ -174,14 +174,15 @@ class Decoder(ABC):
         return self._take()
 
     def release_rest(self) -> list[ProviderEvent]:
-        """Return what was held back of the text, as no more of the stream will come."""
+        """Return the text that was held back, because no more of the stream will come."""
         self._end_text()
         return self._batch.take()
 
     def read_whole(self, data: bytes) -> list[ProviderEvent]:
-        """Return the events of an answer that is one JSON object; raise `ChatError` when it is an error, or none.
+        """Return the events of an answer that came whole, as one JSON object.
 
-        It may be the events of a stream too, one a line, or the stream itself, as from servers that always stream.
+        `data` may also be the events of a stream, one JSON object a line, or an event stream itself: some servers
+        always stream. Raises `ChatError` when it is an error, or is no answer.
         """
         if _FIELD.match(data):
             return self._read_events(chain(self._splitter.feed(data), self._splitter.finish()))
@@ -190,7 +191,7 @@ class Decoder(ABC):
         if len(lines) > 1 and all(map(is_whole_json, lines)):
             return self._read_events((b"", line) for line in lines)
         body = self._decode(ANYTHING, data)
-        if isinstance(body, list) and len(body) == 1:  # so Google sends its errors
+        if isinstance(body, list) and len(body) == 1:  # Google sends its errors in a list
             body = body[0]
         if not isinstance(body, dict):
             raise ChatError("upstream_error", "answered with JSON that is no object", cause=Cause.BAD_ANSWER)
@@ -228,12 +229,12 @@ class Decoder(ABC):
 
     @abstractmethod
     def _add_before_end(self) -> None:
-        """Add what still waited for the end."""
+        """Add what was kept back until the end marker, before the `Usage` and the `Finish`."""
 
-    def _say(self, text: str) -> None:
-        """Add a piece of the model's text, without an echo, and with what it thinks in tags as reasoning."""
-        if self._is_parted:
-            self._is_parted, text = False, PARAGRAPH + text
+    def _add_model_text(self, text: str) -> None:
+        """Add a piece of the model's text: an echo of `answer_so_far` is dropped, thoughts in tags become reasoning."""
+        if self._begins_paragraph:
+            self._begins_paragraph, text = False, PARAGRAPH + text
         if self._thoughts.is_over and self._echo.is_over:
             self._batch.add_text(Token, text)
             return
@@ -242,7 +243,7 @@ class Decoder(ABC):
                 self._batch.add_text(kind, new)
 
     def _note_thinking(self) -> None:
-        """Note that the model thinks from here on, or that a tool of the provider's own runs, and nothing shows it."""
+        """Note that from here on the model thinks, or a tool of the provider's own runs, and nothing of it is sent."""
         self._batch.put(THINKING)
         self._has_thinking = True
 
@@ -275,7 +276,7 @@ class Decoder(ABC):
         return reason
 
     def _conclude(self) -> None:
-        """Add the usage and the end, as the end marker has come. Only an end that is known to be good is one."""
+        """Add the usage and the `Finish`: the end marker has come. Raises `ChatError` unless the end is a good one."""
         self._end_text()
         self._add_before_end()
         if self._ending is None:
@@ -304,9 +305,10 @@ class Decoder(ABC):
             self._batch.flush()
 
     def _take(self) -> list[ProviderEvent]:
-        """Return what was gathered, and the figures when they tell a new input: a call that is cut off later has it.
+        """Return the events that were gathered, and a `Usage` after them when the provider has reported another input.
 
-        After a failure the last figures follow, whatever they tell, so that how the bytes were cut decides nothing.
+        So a call that is cut off later has its input. After a failure the last `Usage` follows in any case, so that the
+        events do not depend on how the bytes were cut into reads.
         """
         events = self._batch.take()
         if self._has_thinking:
@@ -317,7 +319,7 @@ class Decoder(ABC):
         if not self.finished and (self._counts.has_news or self.failure is not None):
             self._counts.has_news = False
             usage = self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)
-            # Some servers send running figures with each token: those of the output wait for the end.
+            # Some servers send running figures with each token. Those of the output are not reported before the end.
             is_new_input = usage is not None and (
                 self._reported is None or usage.input_tokens != self._reported.input_tokens
             )
@@ -327,14 +329,14 @@ class Decoder(ABC):
         return events
 
     def _look_for_error(self, data: bytes) -> None:
-        """Raise the failure that an event of no known kind tells of, alone or in a list."""
+        """Raise the failure that an event of an unknown kind reports, as an object or in a list, if it reports one."""
         body = self._decode(ANYTHING, data)
         for part in body if isinstance(body, list) else [body]:
             if isinstance(part, dict) and is_error(part):
                 raise describe_stream_failure(part)
 
     def _read_failure(self, name: bytes, data: bytes) -> ChatError:
-        """Return the failure that this event's data tells of."""
+        """Return the failure that an error event reports, whether its data is JSON or plain text."""
         try:
             return describe_stream_failure(self._decode(ANYTHING, data))
         except ChatError:

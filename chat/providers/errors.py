@@ -26,7 +26,7 @@ from chat.providers.wordings import find_code
 DETAIL_CHARS = 300
 KIND_CHARS = 100
 
-# As many characters in a row that stand in the conversation too are a quotation of it, not a coincidence.
+# This many characters in a row that the conversation has too are taken for a quotation of it, not for a coincidence.
 QUOTED_CHARS = 12
 
 PLACEHOLDER_KEY = "none"
@@ -192,7 +192,7 @@ def find_request_id(headers: Mapping[str, str]) -> str:
 
 
 def _describe_redirect(response: httpx2.Response) -> ChatError:
-    """Return a failure: only the address that the operator configured gets what users say, and the key."""
+    """Return a failure: a redirect is not followed, because it would take the conversation and the key elsewhere."""
     target = urlsplit(response.headers.get("location", ""))
     where = f"{target.scheme or 'the same'}://{target.hostname or ''}".removesuffix("://") or "nowhere"
     detail = f"{response.status_code}: redirected to {where}, which is not followed: set the provider's base URL to it"

@@ -19,8 +19,8 @@ from chat.providers.unpacking import make_unpacker
 
 USAGE_WAIT = 2.0  # seconds that a finished answer waits for its usage or its end marker
 REUSE_WAIT = 0.05  # seconds for the HTTP body to end, which is what lets the connection serve the next answer
-CONNECT_TIMEOUT = 2.5  # with its DNS, all addresses and TLS; who asked is told within 3 s
-FOREIGN_BODY_BYTES = 65_536  # how much is read of a body that is no stream; an error object fits many times
+CONNECT_TIMEOUT = 2.5  # for DNS, all addresses and TLS together, so that a user is told of a failure within 3 s
+FOREIGN_BODY_BYTES = 65_536  # how much is read of a body that is no stream; an error object is far smaller
 FOREIGN_BODY_WAIT = 2.0
 
 

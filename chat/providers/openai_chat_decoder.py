@@ -173,7 +173,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
             if content:  # nearly always
                 if self._thinking:
                     self._seal()
-                self._say(content)
+                self._add_model_text(content)
                 return True
             if not delta.refusal:
                 return False
@@ -190,7 +190,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
                 self._think("content", text)
             else:
                 self._seal()
-                self._say(text)
+                self._add_model_text(text)
         if pieces := read_pieces(delta.tool_calls or delta.function_call):
             self._seal()
             self._end_text()

@@ -112,7 +112,7 @@ class ResponsesDecoder(decoder.Decoder):
             self._ids.take(call_id)
         self._calls = dict(state["calls"])
         self._latest_call, self._has_arguments = state["latest_call"], set(state["has_arguments"])
-        self._message_length, self._is_parted = state.get("message_length", 0), state.get("is_parted", False)
+        self._message_length, self._begins_paragraph = state.get("message_length", 0), state.get("is_parted", False)
         self._items_before, self._open = state["items_before"], (state["open"][0], state["open"][1])
         self._has_deltas, self._reasoning_kind = set(state["has_deltas"]), state["reasoning_kind"]
         self._summary_index, self._has_output = state["summary_index"], state["has_output"]
@@ -134,7 +134,7 @@ class ResponsesDecoder(decoder.Decoder):
             "summary_index": self._summary_index,
             "has_output": self._has_output,
             "is_begun": self._is_begun,
-            "is_parted": self._is_parted,
+            "is_parted": self._begins_paragraph,
             "said": self._batch.output_chars,
             "thought": self._batch.reasoning_chars,
         }
@@ -227,7 +227,7 @@ class ResponsesDecoder(decoder.Decoder):
         elif item.get("type") != "message":
             self._note_thinking()
         elif not self._has_had_deltas(item, event.item_id, event.output_index):
-            self._is_parted = self._is_begun
+            self._begins_paragraph = self._is_begun
 
     def _open_item(self, event: _Event) -> None:
         """Note that deltas of another item come from here on."""
@@ -256,7 +256,7 @@ class ResponsesDecoder(decoder.Decoder):
                 self._items_before.append(_pick(item, _REASONING_MEMBERS))
         elif kind == "message":
             if not self._has_had_deltas(item, item_id, place):
-                self._is_parted = self._is_begun
+                self._begins_paragraph = self._is_begun
                 self._add_text(read_plain_text(item.get("content")))
             for part in item["content"] if isinstance(item.get("content"), list) else []:
                 self._add_citations(part)
@@ -274,8 +274,8 @@ class ResponsesDecoder(decoder.Decoder):
     def _add_text(self, text: str) -> None:
         if text:
             self._has_output = self._counts.is_running = self._is_begun = True
-            self._message_length += len(text) + (len(PARAGRAPH) if self._is_parted else 0)
-            self._say(text)
+            self._message_length += len(text) + (len(PARAGRAPH) if self._begins_paragraph else 0)
+            self._add_model_text(text)
 
     def _add_whole_text(self, event: _Event) -> None:
         """Add a text that comes whole, unless its deltas have come."""

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from chat.providers.adaptations import is_prefilled
 from chat.providers.base import Adaptation, AdaptationKind, Prompt
 
-# An answer needs three or four at most: a server that wants no more than text is asked without tools, temperature,
-# bookkeeping and limit.
+# An answer needs three or four at most, at a server that takes nothing but text: it is asked without tools,
+# temperature, `stream_options` and a token limit.
 MAX_ADAPTATIONS = 8
 
 # A failure to write a tool call, of which the next try is free (Groq, llama.cpp, Gemini): it says nothing about whether
@@ -38,7 +38,8 @@ _REFUSING = re.compile(
     re.IGNORECASE,
 )
 
-# What a server says with a 5xx although no other try helps. Anything else of a 5xx passes, whatever it mentions.
+# What servers say with a status 5xx although a retry cannot help. Any other 5xx counts as transient, whatever it
+# mentions.
 _LASTING_FAULT = re.compile(
     r"requires? --jinja|tools? param requires|unsupported param|param(?:eter)? .{0,40}not supported"
     r"|system role (?:is )?not supported|only user(?:,| and) ?assistant[\w ,]{0,20} roles"
@@ -57,7 +58,7 @@ def is_failed_tool_call(detail: str) -> bool:
 
 
 def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None:
-    """Return how to ask otherwise after a call failed with this code and these words of the provider's.
+    """Return the adaptation to try after a call failed with this code and these words of the provider's.
 
     None when the words name nothing that the prompt could do without.
     """
@@ -67,8 +68,8 @@ def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None
         return Adaptation("chat_completions")
     if code in ("context_length", "bad_request") and (way := _find_room(detail, prompt)) is not None:
         return way
-    lasts = code == "bad_request" or (code == "upstream_error" and detail.startswith("501"))
-    if not (lasts or (code == "upstream_error" and _LASTING_FAULT.search(detail))):
+    is_lasting = code == "bad_request" or (code == "upstream_error" and detail.startswith("501"))
+    if not (is_lasting or (code == "upstream_error" and _LASTING_FAULT.search(detail))):
         return None
     words = re.sub('[\u2018\u2019`"]', "'", detail)
     if not (_REFUSING.search(words) or _LASTING_FAULT.search(words)):
@@ -204,7 +205,7 @@ _TOO_MUCH_TOGETHER = tuple(
     )
 )
 
-# Room for an answer below which a shorter conversation is the better way.
+# Tokens: where less than this is left for the answer, the conversation is shortened instead.
 _LEAST_ROOM = 256
 
 
