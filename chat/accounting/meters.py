@@ -1,9 +1,9 @@
-"""Meters: the counters behind every limit. One statement decides about a call and reserves for it, one settles it.
+"""Meters: the counters behind every limit. One statement admits a call and reserves for it, and one settles it.
 
 Both are an INSERT … ON CONFLICT DO UPDATE of all the meters that a call draws on. `reserve` changes only those that
 have room: the rows that it returns are the verdict, and a transaction without all of them is undone. Rows are taken in
-the order of their keys, so that two transactions cannot wait for each other, and last of all in their transaction: an
-answer's end holds its own rows when it comes here, and so does a turn.
+the order of their keys, so that two transactions cannot wait for each other, and as the last rows of their transaction:
+by then it has locked its other rows, those of a turn or of an answer's end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONGEST_HOLD = timedelta(days=3)
 class Draw(NamedTuple):
     """The share of one call in one meter: `used` for good, and `held` until it is settled. `most` is the limit.
 
-    A meter that is made by a draw with `is_seeded` begins with nothing but the draw, and not with what the ledger has.
+    A new meter begins with the ledger's figures and the draw; with `is_seeded`, with the draw alone.
     """
 
     key: str
@@ -156,7 +156,7 @@ def read_levels(keys: Iterable[str]) -> dict[str, Level]:
 
 
 def is_any_open() -> bool:
-    """Return whether any window of tokens or money has a meter now, as it was some seconds ago at most."""
+    """Return whether any window of tokens or money has a meter now; the answer may be some seconds old."""
     return cache.get_or_set("chat.open_meters", _find_open) or False
 
 
@@ -179,7 +179,7 @@ def recount() -> int:
     young = Meter.objects.filter(until__gt=timezone.now() - LONGEST_HOLD)
     kept = dict(young.exclude(held=0).values_list("key", "held"))
     found = _count_held([*kept]) if kept else Counter[str]()
-    mended = 0
+    corrected = 0
     for key in sorted(key for key, held in kept.items() if found[key] != held):
         with transaction.atomic():
             meter = Meter.objects.select_for_update().filter(pk=key).first()
@@ -187,8 +187,8 @@ def recount() -> int:
                 continue
             log.warning("meter %s: %d was held, and calls under way hold %d", key, meter.held, held)
             Meter.objects.filter(pk=key).update(held=held)
-            mended += 1
-    return mended
+            corrected += 1
+    return corrected
 
 
 def _count_held(keys: Sequence[str]) -> Counter[str]:

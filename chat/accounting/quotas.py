@@ -1,4 +1,4 @@
-"""Quotas: a user's limits, what each upstream call reserves of them before it and settles after it.
+"""Quotas: a user's limits, of which each upstream call reserves a part before it is made and settles it afterwards.
 
 A call claims something of each limit that it counts for. One statement takes all of the claims or refuses the call
 (`chat.accounting.meters`), so that of many requests at once, in any process, exactly those are admitted that the limits
@@ -38,10 +38,11 @@ MINUTE = timedelta(minutes=1)
 # The window of live answers: each counts for as long as it lasts.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
-# Seconds after which a program that was refused for its own answers under way may ask again: their end is not known.
+# The Retry-After, in seconds, of a call that was refused because of the user's own answers under way: nobody knows when
+# they will end.
 WHILE_BUSY = 5
 
-# Time beyond a call's longest, in which its end is written or the loss of its owner is noticed.
+# Added to the longest time of a call: within it the call's end is written, or the loss of its owner is noticed.
 SETTLING = timedelta(minutes=1)
 
 
@@ -82,7 +83,7 @@ class Standing(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of a call on one limit. `least` is what it needs without any guess of its output."""
+    """The claim of a call on one limit. `least` is what its input alone needs, without an estimate of its output."""
 
     draw: Draw
     measure: str
@@ -90,6 +91,7 @@ class Claim(NamedTuple):
     window: str = ""
     """The name of the limit's window in a sentence: "today's"."""
     each: str = ""
+    """The length of that window in a sentence: "a day"."""
     budget: BudgetTerms | None = None
 
     def write(self, amount: int) -> str:
@@ -124,7 +126,7 @@ def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
     return call
 
 
-# What a call holds until it is settled; a place among the live answers is its answer's.
+# The measures of which a call holds an amount until it is settled. A live answer is counted until the answer ends.
 _OF_CALLS = {"tokens", "cost"}
 
 
@@ -197,10 +199,10 @@ def _claim_for_user(user: int, need: _Need, now: datetime, *, is_request: bool) 
 def _hold(claim: Claim, need: _Need) -> Claim:
     """Return the claim with the call's expected usage: its input, and an estimate of its output.
 
-    Where the guess alone outgrows the limit it is cut to fit, or a small limit would admit no call at all. Raises
-    `QuotaError` where the input alone does.
+    An estimate that exceeds the limit by itself is cut to fit, because otherwise a small limit would admit no call at
+    all. Raises `QuotaError` when the input exceeds the limit by itself.
     """
-    least, guess = need.tokens if claim.measure == "tokens" else need.cost
+    least, estimate = need.tokens if claim.measure == "tokens" else need.cost
     draw = claim.draw
     if draw.is_hard and least > draw.most:
         if claim.budget is not None:
@@ -216,12 +218,12 @@ def _hold(claim: Claim, need: _Need) -> Claim:
             "Ask something shorter, or begin a new chat.",
             None,
         )
-    return claim._replace(draw=draw._replace(held=min(least + guess, max(draw.most, least))), least=least)
+    return claim._replace(draw=draw._replace(held=min(least + estimate, max(draw.most, least))), least=least)
 
 
 def _reserve(claims: Sequence[Claim], now: datetime) -> None:
     """Take all of the claims, or raise `QuotaError` for the first that has no room."""
-    # One that takes nothing has room always: a free model is not held up by a limit on cost.
+    # A claim of nothing always has room: a model without a price is not refused for a limit on cost.
     refused = meters.reserve([claim.draw for claim in claims if claim.draw.used or claim.draw.held], _count_before)
     if not refused:
         return
@@ -239,9 +241,9 @@ _user_calls = Select(
 
 
 def _count_before(draws: Sequence[Draw]) -> list[tuple[int, int]]:
-    """Return the usage by the ledger for new meters of one user: used, and held by calls other than this one.
+    """Return the ledger's figures for new meters: for each the amount used, and the amount held by all other calls.
 
-    One query tells that a user's first call has nothing before it; adding up takes 0.7 ms a meter.
+    A user with one call, this one, has used nothing: one query finds that out, where adding up takes 0.7 ms a meter.
     """
     owners = {key.owner for key in (MeterKey.parse(draw.key) for draw in draws) if key.scope == "user"}
     newcomers = {owner for owner in owners if len(_user_calls.list_keys(owner)) < 2}
@@ -329,7 +331,7 @@ def compute_longest_call() -> timedelta:
     return 2 * timedelta(seconds=settings.CHAT_TOTAL_TIMEOUT) + SETTLING
 
 
-# Verdicts
+# Refusals
 
 
 def _make_refusal(claim: Claim, level: Level, now: datetime) -> QuotaError:
@@ -453,7 +455,7 @@ def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
     for key, measure, most, window in sorted(make_terms(budget).find_amounts(timezone.now())):  # locked in this order
         draw = Draw(key, window.begins, window.until, most)
         with transaction.atomic():
-            # Of a row that exists this locks it: who settles a call waits, and adds it to what is counted here.
+            # An existing row is locked: a settlement waits, and adds its call to what is counted here.
             row = {"begins": draw.begins, "until": draw.until, "most": most, "is_hard": budget.is_hard}
             meter, is_new = Meter.objects.select_for_update().get_or_create(key=key, defaults=row)
             if is_new or measure in anew:

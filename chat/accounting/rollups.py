@@ -319,7 +319,7 @@ def _add_up_months(month: date) -> None:
 def _tell_planner() -> None:
     """Have PostgreSQL update its statistics of the tables after many new rows.
 
-    Until its autovacuum has come by it would plan by what it knew before them, and take seconds over a page.
+    Until its autovacuum runs it would plan queries by the statistics from before them, and take seconds for a page.
     """
     if connection.vendor == "postgresql":
         tables: list[type[models.Model]] = [ProviderCall, *SUM_TABLES]

@@ -185,7 +185,7 @@ class Role(models.TextChoices):
 
 
 class Status(models.TextChoices):
-    """An answer's way: queued → streaming → complete | stopped | interrupted."""
+    """The states of an answer: queued → streaming → complete | stopped | interrupted."""
 
     QUEUED = "queued"
     STREAMING = "streaming"
@@ -503,7 +503,7 @@ class Message(models.Model):
         if self.attempt_ids is not None:
             return self.attempt_ids
         if self.parent_id is None:
-            return _first_ones.list_keys(self.conversation_id, self.role)
+            return _root_siblings.list_keys(self.conversation_id, self.role)
         return _siblings.list_keys(self.parent_id, self.role)
 
     if TYPE_CHECKING:
@@ -518,7 +518,7 @@ _siblings = Select(
     models.UUIDField(),
     models.CharField(),
 )
-_first_ones = Select(
+_root_siblings = Select(
     Message,
     lambda conversation, role: Message.objects.only("pk").filter(conversation=conversation).select_attempts(None, role),
     models.UUIDField(),
