@@ -41,8 +41,8 @@ class Following(Protocol):
     async def read_next(self, timeout: float) -> Batch | None:
         """Return what has arrived since the last call, as soon as there is any.
 
-        After `timeout` seconds of nothing that is an empty batch; when the answer has ended and the reader has had all
-        of it, None. Raises `NotLiveError` when the broker has lost the answer.
+        An empty batch says that nothing came for `timeout` seconds. None says that the answer has ended and the reader
+        has had all of it. Raises `NotLiveError` when the broker has lost the answer.
         """
         ...
 
@@ -72,7 +72,7 @@ class Broker(Protocol):
     async def notify(self, answer: str, fence: int, notice: Notice) -> None:
         """Show a notice to all readers who wait now or come before the answer goes on.
 
-        One with the code `resumed` is shown to all who come from before it, also after that.
+        A notice `resumed` is also shown to readers who come later, if their position lies before it.
         """
         ...
 
@@ -101,14 +101,14 @@ class Broker(Protocol):
         ...
 
     async def forget(self, answer: str, fence: int = ENDED) -> None:
-        """Delete what other owners have left of a log, and send its readers in this process to the database.
+        """Delete the log that other owners have left behind, and send its readers in this process to the database.
 
         The database has it all. The log of an owner with a higher fence stays; by default no fence is higher.
         """
         ...
 
     async def find_left(self) -> set[str]:
-        """Return the answers of which other owners have left logs, for the caller to `forget` those that have ended."""
+        """Return the answers whose owners have left logs behind; the caller has to `forget` those that have ended."""
         ...
 
     async def is_up(self) -> bool:

@@ -46,11 +46,13 @@ WRITE_EVERY = 0.01
 # each reader would be sooner by half of this, and would cost a connection each.
 READ_EVERY = 0.025
 
-# Logs that are read from their beginning at once, each by a connection. Fifty readers that came together had fifty
-# connections made; on a busy machine these took more than `PATIENCE`, and Redis was taken for away.
+# How many logs are read from their beginning at the same time, each over a connection of its own. Fifty readers that
+# came together opened fifty connections; on a busy machine that took longer than `PATIENCE`, and Redis was taken for
+# away.
 LOADS_AT_ONCE = 8
 
-# Seconds: a Redis that does not answer in this time is away, and is asked again this often.
+# Seconds: the timeout of every command. A Redis that exceeds it counts as away, and is then asked this often whether it
+# is back.
 PATIENCE = 1.0
 
 # Seconds between two log lines for one cause: a Redis that is full or has an ACL refuses every command.
@@ -78,7 +80,7 @@ class _OwnLog:
     transcript: Transcript
     written: int
     is_begun: bool = False
-    is_gone: bool = False  # a later owner has it, or Redis has forgotten it: to write on would leave a gap
+    is_gone: bool = False  # a later owner has it, or Redis has lost it: writing any further would leave a gap
     notices: list[Notice] = field(default_factory=list)
     notices_written: int = 1
     expires: float = 0.0
@@ -99,7 +101,7 @@ class _OwnLog:
         del self.notices[: len(due.notices)]
 
     def leave(self) -> None:
-        """Write no more of this, and have nobody wait for it."""
+        """Stop writing this log, and release whoever waits for its end to be written."""
         self.is_gone = True
         self.shown.set()
 
@@ -121,7 +123,7 @@ class _Unwritten(NamedTuple):
             yield f"{self.position + number}-0", [event]
 
     def list_arguments(self) -> list[str | bytes | int]:
-        """Return what `WRITE` takes for this log, or nothing where Redis has it all."""
+        """Return the arguments of `WRITE` for this log; empty where Redis has it all and keeps it long enough."""
         answer_log = self.log
         begins = "" if answer_log.is_begun else f"{answer_log.written}-1"
         entries = [part for id_, events in self.list_entries() for part in (id_, encode(events))]
@@ -218,6 +220,7 @@ class RedisBroker:
             await asyncio.sleep(min(0.25, max(WRITE_EVERY, 10 * (time.monotonic() - began))))
 
     async def _append(self, all_due: Sequence[_Unwritten]) -> None:
+        """Append what is due to its logs. Raises `RedisError`, `OSError` or `TimeoutError` while Redis is away."""
         changed: list[_OwnLog] = []
         keys: list[str] = []
         arguments: list[str | bytes | int] = [KEPT_SECONDS, ENTRIES]
@@ -233,7 +236,10 @@ class RedisBroker:
             due.log.note_written(due)
 
     async def _run_write(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Sequence[Any]:
-        """Run `WRITE`, log the first thing that Redis refuses, and return what there is to say of each log."""
+        """Run `WRITE`, and return its result for each log: 1, 0 where the log is not ours any more, or an error.
+
+        The first error is logged.
+        """
         try:
             results: list[Any] = await self._redis.eval(WRITE, len(keys), *keys, *arguments)
         except ResponseError as error:
@@ -272,7 +278,10 @@ class RedisBroker:
                 del self._mirrors[answer]
 
     async def _load_mirror(self, answer: str, fence: int) -> _Mirror:
-        """Return the copy of an answer's log that all readers of this process share, and that grows as Redis' does."""
+        """Return the copy of an answer's log that all readers of this process share; it grows as the log in Redis does.
+
+        Raises `NotLiveError` where Redis is away or has no log that a reader with this `fence` may read.
+        """
         loaded: _Mirror | None = None
         async with self._loads:
             if not self._is_away and self._find_mirror(answer, fence) is None:
