@@ -39,7 +39,7 @@ class Follower:
         self._in_log: AbstractAsyncContextManager[Following] | None = None
         self._log: Following | None = None  # the broker's, while the answer is live there
         self._is_database_next = self._is_live = self._is_over = False
-        self._was_stored = self._knows_of_joint = False
+        self._has_read_checkpoint = self._knows_of_joint = False
 
     async def __aenter__(self) -> Self:
         self._watching.__enter__()
@@ -62,7 +62,7 @@ class Follower:
         return None
 
     async def _read_log(self) -> Batch | None:
-        """Return the broker's next batch, None where it has none: the database is next, or nothing."""
+        """Return the broker's next batch; None when the answer is over, or when the database has to be asked next."""
         try:
             if self._log is None:
                 in_log = self._process.runner.broker.follow(str(self._answer), self._position, self._fence)
@@ -84,7 +84,10 @@ class Follower:
         return batch.drop_notice(RESUMED) if known else batch
 
     async def _read_checkpoint(self) -> Batch | None:
-        """Return what the database has more, or a heartbeat when one is due, or None; the broker is next."""
+        """Return what the database has after the reader's position, or a heartbeat if one is due, or None.
+
+        The broker is asked next, unless the answer is over.
+        """
         self._is_database_next = False
         stored = await _load_checkpoint(self._process, self._answer, self._position)
         if stored is None:
@@ -92,8 +95,9 @@ class Follower:
             return None
         self._fence = max(self._fence, stored.fence)
         batch = stored.read_since(self._position)
-        batch = _add_notices_of_joints(batch) if self._was_stored else batch
-        self._was_stored = True
+        if self._has_read_checkpoint:  # joints in the first one may be older than the reader
+            batch = _add_notices_of_joints(batch)
+        self._has_read_checkpoint = True
         self._knows_of_joint = self._knows_of_joint or RESUMED in batch.events
         self._position = advance_position(batch)
         if batch.events:

@@ -32,9 +32,9 @@ from chat.tasks import run_in_thread
 
 
 class PageKind(NamedTuple):
-    """A kind of page that shows an answer: what it discloses, and how it renders the foot of an ended answer, or all.
+    """A kind of page that shows an answer: what it discloses, and how it renders an ended answer or only its foot.
 
-    `is_owners` pages have the notices and the line below the composer too.
+    The owner's page (`is_owners`) also has notices and the line below the composer.
     """
 
     render_foot: Callable[[Message], str]
@@ -60,7 +60,7 @@ async def stream_page(
 async def _stream_until_rendered(
     page: _Page, follow_again: Callable[[], AsyncGenerator[Batch, None]]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the messages for a page; when rendering has failed, go on with one that is sent the whole answer again."""
+    """Yield the messages for a page. When rendering fails, send the whole answer again, at last as plain text."""
     tries = 0
     while True:
         async with aclosing(_stream_batches(page, follow_again())) as messages:
@@ -88,7 +88,7 @@ async def _stream_batches(page: _Page, batches: AsyncGenerator[Batch, None]) -> 
                 return
 
 
-# A text that cannot be rendered is shown plain; while it grows, it is tried again this many times.
+# An answer whose rendering failed is sent again this many times; if it fails once more, its text is sent plain.
 MAX_TRIES = 5
 
 
