@@ -172,8 +172,8 @@ async def ask_next(
 ) -> Message | None:
     """Ask the first of a conversation's next questions if it is due, and return its answer.
 
-    With `is_forced` also one that waits for its user. One that is refused keeps the reason. Raises `RefusedError` for
-    what may be tried again as it is.
+    With `is_forced`, ask one too that waits for its user. A question that is refused is kept, with the reason, and None
+    is returned. Raises `RefusedError` for a refusal that passes by itself, so that the question is asked later.
     """
     due = await run_in_thread(next_questions.find_due, conversation_id, is_forced=is_forced)
     if due is None:
@@ -220,7 +220,7 @@ async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | Non
     question = find_question_id(user, conversation_id, turn)
     if not await Message.objects.filter(pk=question).aexists():
         live = Message.objects.live().owned_by(user).filter(conversation=conversation_id)
-        await _stop_all(runner, live.exclude(parent=question))  # which may have been asked at this moment
+        await _stop_all(runner, live.exclude(parent=question))  # not the form's own, if it was asked just now
 
 
 async def send_next(runner: AnswerRunner, user: User, visitor: Visitor, next_id: int) -> Conversation:
@@ -315,7 +315,7 @@ async def stop_answer(runner: AnswerRunner, user: User, answer_id: UUID) -> Mess
 
 
 async def stop_conversation(runner: AnswerRunner, user: User, conversation_id: UUID | None) -> Conversation | None:
-    """End whatever is being answered in a user's own conversation; return that, or None when there is no such one."""
+    """End whatever is being answered in a user's own conversation, and return it; None when it does not exist."""
     if conversation_id is None:
         return None
     conversation = await Conversation.objects.owned_by(user).filter(pk=conversation_id).afirst()
@@ -406,7 +406,7 @@ def show_message(user: User, message_id: UUID) -> Message:
 
 
 def _check_offer(model: object, models: Sequence[str]) -> None:
-    """Refuse a model that was asked for by its name and is none of these. Raises `InvalidQuestionError`."""
+    """Raise `InvalidQuestionError` for a model that was asked for by its name and is not one of these."""
     if model and model not in models:
         raise InvalidQuestionError("This site does not offer that model.", "model")
 

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any, Literal, get_args
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "pause"]
-"""`pause`: the provider interrupts a long turn, and wants what it sent back to go on. No answer ends with it."""
+"""`pause`: the provider interrupts a long turn; it continues when it gets back what it wrote. No answer ends so."""
 
 # NUL is refused by PostgreSQL's text type and a lone surrogate by every UTF-8 encoder. U+FDD0 is no character either:
 # `chat.rendering` marks with it where an answer was continued.
@@ -119,7 +119,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """The reasoning before this took so long."""
+    """The time that the reasoning before this took."""
 
     milliseconds: int
 
@@ -176,8 +176,9 @@ class Finish:
 class Bookmark:
     """The place where a kept response can be taken up again: after the event `number` of the response `id`.
 
-    All that it said up to there has been given out. `state` is what the adapter that made it knows of that, and only
-    the adapter reads it. It is kept with the answer's checkpoint, no reader sees it, and no answer consists of it.
+    All that the response said up to there has been passed on as events. `state` is what the adapter needs to continue
+    from there; only the adapter that wrote it reads it. A bookmark is kept with the answer's checkpoint, no reader sees
+    it, and no answer consists of it.
     """
 
     id: str
@@ -215,7 +216,7 @@ class Remark:
 
 
 def describe_fallback(why: str, instead: str) -> Remark:
-    """Return what readers are told when a `provider:model` answers in the place of another, for this reason."""
+    """Return the remark that the model `instead` answers in the place of another; `why` is the first half of it."""
     return Remark("fallback", f"{why}, so {instead} answers.")
 
 

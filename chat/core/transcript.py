@@ -39,7 +39,7 @@ _KINDS: dict[str, type[Token | Reasoning]] = {"token": Token, "reasoning": Reaso
 
 @dataclass(slots=True)
 class _Piece:
-    """An event as it came; neighbours of text of the same kind are joined when somebody asks for the whole."""
+    """An event as it came. Neighbouring pieces of one text are joined when the whole transcript is read."""
 
     start: int
     event: Lasting

@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 BUSY_PAUSE = 3.0
 BUSY_TIMES = 20
 
-# After this many failures in a row a batch pauses: whatever broke the answers still does, and each further one
-# costs a call. One or two in a row are a bad minute, and with four under way at once they come together.
+# After this many failures in a row a batch pauses: whatever broke the answers still breaks them, and each further retry
+# costs a call. One or two in a row may be chance, and with four under way at once failures come together.
 PAUSE_AFTER = 5
 
 # Failures that say nothing of the model: the process went away, and the next one continues the batch.
@@ -144,7 +144,7 @@ class Retrier:
             return
         except DatabaseError:
             raise
-        except Exception:  # or the sweep would come back to this item for ever, and no other would have its turn
+        except Exception:  # otherwise the sweep would try this item for ever, and no other would have its turn
             log.exception("batch %s: item %s could not be begun", item.batch_id, item.pk)
             await run_in_thread(_end_item, item, RetryItem.Status.FAILED, "site_error")
             return
