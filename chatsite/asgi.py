@@ -42,10 +42,12 @@ from chatsite.static_files import find_version  # noqa: E402
 
 log = logging.getLogger(__name__)
 
-# Seconds for which a connection is kept between two requests; the second as nginx and browsers do.
+# Seconds for which an idle connection is kept open (keep-alive): uvicorn's default, and what the site takes instead,
+# which is what nginx and browsers do.
 UVICORNS_DEFAULT = 5
 KEPT_FOR = 75
 
+# Templates that a process loads before its first request.
 FIRST_SHOWN = (
     "chat/page.html",
     "chat/_sent.html",
@@ -55,14 +57,15 @@ FIRST_SHOWN = (
     "chat/_own_answer_foot.html",
 )
 
-# Seconds that a process lives on behind a proxy after SIGTERM. It tells the proxy to close each connection that
-# is used meanwhile, and the proxy closes the others after 0.5 s (`keepalive_timeout` in deploy/nginx.conf): so none is
-# left on which a question may be under way when the process ends. Without a proxy it waits for the requests of
+# Seconds that a process behind a proxy lives on after SIGTERM. It tells the proxy to close each connection that is used
+# meanwhile, and the proxy closes the others after 0.5 s (`keepalive_timeout` in deploy/nginx.conf). So no connection is
+# left on which a question may be under way when the process ends. Without a proxy it waits only for the requests of
 # clients that have just connected.
 LINGER = 1.2
 JUST_CONNECTED = 0.1
 
-# uvicorn begins to listen when the application is ready, and says nothing of it to the application.
+# Seconds: uvicorn begins to listen when the application is ready, and does not tell the application. After this time it
+# is taken to listen.
 LISTENS_AFTER = 0.2
 
 # From SIGTERM to the exit it takes `CHAT_DRAIN` and 2 s at most, whatever hangs. Of these 2 s the first are for writing
@@ -72,9 +75,9 @@ SETTLE_FOR = 0.8
 LAST_BYTES = 0.7
 EXIT_AFTER = 1.85
 
-# Nothing of a question waits for the garbage collector (`tests/generation/test_memory.py`), so it looks seldom. By
-# Python's own thresholds (700, 10, 10) it takes 1.3 s of the 15 in which 1,000 questions begin and end, and up to
-# 0.22 s at once, for which every answer waits: with these 0.2 s, and 0.04 at once.
+# No object of a question needs the garbage collector to be freed (`tests/generation/test_memory.py`), so it may run
+# rarely. Of the 15 s in which 1,000 questions begin and end it takes 1.3 s with Python's own thresholds (700, 10, 10),
+# up to 0.22 s at a time, during which every answer waits; with these thresholds it takes 0.2 s, up to 0.04 s at a time.
 GARBAGE_THRESHOLDS = (20_000, 20, 20)
 
 refuse_bad_tools()
@@ -121,7 +124,7 @@ def prepare() -> None:
     find_version()
     for name in FIRST_SHOWN:
         get_template(name)
-    # All this stays. To look through it for garbage would hold the event loop for 0.1 s, each time.
+    # What is loaded by now stays for good. Searching it for garbage would block the event loop for 0.1 s each time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -130,8 +133,8 @@ def prepare() -> None:
 def _keep_connections(receive: Receive) -> None:
     """Have uvicorn close half-sent requests, and keep idle connections longer than its default of 5 s.
 
-    An operator's own figure stays. An event loop that is so much behind takes one for idle whose next question waits in
-    its socket, and resets it.
+    With the default, an event loop that is 5 s late takes a connection for idle although its next question is waiting
+    in the socket, and resets it. A figure that the operator has set stays.
     """
     config: Any = getattr(getattr(receive, "__self__", None), "config", None)
     if config is not None:
@@ -159,7 +162,7 @@ def _find_uvicorn_address(receive: Receive) -> str:
 
 
 async def _note_listening(receive: Receive, server_handler: Any) -> None:
-    """Have uvicorn take many connections at once, and tell the log that it listens."""
+    """Have uvicorn accept many connections at once, and write to the log that it listens."""
     await asyncio.sleep(LISTENS_AFTER)
     if _guard.is_closing:  # it was stopped at once
         return
@@ -192,11 +195,11 @@ async def _let_responses_end(seconds: float) -> None:
 
 
 def _drain_on_sigterm(*, before_stopping: bool) -> None:
-    """Drain when the signal comes.
+    """Drain when the signal comes, and pass it on to the server's own handler.
 
-    uvicorn asks the application to shut down only after all connections have ended:
-    streams would wait for answers that wait for the shutdown. daphne cuts all connections at once, so it hears of the
-    signal only when the drain is over.
+    uvicorn asks the application to shut down only after all connections have ended, so streams would wait for answers
+    that wait for the shutdown: it gets the signal before the drain is over. daphne cuts all connections at the signal,
+    so it gets it after the drain (`before_stopping`).
     """
     loop = asyncio.get_running_loop()
     server_handler = signal.getsignal(signal.SIGTERM)
@@ -231,7 +234,7 @@ def _drain_on_sigterm(*, before_stopping: bool) -> None:
 def _exit_within(seconds: float) -> None:
     """End the process after `seconds`, unless it has ended by itself.
 
-    Nothing is lost by that: what could be written has been, and leases see to the rest.
+    Nothing is lost by that: what could be written has been written, and the sweep of another process finds the rest.
     """
 
     def end() -> None:
@@ -251,7 +254,7 @@ def _run_on_daphne(application: Application) -> Application:
         _drain_on_sigterm(before_stopping=True)
         _log_listening(daphne.list_addresses())
 
-    # Ctrl+C, and what else stops daphne, does not wait for answers; it writes what they have.
+    # Ctrl+C, and whatever else stops daphne, does not wait for answers to end, and writes the text that they have.
     daphne.run_while_serving(start, lambda: drain(0))
     daphne.limit_bodies()
     return daphne.add_backpressure(application)

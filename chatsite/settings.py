@@ -155,7 +155,7 @@ DATABASES = {"default": _read_database()}
 
 REDIS_URL = addresses.read_redis_url("REDIS_URL")
 
-# By which processes tell each other something; see chat.generation.notifications. One without Redis is alone.
+# The channel by which processes notify each other, see chat.generation.notifications. Without Redis there is none.
 CHANNEL_LAYERS: dict[str, Any] = {}
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {

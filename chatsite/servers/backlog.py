@@ -1,4 +1,4 @@
-"""Connections that the system has made and no server has taken yet: closing a listening socket resets them."""
+"""Connections that the system has established and no server has accepted: closing a listening socket resets them."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ from chatsite.servers.request_guard import (
 )
 from chatsite.servers.uvicorn import TOO_SLOW
 
-# uvicorn's default; the system may have a lower limit.
-WAITING_CONNECTIONS = 2048
+# How many connections the system holds until they are accepted: uvicorn's default. The system may have a lower limit.
+LISTEN_BACKLOG = 2048
 
 NORMAL_CLOSURE = 1000  # of a WebSocket, RFC 6455
 
@@ -59,10 +59,10 @@ def is_serving() -> bool:
 
 
 def run_on_uvloop() -> None:
-    """Give the reactor the event loop that uvicorn has.
+    """Replace the reactor's event loop with one of uvloop, which uvicorn uses too.
 
-    daphne makes one of asyncio's own before it imports any application, and binds its sockets afterwards; in between
-    nothing knows it.
+    daphne makes a loop of asyncio's own before it imports the application, and binds its sockets afterwards. In between
+    nothing refers to that loop, so that it can be replaced.
     """
     running_on: Any = reactor
     slower = running_on._asyncioEventloop
@@ -77,8 +77,8 @@ _Channel: Any = http.HTTPChannel  # has no types
 class ImpatientChannel(_Channel):  # type: ignore[misc]
     """A connection that is closed when no request begins on it in time.
 
-    The time runs from its opening, and from the first byte of each further request. Twisted begins one with its first
-    line, and from then on `LimitedRequest` waits.
+    The time runs from its opening, and from the first byte of each further request. Twisted makes a request when its
+    first line has come; from then on `LimitedRequest` keeps the time.
     """
 
     due: Any = None
@@ -271,10 +271,10 @@ async def _respond(
 
 
 def write_at_once(transport: Any) -> None:
-    """Hand what is written to the socket now.
+    """Write to the socket at once instead of in the next turn of the event loop.
 
-    Twisted waits until the event loop says that the socket is ready, and then asks it to say so no more, which costs
-    more than the write. What the socket does not take goes that way.
+    Twisted has the event loop watch the socket, writes when it is writable, and has the watching stopped again, which
+    costs more than the write. Only what the socket does not take at once is written that way.
     """
     if isinstance(transport, Connection):  # and not TLS of daphne's own
         # By a weak reference: a connection that refers to itself would wait for the garbage collector.
@@ -308,7 +308,8 @@ async def _converse(
         elif message["type"] == "websocket.http.response.body":
             _deny(protocol, denial, message.get("body", b""))
         elif message["type"] == "websocket.close" and protocol.state == protocol.STATE_OPEN:
-            # daphne would ask autobahn for an application's codes alone: 1009, 1011 and 1013 were a fault each.
+            # Not by daphne's own call: there autobahn takes only the codes of applications, and 1009, 1011 and 1013
+            # raise.
             protocol.sendCloseFrame(code=message.get("code", NORMAL_CLOSURE))
         else:
             await send(message)
@@ -332,24 +333,26 @@ def _find_ports() -> list[Any]:
 
 
 def let_many_connect() -> None:
-    """Let as many connections wait until they are taken as uvicorn does.
+    """Let as many connections wait to be accepted as uvicorn does.
 
-    Twisted lets 50. When another process is restarted all of its readers come at once: behind nginx 200 of them were
-    answered 504, because the 51st connection and each after it waited for longer than nginx does, a second.
+    Twisted's listen backlog is 50. When another process is restarted, all of its readers come at once: behind nginx,
+    200 of them were answered 504, because the 51st connection and each after it waited longer than nginx does, a
+    second.
     """
     for port in _find_ports():
-        port.socket.listen(WAITING_CONNECTIONS)
+        port.socket.listen(LISTEN_BACKLOG)
 
 
 async def stop_listening() -> None:
-    """Take no more connections, so that a proxy goes to another process.
+    """Accept no more connections, so that a proxy goes to another process.
 
-    Open connections go on, and those that the system has made are still taken.
+    Open connections go on, and those that the system has already established are still accepted.
     """
     ports = _find_ports()
     await take_backlog(port.fileno() for port in ports)
     for port in ports:
-        port.socket.shutdown(SHUT_RDWR)  # Twisted closes it in the next round, and who connects until then is reset
+        # Twisted closes it in the next round; without this, clients that connect until then would be reset.
+        port.socket.shutdown(SHUT_RDWR)
         port.stopListening()
 
 

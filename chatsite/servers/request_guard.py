@@ -1,4 +1,4 @@
-"""The guard between a server and the site: no exception, no endless body, no reader that does not read."""
+"""The guard between a server and the site: it stops exceptions, endless bodies, and readers that do not read."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 # what its transport buffers, 64 KiB, and one piece of at most `chat.broker.base.LONGEST_BATCH` characters.
 READER_PATIENCE = 30.0
 
-# What uvloop says below daphne of a connection that was reset a moment ago.
+# The message of uvloop's error, below daphne, for a connection that was reset a moment ago.
 HANDLE_CLOSED = "the handler is closed"
 
 # A request that never becomes whole holds a connection, and a file of the process. Its head has `CHAT_HEAD_TIMEOUT`
 # seconds, its body `CHAT_BODY_TIMEOUT` and one more for each `SLOWEST` bytes: one byte now and then does not help.
 SLOWEST = 1000
 
-# daphne has a whole body ready when it calls the site. The loop would take one of 100 MB in at once, half a second in
-# which no stream continues: after this many bytes other tasks have a turn.
+# Bytes of a body after which other tasks have a turn. daphne has the whole body ready when it calls the site, so that
+# one of 100 MB would be read without a pause: half a second in which no stream continues.
 TURN_AFTER = 262_144
 
 # Responses that last as long as an answer.
@@ -189,7 +189,7 @@ class _Exchange:
         self._is_http = scope["type"] == "http"
         self._body_left = find_longest_body(scope["path"]) if self._is_http else 0
         self._body_ended = not self._is_http
-        self._body_of_turn = 0  # bytes that came without a turn of the others
+        self._body_of_turn = 0  # bytes since other tasks had a turn
         self._body_due = 0.0  # on the event loop's clock, from the first time that somebody waits for it
         self._is_begun = self._is_ended = False
 
@@ -245,10 +245,11 @@ class _Exchange:
     async def _send_head(self, message: Message) -> None:
         """Send the head of a response.
 
-        A connection ends with its response when the process is closing, and after a stream, during which it may have
-        begun to: no client then sends a request on a connection that is about to be cut.
+        The response closes its connection when the process is about to end, and when it is a stream, during which that
+        may begin: so no client sends a further request on a connection that is about to be cut.
 
-        A stream lasts for minutes, and the frames that wait for its end hold both heads, 2 KiB: they are emptied.
+        A stream lasts for minutes, and the stack frames that wait for its end hold the heads of request and response,
+        2 KiB: both are emptied.
         """
         head: list[tuple[bytes, bytes]] = message["headers"]
         names = {name.lower(): value for name, value in head}
@@ -267,7 +268,7 @@ class _Exchange:
                 await self._send(message)
         except TimeoutError as error:
             raise _SlowReaderError from error
-        except OSError as error:  # so the ASGI specification has a send after a disconnect; uvicorn does it on sockets
+        except OSError as error:  # what ASGI says a send raises after a disconnect; uvicorn does so for WebSockets
             raise _ClientLeftError from error
         except RuntimeError as error:
             if HANDLE_CLOSED not in str(error):

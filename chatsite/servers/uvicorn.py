@@ -14,7 +14,7 @@ from chatsite.servers.backlog import take_backlog
 
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-# How many connections are taken in one turn of the event loop. libuv takes one from each descriptor that listens
+# How many connections are accepted in one turn of the event loop. libuv accepts one from each descriptor that listens
 # (https://github.com/libuv/libuv/pull/3696), and a turn is 10 ms when a hundred questions come in a second: half of
 # 200 new connections waited for 137 ms and a tenth for 620, a click on Stop among them; with eight for 19 and 83.
 # First words of 500 questions from pages within 5 s, p50 and p99: 1.3 and 2.1 s in place of 2.1 and 5.0.
@@ -49,19 +49,19 @@ def close_half_sent(config: Any) -> None:
     """Have connections closed on which no request's head is whole within `CHAT_HEAD_TIMEOUT` seconds.
 
     The time runs from the opening of the connection, and from the first byte of each further request. uvicorn would
-    wait for ever, and each of them is a file that the process may not open. The rest of a request is
-    `chatsite.servers.request_guard`'s.
+    wait for ever, and each such connection takes one of the files that the process may have open.
+    `chatsite.servers.request_guard` keeps the time of the rest of a request.
     """
     protocol = config.http_protocol_class
     config.http_protocol_class = type("Impatient", (_Impatience, protocol), {})
 
 
 async def stop_listening(handle_exit: Any) -> None:
-    """Take no more connections, so that a proxy goes to another process.
+    """Accept no more connections, so that a proxy goes to another process.
 
-    Open connections go on, and those that the system has made are still taken. `handle_exit` is uvicorn's handler of
-    signals, which is a method of its server: by itself it closes, all at once, the listening sockets and each
-    connection whose first request is still on its way.
+    Open connections go on, and those that the system has already established are still accepted. `handle_exit` is
+    uvicorn's signal handler, a method of its server: left to itself, it closes the listening sockets and, with them,
+    each connection whose first request is still on its way.
     """
     servers = getattr(getattr(handle_exit, "__self__", None), "servers", [])
     await take_backlog(listener.fileno() for server in servers for listener in server.sockets)
@@ -70,7 +70,7 @@ async def stop_listening(handle_exit: Any) -> None:
 
 
 class _Impatience:
-    """Stands before either of uvicorn's protocols."""
+    """A mixin for either of uvicorn's HTTP protocols: it closes a connection whose next head does not come in time."""
 
     cycle: Any  # both have these
     transport: Any
