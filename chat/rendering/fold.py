@@ -84,7 +84,7 @@ class Fold:
         self._partial = ""
         self._is_previous_sealed = False  # the item or block that the unfinished line ends
         self._is_rest = False  # the unfinished line is the rest of one that was cut
-        self._cut_depth = 0  # containers around the open block that its HTML lacks, because the block was cut
+        self._cut_depth = 0  # containers around the open block that its HTML lacks: of a block that was cut, or a note
         self._unclosed = 0  # details that were opened in what was cut off of the open block
         self._is_raw = False  # the open block is the rest of raw HTML
         self._is_quoted = False  # the open block is the rest of a quote
