@@ -1,6 +1,6 @@
-// The chat page: what htmx cannot do. Each module is about one thing; this one brings together those that every page
-// needs, and rarely_used.js says when the others come.
-// templates/chat/page.html preloads each of them: a module that only another one names comes a round trip later.
+// The scripts of the chat page, for what htmx cannot do. Each module has one concern; this one imports those that every page
+// needs, and rarely_used.js loads the others when they are needed.
+// templates/chat/page.html preloads each of them: otherwise a module that another one imports would load a round trip later.
 
 import "./requests.js";
 import "./draft.js";

@@ -1,4 +1,4 @@
-// Blocks that are wide or long: code gets buttons and a fold; what scrolls gets a stop for the keyboard and a name.
+// Blocks that are wide or long: code gets buttons and can be folded; elements that scroll can be focused and have a name.
 
 import { findIn, onChanged, scroller, thread } from "./page.js";
 import { codeOf, wholeOf } from "./clipboard.js";
@@ -51,7 +51,7 @@ const nearView = new IntersectionObserver(
   { root: scroller, rootMargin: "300% 0px" },
 );
 
-// An element that scrolls sideways gets a stop for the keyboard, and a name.
+// Makes an element that scrolls sideways focusable, and names it.
 const makeReachable = (element) => {
   if (element.scrollWidth <= element.clientWidth + 1) return;
   element.tabIndex = 0;
@@ -91,7 +91,7 @@ const prepareSoon = (element) => {
 
 onChanged(prepareSoon);
 
-// A block that fitted before may scroll in a narrower thread, as it is beside the settings.
+// A block that fitted before may have to scroll when the thread gets narrower, as beside the settings.
 let width = 0;
 
 new ResizeObserver(() => {

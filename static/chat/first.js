@@ -1,5 +1,5 @@
 // Runs before the first paint and the modules: restores the sidebar's width and whether it is hidden, sends the time zone
-// to the server, and handles Enter in the composer until keys.js has come.
+// to the server, and handles Enter in the composer until keys.js is loaded.
 
 "use strict";
 (() => {
@@ -8,13 +8,14 @@
     if (width >= 240 && width <= 480) document.documentElement.style.setProperty("--sidebar", `${width}px`);
     if (localStorage.getItem("sidebar") === "hidden") document.documentElement.dataset.sidebar = "hidden";
   } catch {
-    // A browser may refuse storage; the sidebar is as it always was then.
+    // A browser may refuse storage; then the sidebar is shown, in its default width.
   }
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone && !document.cookie.includes(`timezone=${zone}`)) {
     document.cookie = `timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
   }
-  // As the form does it without a script: the next page shows the answer. What keys.js has dealt with is over.
+  // Submits the form as a browser without scripts does: the next page shows the answer. Once keys.js is loaded, it handles
+  // the key first and prevents the default.
   document.addEventListener("keydown", (event) => {
     const { target } = event;
     if (target.id !== "content" || event.key !== "Enter" || event.shiftKey || event.defaultPrevented) return;

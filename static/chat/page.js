@@ -8,7 +8,7 @@ export const error = byId("composer-error");
 export const scroller = byId("scroller");
 export const thread = byId("thread");
 
-// The one element that a live answer has and a finished one has not.
+// The element that connects a live answer to its stream; a finished answer has none.
 export const wire = () => document.querySelector(".wire");
 export const wires = () => document.querySelectorAll(".wire");
 
@@ -27,21 +27,21 @@ export const stored = (use) => {
   }
 };
 
-// Each swap but those of an answer's text, of which there are twenty a second.
+// Handles each swap but those of an answer's text, of which there are twenty a second.
 export const onSwap = (handle) =>
   on("htmx:after:swap", ({ detail: { ctx } }) => ctx.sourceElement?.matches(".wire") || handle(ctx));
 
 // The matching elements in a part of the page, itself included.
 export const findIn = (root, selector) => [root, ...root.querySelectorAll(selector)].filter((each) => each.matches(selector));
 
-// For each element that comes into the thread.
+// Handles each element that is added to the thread.
 export const onAdded = (handle) =>
   new MutationObserver((changes) => {
     for (const { addedNodes } of changes) addedNodes.forEach((node) => node.matches && handle(node));
   }).observe(thread, { childList: true, subtree: true });
 
-// For each element that comes, and for the thread when htmx has morphed it: to look through all of a long answer at each of
-// its changes took a third of its time.
+// Handles each element that is added, and the thread when htmx has morphed it. Searching all of a long answer at each of its
+// changes took a third of the time.
 export const onChanged = (handle) => {
   onAdded(handle);
   onSwap(({ sourceElement }) => sourceElement === thread && handle(thread));

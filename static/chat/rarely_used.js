@@ -18,7 +18,7 @@ onUse("click", "[data-shortcuts]", shortcuts, "show");
 document.querySelector(".models")?.removeAttribute("hidden");
 byId("id_model")?.addEventListener("change", () => run(() => import("./effort.js"), "offerLevels"));
 
-// A module that cannot be fetched while the server is away is asked for again at the next occasion.
+// If the module cannot be fetched because the server is away, it is fetched again at the next input.
 const loadCost = () => import("./cost.js").catch(() => box.addEventListener("input", loadCost, { once: true }));
 box.addEventListener("input", loadCost, { once: true });
 
@@ -29,8 +29,8 @@ turns.observe(thread, { childList: true });
 on("reconnected", loadTurns);
 loadTurns();
 
-// --- Keys. Alt+Shift and a letter is what neither browsers nor screen readers use, in any field; `?` alone is for outside
-// of fields.
+// --- Keys. Alt+Shift and a letter work everywhere, also in fields, because neither browsers nor screen readers use them;
+// `?` alone works outside of fields.
 
 const SHORTCUT = /^(Key[CEJKLMOS]|Arrow(Up|Down))$/;
 
@@ -48,8 +48,8 @@ on("keydown", (event) => {
   run(shortcuts, isHelp ? "show" : "press", code);
 });
 
-// --- The search. The field in the sidebar leads to its dialog, and is what there is without this script. The dialog is
-// open at once, so that nothing that is typed gets lost.
+// --- The search. The field in the sidebar opens its dialog; without this script it searches by itself. The dialog is open at
+// once, so that nothing that is typed gets lost.
 
 const dialog = byId("search-dialog");
 const find = document.querySelector("#sidebar .find");

@@ -19,7 +19,7 @@ const isOwn = (ctx) => ctx.request.method === "POST";
 // How many requests of this page may be changing the conversation.
 let underWay = 0;
 
-// The token of the last request: another one in the cookie is that of another login.
+// The token of the last request. If the cookie has another one, another login has taken the place of this page's.
 let token = csrfToken();
 
 // A question whose response was lost may have arrived: sent again it is the same turn, edited it is another one.

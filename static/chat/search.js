@@ -54,7 +54,7 @@ onSwap(() => {
   if (!dialog.open) return;
   isCurrent = true;
   if (isOpening) openFirst();
-  // A hit that had the focus may have been replaced, as "More results" is by the first one that comes.
+  // The hit that had the focus may have been replaced, as "More results" is by the first hit that it loads.
   const links = hits();
   if (chosen >= 0 && !results.contains(document.activeElement)) links[Math.min(chosen, links.length - 1)]?.focus();
 });

@@ -3,7 +3,7 @@
 // Responses by the id of their wire, each until its wire asks for it.
 const responses = new Map();
 
-// Milliseconds until a stream is closed whose turn is not on the page: its wire would have asked at once.
+// Milliseconds after which a stream is closed that no wire has taken: its turn is not on the page.
 const UNCLAIMED = 2000;
 
 const END = "\n\n"; // of a message
@@ -14,7 +14,7 @@ export const takeStream = ({ id }) => {
   return response;
 };
 
-// A response that is a stream gives its first message, the turn's HTML, as a response of its own.
+// Returns the first message of a response that is a stream, the turn's HTML, as a response of its own; others as they are.
 export const splitStream = async (response) => {
   if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return response;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

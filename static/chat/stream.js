@@ -11,8 +11,8 @@ const FIRST_RETRY = 250;
 const LAST_RETRY = 1150;
 // A first retry has its wait and four round trips, which are 200 ms each on a slow line.
 const MENDED_WITHIN = 1200;
-// For the response to begin: the browser may ask on a connection that died in its pool, which holds six of them, or the
-// server may be busy.
+// How long to wait for the response to begin: the browser may send the request on a dead connection of its pool, which holds
+// six, or the server may be busy.
 const PATIENCE = 3000;
 const LAST_PATIENCE = 12_000;
 const POOL = 6;
@@ -30,7 +30,7 @@ export const forgetFailures = () => {
   failures = 0;
 };
 
-// htmx does not tell of the comments that are the heartbeat, so the bytes are watched on their way to it.
+// The heartbeat is a comment, for which htmx has no event, so the bytes are watched on their way to htmx.
 export const listen = (ctx) => {
   const hear = () => (ctx.heardAt = Date.now());
   const watch = (chunk, controller) => {
@@ -44,14 +44,14 @@ export const listen = (ctx) => {
   ctx.fetch = async (...request) => {
     const asked = Promise.resolve(takeStream(ctx.sourceElement) ?? fetch(...request));
     const response = await asked.finally(() => clearTimeout(patience));
-    // The signal of this request: a stream that came with its turn has that of the request which brought it.
+    // This request's own signal: a stream that came in the response to a question has only the signal of that request.
     const { signal } = request[1];
     return new Response(response.body?.pipeThrough(new TransformStream({ transform: watch }), { signal }), response);
   };
 };
 
-// When one connection of the pool does not answer, the others have probably died too: each is asked at once, or the next
-// requests would wait in vain one after the other.
+// When one connection of the pool does not answer, the others have probably died too. So all are tried at once; otherwise the
+// next requests would try them one after the other, and each would wait in vain.
 const giveUp = (ctx) => {
   ctx.request.abort();
   if (failures > 1) return;
@@ -101,14 +101,14 @@ const recover = () => {
   sayConnected();
 };
 
-// htmx 4.0.1 renames the extension's events, so this listens to both names. It recovers a moment later, because some
+// htmx 4.0.1 renames the extension's events, so this listens to both names. `recover` runs a moment later, because some
 // streams only say why there is no stream.
 on("htmx:after:sse:connection htmx:sse:after:connection", ({ target }) => {
   actLater(recover, 100);
   setTimeout(giveWay, TURN, target);
 });
 
-// The wire's address goes along with what the page shows.
+// The wire's address has the position of what the page shows, from which it would connect again.
 on("htmx:after:sse:message htmx:sse:after:message", ({ target, detail: { message } }) => {
   if (message.event || !target.matches?.(".wire")) return;
   const address = target.getAttribute("hx-sse:connect").split("?")[0];
