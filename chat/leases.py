@@ -41,9 +41,9 @@ def read_clock() -> datetime:
 
 
 def can_trust_leases() -> bool:
-    """Return whether owners have had the time to renew what they hold.
+    """Return whether a lease that has run out means that its owner is gone.
 
-    A database that has just started gives everyone a lease's time: no owner could renew its own while it was away.
+    It does not until the database has run for the length of a lease: before it started, no owner could renew its own.
     """
     return _read_uptime() >= settings.CHAT_LEASE
 

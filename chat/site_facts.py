@@ -13,7 +13,7 @@ _facts: list[SiteFact[object]] = []
 
 
 class SiteFact(Generic[T]):
-    """A fact that the process keeps for as long as its cache keeps anything: what an admin changes counts that late."""
+    """A fact that the process keeps for the timeout of its cache: an admin's change takes effect within that."""
 
     def __init__(self, name: str, read: Callable[[], T]) -> None:
         """`read` queries the database. What it returns must not be None, which a cache does not keep."""

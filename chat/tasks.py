@@ -22,7 +22,7 @@ def start_detached(work: Coroutine[Any, Any, T], context: contextvars.Context | 
     """Start a task that no request owns.
 
     An empty context keeps it off the request's thread and database connection; a `context` that is given must keep it
-    off too. The set keeps the event loop's weak reference from being the last one.
+    off too. The task is kept in a set, because the event loop has only a weak reference to it.
     """
     task = asyncio.get_running_loop().create_task(work, context=context or contextvars.Context())
     _tasks.add(task)
@@ -31,7 +31,7 @@ def start_detached(work: Coroutine[Any, Any, T], context: contextvars.Context | 
 
 
 class OncePerLoop(Generic[T]):
-    """One object for each event loop, made when it is first asked for: what waits on a loop cannot change it."""
+    """One object for each event loop, made when it is first asked for: futures and locks belong to one loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make

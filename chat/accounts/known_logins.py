@@ -1,9 +1,10 @@
 """Logins that this process has looked up: the statement that locks a question's conversation confirms them.
 
 A question's session and its user were two statements and a hand-over to a thread, a tenth of what the question costs.
-Which user a session or a token is of never changes; whether it still counts does, in any process and at any moment. So
-a known login is not trusted for a time. It is a condition of the first statement of the turn: a log-out, a
-deactivation, another password and a revoked token are heard at that statement, as they are by a look at the login.
+The user of a session or a token never changes, but in any process and at any moment it may become invalid. So a known
+login is not simply trusted for some time: that it is valid is a condition of the first statement of the turn. A
+log-out, a deactivation, another password and a revoked token take effect at that statement, as if the login were looked
+up.
 """
 
 from __future__ import annotations

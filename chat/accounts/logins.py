@@ -12,7 +12,7 @@ the network, does not slow its owner down. A name that does not exist is counted
 nothing about it. A try is counted before the password is hashed and taken back when it was right, so of a hundred at
 once, in whichever processes, only as many are hashed as are free.
 
-All of this is for a thread, see `chat.tasks.run_in_thread`.
+Call all of this in a thread, see `chat.tasks.run_in_thread`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Attempt:
     @property
     def _keys(self) -> tuple[str, str, str]:
         """The keys of the attempt's tallies: of the account at this address, the address, and the account."""
-        # Names that look the same, or differ in case alone, are one to whoever guesses.
+        # Names that look the same, or differ only in case, are counted as one: somebody who guesses tries all forms.
         name = unicodedata.normalize("NFKC", self.name).casefold()
         network = find_network(self.address)
         return _make_key("pair", name, network), _make_key("network", network), _make_key("account", name)
@@ -171,7 +171,7 @@ def _uncount(attempt: Attempt, *, is_right: bool) -> None:
         pair, network, account = tallies = _lock_tallies(attempt, now)
         for tally, before in zip(tallies, attempt.free_before, strict=True):
             tally.wrong = max(0, tally.wrong - 1)
-            # Not to now: whoever logs in to an account of their own would be free to guess at others at once.
+            # Not set to `now`: otherwise a login to an account of one's own would allow the next guess at once.
             tally.free_at = min(tally.free_at, before)
         if is_right:
             pair.wrong, pair.free_at, pair.known_until = 0, now, now + KNOWN_FOR

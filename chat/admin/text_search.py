@@ -62,7 +62,7 @@ class FindsTexts(Veiled, LargeList):
 
 
 def _read_page(text: str) -> int:
-    """Return the number of a list's page, from 1; the list itself complains about what is none."""
+    """Return the number of a list's page, from 1; the list itself reports text that is no number."""
     try:
         return max(1, min(int(text), MAX_COUNTED))
     except ValueError:  # of more than 4,300 digits, too

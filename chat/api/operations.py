@@ -104,7 +104,7 @@ def serve_programs(
                 except (RefusedError, Http404) as error:
                     if is_unconfirmed:
                         await find_user(request)
-                    # Only now: who sends what is right pays for no second look-up.
+                    # Looked up only now, so that a valid request does not pay for a second look-up.
                     if find_owned is not None and getattr(error, "status", 404) in ABOUT_THE_BODY:
                         await run_in_thread(find_owned, user, cast("UUID", next(iter(kwargs.values()))))
                     raise

@@ -370,7 +370,7 @@ def _find_named(user: User, frame: Mapping[str, Any], shape: type[shapes.Frame])
 
 
 def _read_position(answer: Message, value: object) -> int | None:
-    """Return the position to follow an answer from. Raises `ApiError` for what is none, and past the answer's end."""
+    """Return the position to follow an answer from. Raises `ApiError` for an invalid one, or one past its end."""
     try:
         after = responses.read_after(value)
     except ValueError:

@@ -124,11 +124,7 @@ class Work:
             if ended.error is not None and tries < settings.CHAT_MAX_RETRIES:
                 wait = ended.call.compute_pause_before_retry(ended.error, tries)
             if wait is None:
-                notices = [("adapted", remark) for remark in list_remarks(ended.call.prompt)]
-                if ended.model != item.model:
-                    remark = describe_fallback(f"{item.model} was not available", ended.model)
-                    notices = [(remark.code, remark.message), *notices]
-                return Result(item, ended.verdict, ended.call.text, used, notices)
+                return _make_result(item, ended, used)
             self._pause_model(ended.model, wait)
         raise AssertionError
 
@@ -179,6 +175,15 @@ class Work:
             except DatabaseError as error:
                 log.warning("the calls under way could not be kept, trying again: %s", error)
             await asyncio.sleep(settings.CHAT_LEASE / (2 * RENEWALS))
+
+
+def _make_result(item: Item, ended: EndedCall, used: Usage) -> Result:
+    """Return the result of a prompt, with notices of what it was asked without, and of another model that answered."""
+    notices = [("adapted", remark) for remark in list_remarks(ended.call.prompt)]
+    if ended.model != item.model:
+        remark = describe_fallback(f"{item.model} was not available", ended.model)
+        notices = [(remark.code, remark.message), *notices]
+    return Result(item, ended.verdict, ended.call.text, used, notices)
 
 
 async def _check_schema(prompt: Prompt, call: UpstreamCall) -> None:

@@ -1,8 +1,8 @@
 """The journal: what has been shown of live answers, in files, so that it outlives the process without a Redis.
 
-A process that is killed leaves the kernel what it has written, so nothing waits for the disk: text is written to a file
-of its answer's, and then shown. The process that goes on with the answer reads it there. The files are as private as
-the text: only their owner may read them, and each goes when its answer has ended.
+Each answer has a file, and its text is written to the file before it is shown. What a killed process has written is
+with the kernel, so nothing waits for the disk. The process that continues the answer reads the text from the file. The
+files are as private as the text: only the user of the process may read them, and each is deleted when its answer ends.
 
 A file holds lines: first the boot of the machine and the position at which the log begins, then entries, each with the
 position that follows it. A last line without its end was never shown. A file without a line could not be written: it
@@ -60,7 +60,7 @@ class _LogFile:
 class Journal:
     """The logs of the answers that this process writes, and those that others have left in the same directory.
 
-    A log that cannot be written costs its answer nothing, but the chance to be continued after a crash.
+    If a log cannot be written, its answer goes on all the same, and is not continued after a crash.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -86,7 +86,7 @@ class Journal:
         elif time.monotonic() > self._try_again_at:
             broken = file.path
             self._create(answer, file, file.transcript.start)
-            if file.is_broken:  # again: the empty file that is there says so, and the new one goes
+            if file.is_broken:  # again: the old, empty file stays as the sign of that, and the new one is removed
                 file.path, broken = broken, file.path
             _remove(broken)
 

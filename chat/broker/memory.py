@@ -138,10 +138,10 @@ class LiveLog:
             _release(reader)
 
     async def wait_for_change(self, timeout: float) -> None:
-        """Wait until there is more to read, or for so many seconds.
+        """Wait until there is more to read, for `timeout` seconds at most.
 
-        Each reader waits for each read, so it costs a future and a timer alone: `wait_for` would make a task, an
-        `Event` holds 0.7 KiB.
+        This happens before each read of each reader, so it uses no more than a future and a timer: `asyncio.wait_for`
+        would make a task, and an `asyncio.Event` takes 0.7 KiB.
         """
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()

@@ -15,8 +15,8 @@ from chat.providers.base import Prompt, Turn
 # Tokens that are kept free for the answer, where the conversation does not say how long one may be.
 ANSWER_TOKENS = 4_096
 
-# Messages that are left out at a time when the window is full. If they left one by one, each turn's prompt would begin
-# with another message, and nothing could be read from the provider's cache.
+# How many messages are dropped at a time when the window is full. If they were dropped one by one, each turn's prompt
+# would begin with another message, and nothing could be read from the provider's cache.
 LEAVE_TOGETHER = 16
 
 # An estimate of four characters a token is off by about a quarter for prose and code.
@@ -52,8 +52,8 @@ def fit_into_window(prompt: Prompt, window: int | None, unread: int = 0) -> tupl
     Whole turns are left out: a question with its answer. The system prompt stays, and so does the last question,
     whatever its length: only the provider knows whether it fits. `unread` is how many messages stand before the prompt.
 
-    Messages leave `LEAVE_TOGETHER` at a time: the prompts of the next turns begin with the same message then, and the
-    provider reads their beginning from its cache.
+    Messages are dropped `LEAVE_TOGETHER` at a time, so that the prompts of the next turns begin with the same message,
+    and the provider reads their beginning from its cache.
     """
     if window is None:
         return prompt, 0

@@ -85,7 +85,7 @@ def _lock(conversation_id: UUID) -> None:
 def edit_next_question(user: User, pk: int, text: str) -> NextQuestion:
     """Change the text of a user's own next question; one that was refused may be asked again then.
 
-    Raises Http404 for one that was asked meanwhile, or is another user's, and `RefusedError` for a text that is none.
+    Raises Http404 for one that was asked meanwhile, or is another user's, and `RefusedError` for an invalid text.
     """
     kept = get_owned_next_question(user, pk)
     form = MessageForm({"content": text}, models=[kept.model])

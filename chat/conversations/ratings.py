@@ -49,7 +49,7 @@ def rate_answer(user: User, answer_id: UUID, opinion: Opinion) -> Rating:
     """Keep a reader's rating of an answer in the place of an earlier one, and return it.
 
     The same again changes nothing. Raises Http404 for somebody else's answer, and `RefusedError` for a live one or an
-    opinion that is none.
+    invalid opinion.
     """
     if opinion.value not in Rating.Value.values:
         raise InvalidRatingError("`value` must be `up` or `down`.")

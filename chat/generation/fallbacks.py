@@ -1,7 +1,7 @@
 """Fallbacks: the models that are asked where one is not available, before the first word of an answer.
 
 An answer keeps its model once its readers have a word of it. It also keeps it after a failure that another model would
-not mend: a refusal, a content filter, a request that is wrong in itself, a limit of the user's.
+not prevent: a refusal, a content filter, a malformed request, a limit of the user's.
 """
 
 from __future__ import annotations

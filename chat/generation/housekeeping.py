@@ -33,7 +33,7 @@ COUNTED_AT_ONCE = 300
 
 
 class Housekeeping:
-    """The chores of one process. Every process does them, and each holds for all."""
+    """The periodic work of one process. Every process does it, and whichever does it first has done it for all."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker

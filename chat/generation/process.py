@@ -43,7 +43,7 @@ class Process:
 
 
 def make_process() -> Process:
-    """Make all of it, by the settings, for the running event loop."""
+    """Make these objects from the settings, for the running event loop."""
     resources = Resources(
         _make_broker(),
         Pool(settings.CHAT_PROVIDERS),

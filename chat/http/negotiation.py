@@ -38,8 +38,8 @@ def split_list(header: str) -> list[str]:
 def read_weights(header: str) -> list[WeightedElement]:
     """Return the elements of an `Accept…` header that keep to the grammar; others are passed over.
 
-    Parameters besides `q` narrow nothing down: the site has one form of each media type. A weight that is none counts
-    as 0, so that a slip never brings what was not wanted.
+    Parameters besides `q` narrow nothing down: the site has one form of each media type. An invalid weight
+    counts as 0, so that a mistake never brings what was not wanted.
     """
     found = []
     for element in split_list(header):

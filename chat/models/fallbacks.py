@@ -8,7 +8,7 @@ from django.db import models
 class ModelFallback(models.Model):
     """The chain of one model: what is asked, in this order, while it is not available.
 
-    It takes the place of what `CHAT_FALLBACKS` says of the model; an empty chain is none.
+    It takes the place of what `CHAT_FALLBACKS` says of the model; with an empty chain the model has no fallback.
     """
 
     model = models.CharField(max_length=200, unique=True, help_text="provider:model, as in CHAT_MODELS.")

@@ -58,7 +58,7 @@ class ModelPrice(models.Model):
         ordering = ("model", "-since")
         constraints = (
             models.UniqueConstraint(fields=("model", "since"), name="one_price_a_day"),
-            # A price that is none breaks every sum that it gets into. NaN is more than any number to both databases.
+            # An impossible price breaks every sum that includes it. Both databases sort NaN above all numbers.
             *(
                 models.CheckConstraint(
                     condition=Q(**{f"{name}__range": (0, HIGHEST_PRICE)}), name=f"an_{name}_price_is_possible"

@@ -15,10 +15,10 @@ LONGEST_TRIAL = 6.0
 
 
 class Circuit:
-    """A circuit breaker: lets work through to the database by how the last of it fared.
+    """A circuit breaker: lets work through to the database, or refuses it, by how the last work ended.
 
-    A request waits for 5 s until the pool of connections gives up. Without this each of them would, in one of the few
-    threads that all requests share.
+    The pool of connections gives up after 5 s. Without the circuit each request would wait for that long, in one of the
+    few threads that all requests share.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

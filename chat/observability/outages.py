@@ -13,7 +13,7 @@ from chat.core.errors import RefusedError
 log = logging.getLogger(__name__)
 
 
-# What Django raises for a fault of the database; the second is none of the first.
+# What Django raises for a fault of the database; `InterfaceError` is no subclass of `DatabaseError`.
 FAULTS = (DatabaseError, InterfaceError)
 
 

@@ -53,14 +53,14 @@ def _list_members(shape: type[msgspec.Struct]) -> list[tuple[str, type[msgspec.S
 
 
 def read_string(value: object) -> str:
-    """Return a name or an id; empty when it is none."""
+    """Return a name or an id as a string; empty for a value that is neither a string nor a number."""
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def read_index(value: object) -> int | None:
-    """Return a place in a list, which some servers send as a string; None when it is none."""
+    """Return an index in a list, which some servers send as a string; None for any other value."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10:
         return int(value.strip())  # which strips more than `int` does: "0\x1f" too
     if isinstance(value, float) and value.is_integer():

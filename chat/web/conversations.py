@@ -124,7 +124,7 @@ def read_changes(request: HttpRequest) -> Changes:
 
 
 def read_place(request: HttpRequest) -> ListPlace | None:
-    """Return the place after which a list goes on, by `?before=`. Raises Http404 for what is none."""
+    """Return the place after which a list continues, from `?before=`. Raises Http404 for an invalid one."""
     try:
         return ListPlace.read(request.GET["before"]) if request.GET.get("before") else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""The log lines that docs/deploy.md and docs/monitoring.md tell operators to look for are lines that the code writes."""
+"""The log lines that docs/deploy.md and docs/monitoring.md tell operators to look for are written by the code."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def take_moment(value: Any, name: str) -> datetime:
 
 
 def find_moment(value: Any) -> datetime | None:
-    """Return a moment as `take_moment` reads it; None for what is none."""
+    """Return a moment as `take_moment` reads it; None for any other value."""
     try:
         if isinstance(value, str):
             found = datetime.fromisoformat(value)

@@ -102,7 +102,7 @@ def _read_chunks(file: Any) -> Iterator[bytes]:
 
 
 def _decode(text: bytes) -> Any:
-    """Return a JSON value; an `UnreadableError` for what is none."""
+    """Return the value of a JSON text. Raises `UnreadableError` for text that is no JSON."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
