@@ -168,32 +168,38 @@ class AnswerRun:
     # The slot
 
     async def _wait_for_slot(self) -> None:
-        """Wait until the answer has its slot, and tell its readers their place in the queue meanwhile.
-
-        Until then its row on the ledger costs nothing: if the process dies, no call was made.
-        """
+        """Wait until the answer has its slot and, if it was taken up, its turn to call its provider."""
         live, call = self._live, self._live.call
-        opening = self._resources.openings.get_semaphore(live.model) if live.is_taken_up else None
-        if call is not None and (not live.slot.is_given or (opening is not None and opening.locked())):
-            call.postpone()
-            await self._keep_row(call)
-            waits = not live.slot.is_given
-            if waits:
-                await live.tell_queue_place(self._broker, self._resources.slots.list_waiting().index(live.slot))
-            try:
-                async with asyncio.timeout(settings.CHAT_TOTAL_TIMEOUT):
-                    await live.slot.wait()
-                    await self._opening.begin(opening)
-            except TimeoutError as error:
-                raise ChatError("overloaded", "no slot came free") from error
-            if waits:
-                await self._broker.notify(live.key, live.fence, SLOT_GIVEN)
-            call.begin()
-            await self._keep_row(call)
+        semaphore = self._resources.openings.get_semaphore(live.model) if live.is_taken_up else None
+        if call is not None and (not live.slot.is_given or (semaphore is not None and semaphore.locked())):
+            await self._wait_in_queue(call, semaphore)
         else:
-            await self._opening.begin(opening)
+            await self._opening.begin(semaphore)
         live.use_slot()
         metrics.count_start(live.model, live.asked_at)
+
+    async def _wait_in_queue(self, call: UpstreamCall, semaphore: asyncio.Semaphore | None) -> None:
+        """Wait for the slot and the semaphore, and tell the readers their place in the queue meanwhile.
+
+        Until then the call's row on the ledger costs nothing: if the process dies, no call was made. Raises `ChatError`
+        ("overloaded") after `CHAT_TOTAL_TIMEOUT` seconds.
+        """
+        live = self._live
+        call.postpone()
+        await self._keep_row(call)
+        waits_for_slot = not live.slot.is_given
+        if waits_for_slot:
+            await live.tell_queue_place(self._broker, self._resources.slots.list_waiting().index(live.slot))
+        try:
+            async with asyncio.timeout(settings.CHAT_TOTAL_TIMEOUT):
+                await live.slot.wait()
+                await self._opening.begin(semaphore)
+        except TimeoutError as error:
+            raise ChatError("overloaded", "no slot came free") from error
+        if waits_for_slot:
+            await self._broker.notify(live.key, live.fence, SLOT_GIVEN)
+        call.begin()
+        await self._keep_row(call)
 
     async def _keep_row(self, call: UpstreamCall) -> None:
         """Write the call's cost so far to its ledger row. If the database fails, the supervisor writes it later."""
