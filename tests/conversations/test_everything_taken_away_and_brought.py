@@ -56,6 +56,13 @@ async def test_an_export_imports_the_same_for_another_user(site: Site, conversat
     assert list_documents(await take_away(other)) == mine
 
 
+async def test_an_archive_without_a_conversation_is_said_to_have_brought_none(site: Site) -> None:
+    job = await bring_archive(site, b"[]")
+    page = (await site.client.get("/account/data/")).content.decode()
+    assert (job.error, job.total) == ("", 0)
+    assert "<li>0 imported</li>" in page
+
+
 async def test_conversations_that_are_here_are_not_imported_again(site: Site, conversation: Conversation) -> None:
     mine = list_documents(await take_away(site))
     assert (await bring_archive(site, pack({"conversations/one.json": mine[0]}))).report["already_here"] == 1

@@ -30,7 +30,8 @@ MAX_DIRECTORY = 20_000_000
 
 # ChatGPT writes conversations.json, or conversations-000.json and so on; Claude conversations.json; this site a file
 # for each conversation. Each may lie in a folder of the archive.
-_MEMBER = re.compile(r"(?:^|/)(?:conversations(?:[-_]?\d+)?\.json|conversations/[^/]+\.json)$", re.IGNORECASE)
+# A Mac that packs a folder puts a file "._name" with its own notes beside each file, in a folder __MACOSX.
+_MEMBER = re.compile(r"(?:^|/)(?:conversations(?:[-_]?\d+)?\.json|conversations/[^/.][^/]*\.json)$", re.IGNORECASE)
 
 BROKEN = "This ZIP archive is broken: its download or its upload was incomplete."
 TOO_LONG = f"A conversation of more than {MAX_BYTES // 1_000_000} MB"
