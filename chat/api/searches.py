@@ -23,7 +23,7 @@ _SEARCH = Operation(
         Parameter("model", "Answers of this model alone, as `provider:model`."),
         Parameter("role", "`user` for questions, `assistant` for answers, `title` for titles."),
         Parameter("status", "Messages of this status alone."),
-        Parameter("from", "The first day, such as 2026-11-28."),
+        Parameter("from", "The first day, such as 2026-11-28; days are UTC."),
         Parameter("to", "The last day."),
         Parameter("cursor", "The `next` of the page before."),
     ),

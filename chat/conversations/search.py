@@ -41,7 +41,7 @@ class SearchRequest:
 
 
 def read_search(fields: Mapping[str, str]) -> SearchRequest:
-    """Read `q`, `model`, `role`, `status`, `from`, `to` (days, both included) and `cursor`.
+    """Read `q`, `model`, `role`, `status`, `from`, `to` (days of the current time zone, both included) and `cursor`.
 
     Raises `InvalidSearchError`.
     """

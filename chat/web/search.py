@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from chat.accounts.model_access import list_allowed_models
@@ -22,7 +23,15 @@ from chat.web.time_zones import find_zone
 
 @require_safe
 def show_search(request: HtmxRequest) -> HttpResponse:
-    """Show what was found: a page of its own, or its results alone for the dialog, or the next ones."""
+    """Show what was found: a page of its own, or its results alone for the dialog, or the next ones.
+
+    The days of its filter, and those that its hits show, are the reader's, as in the sidebar.
+    """
+    with timezone.override(find_zone(request)):
+        return _render_search(request)
+
+
+def _render_search(request: HtmxRequest) -> HttpResponse:
     fields = request.GET.dict()
     found, complaint = NOTHING, ""
     try:

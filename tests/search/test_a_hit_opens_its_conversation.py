@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 
+import pytest
 from django.test import Client
 
 from chat.models import Conversation, Message, Role, Status, User
@@ -95,6 +97,21 @@ def test_the_dialog_gets_results_alone_and_the_next_page_its_hits(client: Client
     assert following is not None
     rest = client.get(unescape(following[1]), headers={"HX-Request": "true"}).content.decode()
     assert (rest.count("<li>"), 'class="count"' in rest, "More results" in rest) == (5, False, False)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("Asia/Tokyo", "2026-11-29"), ("America/New_York", "2026-11-28"), ("", "2026-11-28")]
+)
+def test_the_days_of_the_page_are_the_readers(client: Client, user: User, zone: str, day: str) -> None:
+    keep_turn(user, "Sky", "a needle?")
+    Message.objects.update(created_at=datetime(2026, 11, 28, 20, 0, tzinfo=UTC))
+    client.force_login(user)
+    client.cookies["timezone"] = zone
+    found = client.get("/search/", {"q": "needle", "from": day, "to": day}).content.decode()
+    assert f"{int(day[-2:])} Nov 2026</time>" in found
+    for other in ("2026-11-27", "2026-11-28", "2026-11-29"):
+        page = client.get("/search/", {"q": "needle", "from": other, "to": other}).content.decode()
+        assert ("</time>" in page) is (other == day)
 
 
 def test_a_bad_filter_is_said(client: Client, user: User) -> None:
