@@ -136,7 +136,7 @@ def list_refusals(path: str, operation: Operation) -> list[int]:
     left_out = {401, 403} if operation.is_public else set()
     if "{" not in path:
         left_out.add(404)
-    return sorted({*COMMON_REFUSALS, *operation.refuses} - left_out)
+    return sorted({*COMMON_REFUSALS} - left_out | {*operation.refuses})
 
 
 def _describe_parameters(path: str, operation: Operation) -> list[Schema]:

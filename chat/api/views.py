@@ -76,7 +76,7 @@ async def show_usage(request: HttpRequest, user: User) -> HttpResponse:
         "Make an empty conversation.",
         {201: response_shapes.NewConversationReply},
         body=shapes.NewConversation,
-        refuses=(400, 413, 415),
+        refuses=(400, 404, 413, 415),
     ),
 )
 async def serve_conversations(request: HttpRequest, user: User) -> HttpResponse:

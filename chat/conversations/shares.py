@@ -211,7 +211,7 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
 
     It has the text that the link shows, and the reasoning where that is shown; no calls of tools, whose results the
     model would read in full, no settings, and nothing of the ledger. A partial answer is one that was stopped: it is no
-    failure of the copy's. The same `turn` again returns the first copy.
+    failure of the copy's. The same `turn` again returns the first copy, or another one where that was deleted meanwhile.
     """
     key = uuid.uuid5(NAMESPACE, f"copy:{reader.pk}:{share.pk}:{turn}")
     try:
@@ -223,7 +223,9 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
             copy.save(update_fields=["leaf"])
             return copy
     except IntegrityError:
-        return Conversation.objects.owned_by(reader).get(pk=key)
+        kept = Conversation.objects.owned_by(reader).filter(pk=key).first()
+        # The row of a deleted one has its key for a minute, until the sweep deletes it.
+        return kept or copy_shared(reader, share, key)
 
 
 def _copy_messages(copy: Conversation, share: Share) -> list[Message]:

@@ -64,9 +64,15 @@ class Question(NamedTuple):
 
 
 def keep_conversation(user: User, turn: uuid.UUID) -> Conversation:
-    """Store an empty conversation of the user's; the same turn again returns the one that it made."""
+    """Store an empty conversation of the user's; the same turn again returns the one that it made.
+
+    Raises `NoSuchConversationError` where that was deleted a moment ago.
+    """
     key = uuid.uuid5(NAMESPACE, f"empty conversation:{user.pk}:{turn}")
-    return Conversation.objects.get_or_create(pk=key, defaults={"user": user})[0]
+    conversation, _ = Conversation.objects.get_or_create(pk=key, defaults={"user": user})
+    if conversation.deleted_at is not None:
+        raise NoSuchConversationError
+    return conversation
 
 
 def check_turn(answer: Message, content: str, model: str | None, response_schema: dict[str, Any] | None) -> None:

@@ -38,6 +38,14 @@ async def test_a_conversation_is_made_once(site: Site) -> None:
     assert other[1]["id"] != made[0][1]["id"]
 
 
+async def test_the_turn_of_a_deleted_conversation_makes_none(site: Site) -> None:
+    turn = str(uuid4())
+    _, made = await post(site, "/api/conversations/", turn=turn)
+    assert (await site.client.delete(f"/api/conversations/{made['id']}/")).status_code == 204
+    status, refused = await post(site, "/api/conversations/", turn=turn)
+    assert (status, refused["error"]["code"]) == (404, "not_found")
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -307,6 +307,17 @@ async def test_a_copy_is_the_readers_own_and_has_nothing_of_the_owners(site: Sit
     assert b"Go on." not in (await call(AsyncClient(), "GET", world.path))[1]
 
 
+async def test_a_reader_who_has_deleted_their_copy_gets_another_one(site: Site, provider: ProviderServer) -> None:
+    world = await World(site).fill(provider, audience="link")
+    turn, copies = str(uuid.uuid4()), []
+    for _ in range(3):
+        response = await world.browsers["other"].post(f"{world.path}copy/", {"turn": turn})
+        copies.append(response.headers["Location"])
+        assert (await world.browsers["other"].get(copies[-1])).status_code == 200
+        await Conversation.objects.filter(user__username="other-person").aupdate(deleted_at=timezone.now())
+    assert len(set(copies)) == 3
+
+
 # Live
 
 
