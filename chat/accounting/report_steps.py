@@ -120,7 +120,7 @@ def find_days_of_step(name: str, step: str) -> tuple[date, date]:
 
 def select_hours(chosen: Selection) -> QuerySet[UsageHour]:
     """Select the hourly sums of a selection that is not personal."""
-    until = find_midnight(min(chosen.end, date.max - timedelta(days=1)) + timedelta(days=1))
+    until = find_midnight(chosen.end + timedelta(days=1))
     return UsageHour.objects.filter(chosen.sum_conditions, hour__gte=find_midnight(chosen.start), hour__lt=until)
 
 

@@ -16,7 +16,10 @@ from chat.models import Outcome, ProviderCall, UsageDay, User
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The calls of a report: those begun from `start` to `end`, both included, that match whatever else is set."""
+    """The calls of a report: those begun from `start` to `end`, both included, that match whatever else is set.
+
+    Both days are such as `bound_day` returns.
+    """
 
     start: date
     end: date
@@ -54,7 +57,7 @@ class Selection:
 
     def select_calls(self, upto: datetime | None = None) -> QuerySet[ProviderCall]:
         """Select the settled rows themselves, newest first; with `upto`, none that began later."""
-        until = find_midnight(min(self.end, date.max - timedelta(days=1)) + timedelta(days=1))
+        until = find_midnight(self.end + timedelta(days=1))
         # Only one upper bound: of two, SQLite would use the later one and step over all the rows between them.
         ends = Q(started_at__lte=upto) if upto and upto < until else Q(started_at__lt=until)
         rows = ProviderCall.objects.filter(

@@ -30,6 +30,7 @@ from chat.admin.plots import Link, draw_usage_plots
 from chat.admin.saved_selections import list_saved
 from chat.admin.usage_csv import find_cursor, make_download, select_calls, stream_lines, write_calls, write_table
 from chat.core.errors import CODES
+from chat.core.moments import bound_day
 from chat.http.row_cursor import RowCursor
 from chat.models import Outcome, ProviderCall, User
 
@@ -106,8 +107,8 @@ class SelectionForm(forms.Form):
         given = self.cleaned_data
         start, end = find_days(self.named_period or "all", timezone.now().date())
         return Selection(
-            given["start"] or start,
-            given["end"] or end,
+            bound_day(given["start"] or start),
+            bound_day(given["end"] or end),
             given["user"] and given["user"].pk,
             given["group"] and given["group"].pk,
             given["model"],

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from chat.conversations.ratings import sum_ratings
 from chat.conversations.readings import READ_CONVERSATIONS
+from chat.core.moments import bound_day
 from chat.http.requests import HtmxRequest
 from chat.http.row_cursor import RowCursor
 from chat.models import Rating, User
@@ -37,7 +38,8 @@ class RatingsForm(forms.Form):
         """Return the selection of a valid form."""
         first, last = ratings.choose_last_days()
         fields = self.cleaned_data
-        return ratings.Selection(fields["start"] or first, fields["end"] or last, fields["model"], fields["value"])
+        start, end = bound_day(fields["start"] or first), bound_day(fields["end"] or last)
+        return ratings.Selection(start, end, fields["model"], fields["value"])
 
 
 @require_safe

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from io import StringIO
+from itertools import combinations_with_replacement, product
 from typing import Any
 
 import pytest
@@ -189,9 +190,10 @@ def test_a_bad_value_is_named_and_no_fault(admin: Client, address: str, query: d
 
 
 def test_dates_at_the_ends_of_the_calendar_are_no_fault(admin: Client) -> None:
-    ledger_rows.write(iter([make_settled_call()]))
-    for address in ADDRESSES:
-        assert admin.get(address, {"start": "0001-01-01", "end": "9999-12-31"}).status_code == 200
+    for calls in ([], [make_settled_call()]):
+        ledger_rows.write(iter(calls))
+        for address, (start, end) in product(ADDRESSES, combinations_with_replacement(("0001-01-01", "9999-12-31"), 2)):
+            assert admin.get(address, {"start": start, "end": end}).status_code == 200
     assert read_cards(load_page(admin, start="0001-01-01", end="9999-12-31"))["Calls"] == "1"
 
 

@@ -90,6 +90,14 @@ def test_the_days_are_chosen(clerk: Client) -> None:
     assert clerk.get("/staff/ratings/?start=never").status_code == 400
 
 
+@pytest.mark.parametrize(("start", "end", "count"), [("0001-01-01", "9999-12-31", 1), ("9999-12-31", "9999-12-31", 0)])
+def test_days_at_the_ends_of_the_calendar_are_no_fault(clerk: Client, start: str, end: str, count: int) -> None:
+    make_rating("up")
+    page = clerk.get("/staff/ratings/", {"start": start, "end": end})
+    assert (page.status_code, len(page.context["page"].ratings)) == (200, count)
+    assert len(read_rows(clerk.get("/staff/ratings.csv", {"start": start, "end": end}))) == count
+
+
 def test_pages_follow_one_another(clerk: Client) -> None:
     made = {make_rating("up").pk for _ in range(60)}
     first = clerk.get("/staff/ratings/?value=up")

@@ -16,6 +16,7 @@ from chat.accounting.figures import Figures, Line, sum_lines
 from chat.accounting.reports import By
 from chat.accounting.selections import Selection
 from chat.admin.usage_csv import write_table
+from chat.core.moments import bound_day
 from chat.templatetags.figures import NO_PRICE, write_percent
 
 EPILOG = """
@@ -48,7 +49,7 @@ HEADS = (
 def parse_day(text: str) -> date:
     """Parse a day such as 2026-01-31."""
     try:
-        return date.fromisoformat(text)
+        return bound_day(date.fromisoformat(text))
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a day such as 2026-01-31") from None
 
