@@ -211,7 +211,7 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
 
     It has the text that the link shows, and the reasoning where that is shown; no calls of tools, whose results the
     model would read in full, no settings, and nothing of the ledger. A partial answer is one that was stopped: it is no
-    failure of the copy's. The same `turn` again returns the first copy, or another one where that was deleted meanwhile.
+    failure of the copy's. The same `turn` again returns the first copy; another one where that was deleted meanwhile.
     """
     key = uuid.uuid5(NAMESPACE, f"copy:{reader.pk}:{share.pk}:{turn}")
     try:

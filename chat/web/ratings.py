@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from chat.conversations.actions import get_owned_answer
+from chat.conversations.forms import TextField
 from chat.conversations.ratings import Opinion, rate_answer, remove_rating
 from chat.core.errors import RefusedError
 from chat.http.errors import render_complaint
@@ -32,6 +33,7 @@ class RatingForm(forms.ModelForm[Rating]):
     class Meta:
         model = Rating
         fields = ("value", "comment", "may_be_read")
+        field_classes: ClassVar[dict[str, Any]] = {"comment": TextField}
         labels: ClassVar[dict[str, str]] = {
             "comment": "Comment (optional)",
             "may_be_read": "The staff of this site may read my comment, my question and this answer",

@@ -136,7 +136,8 @@ def test_halves_of_characters_are_taken(tmp_path: Path) -> None:
 def test_an_archive_in_several_files_and_folders_is_read_in_order(tmp_path: Path) -> None:
     members = {f"export/conversations-00{number}.json": [{"n": number}] for number in (2, 0, 1)}
     assert read(tmp_path, pack({"user.json": {}, "chat.html": b"", **members})) == [{"n": 0}, {"n": 1}, {"n": 2}]
-    notes = {f"__MACOSX/export/{name}": b"\x00\x05\x16\x07" for name in ("._conversations.json", "conversations/._a.json")}
+    noted = ("._conversations.json", "conversations/._a.json")
+    notes = {f"__MACOSX/export/{name}": b"\x00\x05\x16\x07" for name in noted}
     assert read(tmp_path, pack({"export/conversations/a.json": {"n": 4}, **notes})) == [{"n": 4}]
     marked = b"\xef\xbb\xbf" + json.dumps([{"n": 3}]).encode()
     assert read(tmp_path, marked) == [{"n": 3}]

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 from pytest_django import Settings
 
-from chat.models import Conversation, Message, Rating, User
+from chat.models import COMMENT_LENGTH, Conversation, Message, Rating, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Site
 
@@ -183,3 +183,11 @@ async def test_a_comment_form_that_is_wrong_says_so_in_its_place(site: Site, ans
     response = await site.client.post(f"/answers/{answer}/rating/", {"comment": "Hm."}, headers=htmx)
     assert "Say whether the answer is good or bad." in response.content.decode()
     assert "HX-Retarget" not in response.headers
+
+
+async def test_a_comment_is_as_long_as_its_page_counts_it(site: Site, answer: str) -> None:
+    """A browser counts a line's end as one character, and sends it as two."""
+    comment = "ab\n" * (COMMENT_LENGTH // 3)
+    sent = {"value": "up", "comment": comment.replace("\n", "\r\n")}
+    assert (await site.client.post(f"/answers/{answer}/rating/", sent)).status_code == 302
+    assert (await Rating.objects.aget()).comment == comment.strip()
