@@ -106,19 +106,21 @@ def report_openai_usage(counts: TokenCounts, usage: object) -> None:
     details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     cache = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     reasoning = _pick(details, "reasoning_tokens", usage.get("reasoning_tokens"))
-    # Moonshot has the second name, DeepSeek the third.
-    cached = _pick(cache, "cached_tokens", usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens")))
+    # Moonshot has the second name, DeepSeek the third, Portkey the last.
+    names = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+    cached = _pick(cache, "cached_tokens", next((usage[name] for name in names if usage.get(name) is not None), None))
     # OpenRouter and OpenAI have the first name, LiteLLM the others.
     stored = _pick(cache, "cache_write_tokens", _pick(cache, "cache_creation_tokens", None))
     if stored is None:
         stored = usage.get("cache_creation_input_tokens")
     read = usage.get("prompt_tokens", usage.get("input_tokens"))
     written = usage.get("completion_tokens", usage.get("output_tokens"))
+    total = read_token_count(usage.get("total_tokens"))
+    of_cache = (read_token_count(cached) or 0) + (read_token_count(stored) or 0)
+    if (whole_input := _add_cache(read_token_count(read), read_token_count(written), of_cache, total)) is not None:
+        read = whole_input
     whole, is_derived = _add_reasoning(
-        read_token_count(read),
-        read_token_count(written),
-        read_token_count(reasoning),
-        read_token_count(usage.get("total_tokens")),
+        read_token_count(read), read_token_count(written), read_token_count(reasoning), total
     )
     counts.report(
         input=read,
@@ -135,6 +137,18 @@ def _pick(details: object, name: str, default: object) -> object:
         return default if details.get(name) is None else details[name]
     # Something else in the place of an object is a figure that nobody can read.
     return default if details is None or default is not None else details
+
+
+def _add_cache(read: int | None, written: int | None, of_cache: int, total: int | None) -> int | None:
+    """Return the input with what was read from the cache and written to it, where `read` leaves that out; else None.
+
+    Gateways before Claude pass on its own figures, of which the cache is no part: Portkey counts it into the total,
+    new-api and others nowhere. Then the total tells, or that a part would be more than the whole.
+    """
+    if read is None or not of_cache:
+        return None
+    is_in_total = written is not None and total == read + written + of_cache
+    return read + of_cache if is_in_total or of_cache > read else None
 
 
 def _add_reasoning(

@@ -83,8 +83,52 @@ from tests.support.odd_answers import (
         ),
         pytest.param(
             [None, {"prompt_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 30}}],
-            Usage(20, 9, cached_tokens=20, estimated=True),
-            id="more cached than read",
+            Usage(50, 9, cached_tokens=30),
+            id="more cached than read",  # Grok behind OpenRouter, new-api: earendil-works/pi#2048
+        ),
+        pytest.param(
+            [
+                None,
+                {
+                    "prompt_tokens": 368,
+                    "completion_tokens": 19,
+                    "total_tokens": 10_923,
+                    "cache_read_input_tokens": 10_536,
+                    "cache_creation_input_tokens": 0,
+                },
+            ],
+            Usage(10_904, 19, cached_tokens=10_536),
+            id="Claude behind Portkey",  # Portkey-AI/gateway#1211
+        ),
+        pytest.param(
+            [
+                {"prompt_tokens": 600},
+                {
+                    "prompt_tokens": 600,
+                    "completion_tokens": 9,
+                    "total_tokens": 809,
+                    "prompt_tokens_details": {"cached_tokens": 150},
+                    "cache_read_input_tokens": 150,
+                    "cache_creation_input_tokens": 50,
+                },
+            ],
+            Usage(800, 9, cached_tokens=150, written_tokens=50),
+            id="less cached than read, behind Portkey",
+        ),
+        pytest.param(
+            [
+                None,
+                {
+                    "prompt_tokens": 800,
+                    "completion_tokens": 9,
+                    "total_tokens": 809,
+                    "prompt_tokens_details": {"cached_tokens": 150},
+                    "cache_read_input_tokens": 150,
+                    "cache_creation_input_tokens": 50,
+                },
+            ],
+            Usage(800, 9, cached_tokens=150, written_tokens=50),
+            id="Bedrock behind Portkey, LiteLLM",
         ),
         pytest.param(
             [None, {"prompt_tokens": 20, "completion_tokens": 9, "prompt_cache_hit_tokens": 5}],
