@@ -182,7 +182,9 @@ class UpstreamCall:
             CalledTool(id_, name, "".join(arguments), extras.get(id_, ""))
             for id_, (name, arguments) in self.called_tools.items()
         )
-        turn = Turn("assistant", self.text, calls, tuple(self._thinking))
+        unsigned = self._read_text_since(self._signed, Reasoning)
+        thinking = [*self._thinking, *([Thinking(unsigned, "")] if unsigned else [])]
+        turn = Turn("assistant", self.text, calls, tuple(thinking))
         results = (Turn("tool", outcome.content, call_id=id_, ok=outcome.ok) for id_, outcome in outcomes.items())
         return replace(self.prompt, turns=(*self.prompt.turns, turn, *results))
 

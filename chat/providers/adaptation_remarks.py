@@ -85,6 +85,7 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
     ),
     "output_format": _Wording("JSON by a schema is asked for by output_config.format"),
     "no_reasoning_back": _Wording("its reasoning is not sent back to it"),
+    "reasoning_back": _Wording("each of its turns is sent back with reasoning, or a blank in its place"),
     "no_prefill": _Wording("it is asked to continue, instead of being given the beginning of its answer"),
     "no_effort": _Wording(
         "asked without an effort",

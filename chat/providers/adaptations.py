@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from chat.providers.base import AdaptationKind, Prompt, Turn
+from chat.providers.base import UNSIGNED, AdaptationKind, Prompt, Thinking, Turn
 
 CONTINUE_INSTRUCTION = (
     "Your last message was cut off. Go on with it exactly where it ends, in the same language and format. "
@@ -96,6 +96,22 @@ def _tell_schema(prompt: Prompt, _: float | None) -> Prompt:
     return replace(prompt, turns=(*prompt.turns, Turn("user", instruction)))
 
 
+# DeepSeek refuses an empty one (BerriAI/litellm, `DeepSeekChatConfig`; NousResearch/hermes-agent#18263).
+_NO_THOUGHTS = " "
+
+
+def _add_thoughts(prompt: Prompt, _: float | None) -> Prompt:
+    """Return the prompt with thoughts in each of the model's turns: those that are known, or a blank."""
+    turns: list[Turn] = []
+    for turn in prompt.turns:
+        if turn.role == "assistant" and not any(part.signature for part in turn.thinking):
+            thoughts = "".join(part.text for part in turn.thinking) or _NO_THOUGHTS
+            turns.append(replace(turn, thinking=(Thinking(thoughts, UNSIGNED),)))
+        else:
+            turns.append(turn)
+    return replace(prompt, turns=tuple(turns))
+
+
 _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {
     "no_tools": _drop_tools,
     "no_tool_choice": lambda prompt, _: replace(prompt, tool_choice=""),
@@ -111,6 +127,7 @@ _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {
     "no_reasoning_back": lambda prompt, _: replace(
         prompt, turns=tuple(replace(turn, thinking=()) for turn in prompt.turns)
     ),
+    "reasoning_back": _add_thoughts,
     "no_prefill": lambda prompt, _: add_continue_instruction(prompt),
     "no_effort": lambda prompt, _: replace(prompt, effort=""),
     "no_cache_key": lambda prompt, _: replace(prompt, cache_key=""),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from chat.core.events import make_storable
-from chat.providers.base import CalledTool, Prompt, Thinking, Turn
+from chat.providers.base import UNSIGNED, CalledTool, Prompt, Thinking, Turn
 from chat.providers.native_content import read_members, write_extra
 from chat.providers.tool_calls import fit_id, parse_arguments
 
@@ -79,6 +79,8 @@ def _list_blocks(turn: Turn, model: str) -> Iterator[Block]:
 def _list_thought_blocks(part: Thinking) -> Iterator[Block]:
     if part.signature.startswith(REDACTED):
         yield {"type": "redacted_thinking", "data": part.signature.removeprefix(REDACTED)}
+    elif part.signature == UNSIGNED:
+        yield {"type": "thinking", "thinking": make_storable(part.text), "signature": ""}
     elif part.signature and ":" not in part.signature:
         yield {"type": "thinking", "thinking": part.text, "signature": part.signature}
 

@@ -48,11 +48,16 @@ class CalledTool:
 class Thinking:
     """A block of the model's reasoning and the `chat.core.events.Signature` that ended it.
 
-    The text may be empty. An adapter leaves out what its own provider did not sign.
+    The text may be empty. An adapter leaves out what its own provider did not sign; where nobody did, the signature is
+    empty.
     """
 
     text: str
     signature: str
+
+
+UNSIGNED = "unsigned:"
+"""The signature of thoughts that nobody signed, for a server that wants some in each of the model's turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Turn:
         the text in it, and a signature stands for the thoughts of which the text is a summary.
         """
         chars = len(self.content) + sum(len(call.arguments) for call in self.calls)
-        thought = sum(max(len(part.text), len(part.signature)) for part in self.thinking)
+        thought = sum(max(len(part.text), len(part.signature)) for part in self.thinking if part.signature)
         kept = (self.native_form, *(call.extra for call in self.calls))
         return chars + thought + sum(len(extra) for extra in kept if extra and is_read_by(model, extra))
 
@@ -104,6 +109,7 @@ AdaptationKind = Literal[
     "loose_schema",
     "output_format",
     "no_reasoning_back",
+    "reasoning_back",
     "no_prefill",
     "no_effort",
     "other_effort",

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from chat.core.events import make_storable
-from chat.providers.base import CalledTool, Prompt, ToolSchema, Turn
+from chat.providers.base import UNSIGNED, CalledTool, Prompt, ToolSchema, Turn
 from chat.providers.http_adapter import HttpAdapter
 from chat.providers.native_content import read_members
 from chat.providers.openai_chat_decoder import FIELD, REASONING_FIELDS, ChatCompletionsDecoder
@@ -124,6 +124,9 @@ def _write_message(role: str, turns: list[Turn], model: str) -> dict[str, Any]:
     for name in REASONING_FIELDS:
         if thought := "".join(part.text for part in thinking if part.signature == FIELD + name):
             message[name] = make_storable(thought)
+    unsigned = "".join(part.text for part in thinking if part.signature == UNSIGNED)
+    if unsigned and not any(name in message for name in REASONING_FIELDS):
+        message["reasoning_content"] = make_storable(unsigned)
     if details := read_details(model, (part.signature for part in thinking)):
         message["reasoning_details"] = details
     return message

@@ -72,9 +72,19 @@ def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None
     if not (is_lasting or (code == "upstream_error" and _LASTING_FAULT.search(detail))):
         return None
     words = re.sub('[\u2018\u2019`"]', "'", detail)
+    if _LACKING_THOUGHTS.search(words):
+        return None if prompt.find_adaptation("reasoning_back") else Adaptation("reasoning_back")
     if not (_REFUSING.search(words) or _LASTING_FAULT.search(words)):
         return None
     return next(_list_candidates(words, prompt), None)
+
+
+# DeepSeek and MiMo by Chat Completions and by the Messages API, Kimi: of any turn of the model's, or of those that call.
+_LACKING_THOUGHTS = re.compile(
+    r"(?:reasoning[_ ]content|thinking)'? in the thinking mode must be passed back|missing '?reasoning_content"
+    r"|reasoning_content'? is missing",
+    re.IGNORECASE,
+)
 
 
 def _is_lacking_responses(code: str, detail: str, prompt: Prompt) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from chat.core.events import Reasoning, Signature
 from chat.providers.anthropic import AnthropicProvider
-from chat.providers.base import CalledTool, Prompt, Provider, Thinking, ToolSchema, Turn
+from chat.providers.base import Adaptation, CalledTool, Prompt, Provider, Thinking, ToolSchema, Turn
 from tests.contracts.hearing import KEY, OPENAI, PROMPT, TEXT, complete, hear
 from tests.provider_server import Call, ProviderServer, Script
 from tests.provider_server.script import SIGNATURE
@@ -194,3 +194,34 @@ async def test_reasoning_details_go_back_with_the_call_as_they_came(provider: Pr
     said, elsewhere = (request.body["messages"][2] for request in server.requests[1:])
     assert said["reasoning_details"] == [{**first, "text": "Hm.", "signature": "abc"}, secret]
     assert "reasoning_details" not in elsewhere
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"], indirect=True)
+async def test_a_server_that_wants_reasoning_in_each_turn_has_what_is_known_of_it_or_a_blank(
+    name: str, provider: Provider, server: ProviderServer
+) -> None:
+    signature = {"openai": "field:reasoning_content", "anthropic": SIGNATURE}[name]
+    turns = (
+        Turn("assistant", "One."),
+        Turn("user", "?"),
+        Turn("assistant", "Two.", calls=(CalledTool("c", "clock", ""),), thinking=(Thinking("Unsigned.", ""),)),
+        Turn("tool", "Noon.", call_id="c"),
+        Turn("assistant", "Three.", calls=(CalledTool("d", "clock", ""),), thinking=(Thinking("Signed.", signature),)),
+        Turn("tool", "Noon.", call_id="d"),
+    )
+    asked = replace(
+        ASKED,
+        model="deepseek-v4-pro",  # which signs nothing in Anthropic's format
+        turns=(*ASKED.turns, *turns),
+        adaptations=(Adaptation("reasoning_back"),),
+    )
+    assert (await hear(provider, asked)).error is None
+    sent = [message for message in server.requests[0].body["messages"] if message["role"] == "assistant"]
+    if name == "openai":
+        assert [message.get("reasoning_content") for message in sent] == [" ", "Unsigned.", "Signed."]
+    else:
+        assert [message["content"][0] for message in sent] == [
+            {"type": "thinking", "thinking": " ", "signature": ""},
+            {"type": "thinking", "thinking": "Unsigned.", "signature": ""},
+            {"type": "thinking", "thinking": "Signed.", "signature": SIGNATURE},
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -471,3 +472,61 @@ async def test_a_server_that_does_not_stream_is_asked_for_the_whole(site: Site, 
     provider.script = Script(text="Hello.", refused_parts=[refusal])
     answer = await site.ask()
     assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "Hello.", [])
+
+
+LACKS_THOUGHTS = {
+    "openai:deepseek-v4-pro": "The `reasoning_content` in the thinking mode must be passed back to the API.",
+    "anthropic:deepseek-v4-pro": "The `content[].thinking` in the thinking mode must be passed back to the API.",
+    "openai:kimi-k2.6": "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+}
+
+
+@pytest.fixture(params=LACKS_THOUGHTS)
+def thinker(request: pytest.FixtureRequest, settings: Settings) -> str:
+    """A model that wants its reasoning back with each of its turns, and signs none of it."""
+    settings.CHAT_MODELS = [request.param]
+    return str(request.param)
+
+
+def refuse_lack_of_thoughts(model: str) -> Script:
+    error = {"error": {"type": "invalid_request_error", "message": LACKS_THOUGHTS[model]}}
+    return Script(status=400, raw=json.dumps(error), raw_type="application/json")
+
+
+def list_thoughts(body: Json) -> list[Any]:
+    """Return the reasoning in each of the model's turns, None where there is none."""
+    turns = [turn for turn in body["messages"] if turn["role"] == "assistant"]
+    blocks = [turn["content"][0] if isinstance(turn["content"], list) else turn for turn in turns]
+    return [block.get("reasoning_content", block.get("thinking")) for block in blocks]
+
+
+async def test_a_model_that_wants_its_reasoning_back_goes_on_after_tools_in_this_question_and_in_later_ones(
+    site: Site, provider: ProviderServer, tools: None, thinker: str
+) -> None:
+    step = Script(text="", reasoning="Twice 21.", signature="", tool_calls=[Call("double", '{"number": 21}')])
+    without = Script(text="", tool_calls=[Call("double", '{"number": 42}')])
+    for script in (step, without, refuse_lack_of_thoughts(thinker), Script(text="It is 84.")):
+        provider.enqueue(script)
+    conversation = await site.begin_conversation()
+    first = await site.ask("Twice 21, twice?", conversation, model=thinker)
+    assert (first["status"], first["text"], first["notices"]) == ("complete", "It is 84.", [])
+    assert list_thoughts(list_bodies(provider)[3]) == ["Twice 21.", " "]
+    provider.script = Script(text="Still 84.")
+    second = await site.ask("Sure?", conversation, model=thinker)
+    assert (second["status"], second["text"], second["notices"]) == ("complete", "Still 84.", [])
+    assert [list_thoughts(body) for body in list_bodies(provider)[4:]] == [[" ", " ", " "]]
+
+
+async def test_a_conversation_that_used_tools_before_its_model_wanted_reasoning_goes_on(
+    site: Site, admin: Site, provider: ProviderServer, tools: None, thinker: str
+) -> None:
+    provider.enqueue(Script(text="", tool_calls=[Call("double", '{"number": 21}')]))
+    provider.enqueue(Script(text="It is 42."))
+    provider.enqueue(refuse_lack_of_thoughts(thinker))
+    provider.script = Script(text="Still 42.")
+    conversation = await site.begin_conversation()
+    await site.ask("Twice 21?", conversation, model=thinker)
+    answer = await site.ask("Sure?", conversation, model=thinker)
+    assert (answer["status"], answer["text"]) == ("complete", "Still 42.")
+    assert [list_thoughts(body) for body in list_bodies(provider)[2:]] == [[None, None], [" ", " "]]
+    assert "sent back with reasoning" in await read_health(admin)

@@ -473,3 +473,27 @@ def test_each_wish_that_is_left_out_has_a_sentence_and_nothing_else_has() -> Non
     assert len(sentences) == 4
     wishless = Prompt("m", (Turn("user", "Hi"),), adaptations=everything.adaptations)
     assert list_remarks(wishless) == []
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        # DeepSeek by Chat Completions since V4, behind OpenRouter, by the Messages API, V3.2; Kimi
+        "400 invalid_request_error: The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "400 : Provider returned error The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "400 invalid_request_error: The reasoning content in the thinking mode must be passed back to the API.",
+        "400 invalid_request_error: The `content[].thinking` in the thinking mode must be passed back to the API.",
+        "400 invalid_request_error: Missing `reasoning_content` field in the assistant message at message index 4. "
+        "For more information, please refer to https://api-docs.deepseek.com/guides/thinking_mode#tool-calls",
+        "400 invalid_request_error: thinking is enabled but reasoning_content is missing in assistant tool call "
+        "message at index 2",
+    ],
+)
+@pytest.mark.parametrize("signature", ["field:reasoning_content", ""])
+def test_a_model_that_lacks_its_reasoning_gets_some_with_each_of_its_turns(detail: str, signature: str) -> None:
+    thought = Turn("assistant", "I look.", thinking=(Thinking("Hm.", signature),))
+    prompt = replace(ASKED, turns=(*ASKED.turns, thought, Turn("user", "And?")))
+    way = Adaptation("reasoning_back")
+    assert find_adaptation("bad_request", detail, prompt) == way
+    assert is_of_the_model(way, "bad_request", detail)
+    assert find_adaptation("bad_request", detail, replace(prompt, adaptations=(way,))) is None
