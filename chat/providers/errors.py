@@ -160,6 +160,7 @@ def describe_status(response: httpx2.Response, body: object) -> ChatError:
     words, message = _read_error(body)
     wait = read_retry_after(response.headers)
     code = find_code(status, words, message, is_told_to_wait=wait is not None)
+    wait = _find_wait(body, message) if wait is None else wait
     detail = " ".join((str(status), *words)) + f": {message}"
     report = ProviderReport(status, _write_kind(words), message, find_request_id(response.headers))
     return ChatError(code, detail, retry_after=wait, cause=_find_cause(code, Cause.STATUS), report=report)
@@ -208,7 +209,9 @@ def describe_stream_failure(body: object) -> ChatError:
     detail = " ".join(("in the stream:", *words)) + f": {message}"
     code = find_code(status, words, message)
     report = ProviderReport(status, _write_kind(words), message)
-    return ChatError(code, detail, is_reported=True, cause=_find_cause(code, Cause.REPORTED), report=report)
+    wait = _find_wait(body, message)
+    cause = _find_cause(code, Cause.REPORTED)
+    return ChatError(code, detail, retry_after=wait, is_reported=True, cause=cause, report=report)
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
@@ -338,6 +341,35 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
+_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([a-z]{1,12}) ?"
+
+# In the sentences of OpenAI, Groq, Gemini, Azure and Cloudflare.
+_TRY_AGAIN = re.compile(rf"(?:try again|retry) (?:in|after) ((?:{_DURATION}){{1,4}})")
+
+
+def _find_wait(body: object, message: str) -> float | None:
+    """Return the seconds to wait that an error's body tells, where no header does: Gemini, and any error in a stream.
+
+    OpenAI names a few milliseconds while everybody asks: less than a second is left to the usual pauses, which grow.
+    """
+    found = _TRY_AGAIN.search(message.lower())
+    told = [*_list_retry_delays(body, 8), *([found[1]] if found else [])]
+    return next((seconds for text in told if (seconds := _parse_duration(text)) is not None and seconds >= 1), None)
+
+
+def _list_retry_delays(part: object, depth: int) -> Iterator[str]:
+    """Yield what Google's `RetryInfo` says in an error and in what lies in it, see `_gather`."""
+    part = _parse_json(part) if isinstance(part, str) else part
+    if isinstance(part, list) and depth:
+        for item in part[:20]:
+            yield from _list_retry_delays(item, depth - 1)
+    elif isinstance(part, Mapping) and depth:
+        if isinstance(delay := part.get("retryDelay"), str):
+            yield delay
+        for name in _INNER_MEMBERS:
+            yield from _list_retry_delays(part.get(name), depth - 1)
+
+
 def _parse_date(text: str) -> datetime | None:
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         with suppress(ValueError, OverflowError):
@@ -345,7 +377,6 @@ def _parse_date(text: str) -> datetime | None:
     return None
 
 
-_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([a-z]{1,12}) ?"
 _UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from itertools import pairwise
 from typing import Any
@@ -111,6 +112,26 @@ async def test_a_provider_that_wants_more_patience_than_there_is_gets_none(
     answer = await site.ask()
     assert answer["error"]["code"] == "rate_limited"
     assert len(provider.requests) == 1
+
+
+def refuse_in_words(words: str, status: int) -> Script:
+    body = json.dumps({"error": {"code": "rate_limit_exceeded", "message": words}})
+    raw = body if status != 200 else f"data: {body}\n\n"
+    return Script(status=status, raw=raw, raw_type="application/json" if status != 200 else "text/event-stream")
+
+
+@pytest.mark.parametrize("status", [429, 200])
+async def test_a_wait_that_is_named_in_words_alone_is_kept_too(
+    site: Site, provider: ProviderServer, status: int
+) -> None:
+    provider.enqueue(refuse_in_words("Rate limit reached. Please try again in 1.054s.", status))
+    events = [event for _, event in await site.read_events(await site.begin())]
+    notice = next(event for event in events if event["type"] == "notice")
+    assert 1 <= notice["retry_after"] <= 1.4
+    provider.script = refuse_in_words("Limit of tokens per day reached. Please try again in 7m12s.", status)
+    asked = len(provider.requests)
+    answer = await site.ask()
+    assert (answer["error"]["code"], len(provider.requests)) == ("rate_limited", asked + 1)
 
 
 async def test_stop_ends_the_wait(site: Site, provider: ProviderServer) -> None:

@@ -49,7 +49,7 @@ _REFUSALS = {
         429,
         "requests",
         "Rate limit reached for gpt-test in organization org-test on requests per min (RPM): Limit 3, Used 3, "
-        "Requested 1. Please try again in 20s.",
+        "Requested 1. Please try again in 20ms.",
         "rate_limit_exceeded",
     ),
     500: Refusal(500, "server_error", "The server had an error while processing your request. Sorry about that!"),

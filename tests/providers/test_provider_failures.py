@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import httpx2
 import pytest
@@ -127,6 +129,40 @@ def test_retry_after_headers_are_read_as_seconds(headers: dict[str, str], second
 def test_retry_after_headers_are_read_as_a_date() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert errors.read_retry_after({"retry-after": moment}) == pytest.approx(30, abs=2)
+
+
+WAITS = [
+    ("Rate limit reached for gpt-6 on tokens per min (TPM): Limit 30000. Please try again in 11.054s. Visit …", 11.054),
+    ("Rate limit reached on requests per min (RPM). Please try again in 20ms.", None),
+    ("Rate limit reached on tokens per day (TPD): Limit 100000. Please try again in 7m12.5s.", 432.5),
+    ("Please retry in 45.837906927s.", 45.837906927),
+    ("Your requests have exceeded the token rate limit. Please retry after 60 seconds.", 60),
+    ("Rate limit is exceeded. Try again in 10 seconds.", 10),
+    ("Please try again in a few minutes.", None),
+    ("Overloaded, try again in 2 moons", None),
+]
+DELAY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"}
+
+
+@pytest.mark.parametrize(("message", "seconds"), WAITS)
+def test_a_wait_that_only_an_errors_words_name_is_read_from_them(message: str, seconds: float | None) -> None:
+    body = {"error": {"code": "rate_limit_exceeded", "message": message}}
+    assert errors.describe_stream_failure(body).retry_after == seconds
+    response = httpx2.Response(429, json=body)
+    assert errors.describe_status(response, response.text).retry_after == seconds
+    with_header = httpx2.Response(429, json=body, headers={"retry-after": "3"})
+    assert errors.describe_status(with_header, with_header.text).retry_after == 3
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_googles_retry_info_is_a_wait(is_wrapped: bool) -> None:
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded.", "details": [DELAY]}
+    body: Any = [{"error": error}]
+    if is_wrapped:  # by a router
+        body = {"error": {"code": 429, "message": "Provider returned error", "metadata": {"raw": json.dumps(body)}}}
+    response = httpx2.Response(429, json=body)
+    assert errors.describe_status(response, response.text).retry_after == 37.5
+    assert errors.describe_stream_failure(body).retry_after == 37.5
 
 
 def _translate(key: str, error: Exception) -> ChatError:
