@@ -56,6 +56,7 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
     ),
     "no_stream_options": _Wording("asked without stream_options, so its usage is an estimate"),
     "no_stream": _Wording("asked without streaming: its answers come in one piece"),
+    "stream_only": _Wording("asked for a stream also where nobody follows it"),
     "adaptive_thinking": _Wording("thinking is adaptive, without a budget"),
     "no_thinking": _Wording("asked without thinking", "This model answers without thinking first.", lambda _, __: True),
     "effort_none": _Wording(
@@ -86,6 +87,7 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
     "output_format": _Wording("JSON by a schema is asked for by output_config.format"),
     "no_reasoning_back": _Wording("its reasoning is not sent back to it"),
     "reasoning_back": _Wording("each of its turns is sent back with reasoning, or a blank in its place"),
+    "short_call_ids": _Wording("ids of tool calls are sent as nine letters and digits"),
     "no_prefill": _Wording("it is asked to continue, instead of being given the beginning of its answer"),
     "no_effort": _Wording(
         "asked without an effort",

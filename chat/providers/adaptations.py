@@ -7,8 +7,10 @@ has the sentences for readers and administrators. Nothing here knows Django or a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 
 from chat.providers.base import UNSIGNED, AdaptationKind, Prompt, Thinking, Turn
 
@@ -112,6 +114,26 @@ def _add_thoughts(prompt: Prompt, _: float | None) -> Prompt:
     return replace(prompt, turns=tuple(turns))
 
 
+_SHORT_ID = re.compile("[a-zA-Z0-9]{9}")
+
+
+def _shorten_call_ids(prompt: Prompt, _: float | None) -> Prompt:
+    """Return the prompt with ids of calls as Mistral's models take them; the same id becomes the same one."""
+    turns = [
+        replace(
+            turn,
+            calls=tuple(replace(call, id=_shorten_id(call.id)) for call in turn.calls),
+            call_id=_shorten_id(turn.call_id) if turn.role == "tool" else turn.call_id,
+        )
+        for turn in prompt.turns
+    ]
+    return replace(prompt, turns=tuple(turns))
+
+
+def _shorten_id(call_id: str) -> str:
+    return call_id if _SHORT_ID.fullmatch(call_id) else sha256(call_id.encode()).hexdigest()[:9]
+
+
 _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {
     "no_tools": _drop_tools,
     "no_tool_choice": lambda prompt, _: replace(prompt, tool_choice=""),
@@ -128,6 +150,7 @@ _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {
         prompt, turns=tuple(replace(turn, thinking=()) for turn in prompt.turns)
     ),
     "reasoning_back": _add_thoughts,
+    "short_call_ids": _shorten_call_ids,
     "no_prefill": lambda prompt, _: add_continue_instruction(prompt),
     "no_effort": lambda prompt, _: replace(prompt, effort=""),
     "no_cache_key": lambda prompt, _: replace(prompt, cache_key=""),

@@ -58,8 +58,10 @@ class HttpAdapter(ABC):
     async def complete(self, prompt: Prompt) -> Sequence[ProviderEvent]:
         """See `chat.providers.base.Provider`."""
         prompt = self._adapt(prompt)
+        has_to_stream = prompt.find_adaptation("stream_only") and not prompt.find_adaptation("no_stream")
+        members = self._make_stream_members(prompt) if has_to_stream else {}
         with self._translate_failures():
-            async with self._post(self.build_request(prompt)) as body:
+            async with self._post(self.build_request(prompt) | members) as body:
                 return self._make_decoder(prompt).read_whole(await body.read_whole(self._max_line_bytes))
 
     async def list_models(self) -> dict[str, Mapping[str, Any]]:

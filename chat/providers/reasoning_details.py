@@ -47,7 +47,9 @@ class ReasoningDetails:
 
 
 def _are_one(block: dict[str, Any], piece: dict[str, Any]) -> bool:
-    return all(block.get(name) == piece.get(name) for name in ("type", "index"))
+    """Return whether a piece continues a block. A stream of OpenRouter's may have the index 0 for all of them."""
+    is_other = block.get("id") is not None and piece.get("id") is not None and block["id"] != piece["id"]
+    return not is_other and all(block.get(name) == piece.get(name) for name in ("type", "index"))
 
 
 def _join(block: dict[str, Any], piece: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ _LASTING_FAULT = re.compile(
     r"|system role (?:is )?not supported|only user(?:,| and) ?assistant[\w ,]{0,20} roles"
     r"|conversation roles must alternate"
     r"|does not support (?:tools|system)|unexpected message role|--enable-auto-tool-choice"
-    r"|prefill is (?:incompatible|not supported)",
+    r"|prefill is (?:incompatible|not supported)|tool call ids? \b.{0,120}length (?:of )?9",
     re.IGNORECASE,
 )
 
@@ -72,14 +72,12 @@ def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None
     if not (is_lasting or (code == "upstream_error" and _LASTING_FAULT.search(detail))):
         return None
     words = re.sub('[\u2018\u2019`"]', "'", detail)
-    if _LACKING_THOUGHTS.search(words):
-        return None if prompt.find_adaptation("reasoning_back") else Adaptation("reasoning_back")
-    if not (_REFUSING.search(words) or _LASTING_FAULT.search(words)):
+    if not any(pattern.search(words) for pattern in (_REFUSING, _LASTING_FAULT, _LACKING_THOUGHTS)):
         return None
     return next(_list_candidates(words, prompt), None)
 
 
-# DeepSeek and MiMo by Chat Completions and by the Messages API, Kimi: of any turn of the model's, or of those that call.
+# DeepSeek and MiMo, in both formats, and Kimi say it of any turn of the model's, or of those that call tools.
 _LACKING_THOUGHTS = re.compile(
     r"(?:reasoning[_ ]content|thinking)'? in the thinking mode must be passed back|missing '?reasoning_content"
     r"|reasoning_content'? is missing",
@@ -104,6 +102,9 @@ _NO_RESPONSES = re.compile(
 
 def _list_candidates(words: str, prompt: Prompt) -> Iterator[Adaptation]:
     """Yield the ways that the words ask for, by the place where each names its parameter, special wordings first."""
+    if _LACKING_THOUGHTS.search(words):  # to leave out what there is of them would be no way
+        yield from _drop_known((Adaptation("reasoning_back"),), prompt)
+        return
     for special in _SPECIAL:
         if special.words.search(words):
             yield from _drop_known(special.ways(words, prompt), prompt)
@@ -260,6 +261,14 @@ _SPECIAL = (
         _match_words(r"only (?:\w+ ){0,3}v?1?/?(?:v1/)?responses\b|not in v1/chat/completions"),
         lambda _, prompt: () if prompt.find_adaptation("chat_completions") else (Adaptation("responses_api"),),
     ),
+    # Alibaba's models that think, also at ModelScope, and gateways before Codex. Titles and batches ask for no stream.
+    _Row(
+        _match_words(
+            r"for non-?stream|non-?stream\w* (?:calls?|requests?|mode|output) (?:is|are) not"
+            r"|only supports? (?:the )?stream|when 'stream=false|stream must be (?:set to )?true|\bstream(?:ing)? (?:mode )?is required"
+        ),
+        lambda _, __: (Adaptation("stream_only"),),
+    ),
     # The tools are worth more than the stream.
     _Row(
         _match_words(r"\b(?:tools?|functions?)\b.{0,20}\bstream|\bstream\w* (?:with|and|of) (?:tool|function)"),
@@ -300,6 +309,11 @@ _SPECIAL = (
             r"|final (?:position|message)|last message .{0,60}(?:assistant|user)|expected last role"
         ),
         lambda words, prompt: (Adaptation("no_prefill"),) if is_prefilled(prompt) else _adapt_lost_thinking(words),
+    ),
+    # Mistral's API, and its models' chat templates elsewhere: the calls were another model's, or their server's own.
+    _Row(
+        _match_words(r"tool call ids? \b.{0,120}length (?:of )?9"),
+        _make_adaptations(lambda prompt: any(turn.calls for turn in prompt.turns), "short_call_ids"),
     ),
     # A forced tool; vLLM's flag is about tools at all.
     _Row(
@@ -398,7 +412,10 @@ _OF_ONE_PROMPT: frozenset[AdaptationKind] = frozenset({"loose_schema"})
 # A refusal that names a message or a call is about this conversation.
 _OF_ONE_HISTORY = _match_words(
     r"tool_call_ids?\b|'?tool_calls'?|tool_use.{0,3}(?:ids?|blocks?)|tool_result|messages?[.\[]\d|'?messages'?:"
-    r"|role '?tool"
+    r"|role '?tool|input\[\d"
+    # Mistral, Gemini, OpenAI's Responses
+    r"|tool call ids? \b|function calls? and (?:function )?responses?|function (?:call|response) (?:turn|parts?)"
+    r"|thought_?signature|no tool output found|functioncall parts"
 )
 
 _OF_ONE_SCHEMA = _match_words(r"too many states|keyword|compile|invalid (?:json )?schema|schema produces")

@@ -141,6 +141,23 @@ async def test_a_compatible_servers_reasoning_goes_back_under_the_name_it_came_b
     assert {name: sent[name] for name in sent.keys() & {"reasoning", "reasoning_content"}} == {field: THOUGHT}
 
 
+@pytest.mark.parametrize("name", ["openai"], indirect=True)
+async def test_details_with_other_ids_are_other_blocks(provider: Provider, server: ProviderServer) -> None:
+    """A stream of OpenRouter's may number all of them 0 (OpenRouterTeam/ai-sdk-provider#519)."""
+    blocks = [
+        {"type": "reasoning.encrypted", "id": f"tool_{data}", "index": 0, "data": data, "format": "google-gemini-v1"}
+        for data in ("YQ==", "Yg==")
+    ]
+    call = {"index": 0, "id": "call_a", "function": {"name": "clock", "arguments": "{}"}}
+    members = [*({"reasoning_details": [block]} for block in blocks), {"tool_calls": [call]}]
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in members]
+    server.script = Script(raw=write_openai_events(*chunks, make_chunk(reason="tool_calls")))
+    heard = await hear(provider, ASKED)
+    made = Turn("assistant", heard.text, calls=tuple(heard.calls), thinking=heard.thinking)
+    await hear(provider, replace(ASKED, turns=(*ASKED.turns, made, Turn("tool", "Noon.", call_id="call_a"))))
+    assert server.requests[1].body["messages"][2]["reasoning_details"] == blocks
+
+
 async def test_what_nobody_or_another_provider_signed_is_left_out(
     name: str, provider: Provider, server: ProviderServer
 ) -> None:

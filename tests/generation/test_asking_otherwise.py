@@ -477,7 +477,8 @@ async def test_a_server_that_does_not_stream_is_asked_for_the_whole(site: Site, 
 LACKS_THOUGHTS = {
     "openai:deepseek-v4-pro": "The `reasoning_content` in the thinking mode must be passed back to the API.",
     "anthropic:deepseek-v4-pro": "The `content[].thinking` in the thinking mode must be passed back to the API.",
-    "openai:kimi-k2.6": "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+    "openai:kimi-k2.6": "thinking is enabled but reasoning_content is missing in assistant tool call message at index "
+    "2",
 }
 
 
@@ -530,3 +531,27 @@ async def test_a_conversation_that_used_tools_before_its_model_wanted_reasoning_
     assert (answer["status"], answer["text"]) == ("complete", "Still 42.")
     assert [list_thoughts(body) for body in list_bodies(provider)[2:]] == [[None, None], [" ", " "]]
     assert "sent back with reasoning" in await read_health(admin)
+
+
+async def test_a_conversation_with_calls_goes_on_with_mistral_and_keeps_its_tools(
+    site: Site, provider: ProviderServer, tools: None, settings: Settings
+) -> None:
+    settings.CHAT_MODELS = [OPENAI, "openai:mistral-large"]
+    provider.enqueue(Script(text="", tool_calls=[Call("double", '{"number": 21}')]), Script(text="It is 42."))
+    conversation = await site.begin_conversation()
+    await site.ask("Twice 21?", conversation, model=OPENAI)
+    refusal = {
+        "object": "error",
+        "message": "Tool call id was call_0 but must be a-z, A-Z, 0-9, with a length of 9.",
+        "type": "invalid_function_call",
+        "code": "3280",
+    }
+    provider.enqueue(Script(status=400, raw=json.dumps(refusal), raw_type="application/json"))
+    provider.script = Script(text="Still 42.")
+    answer = await site.ask("Sure?", conversation, model="openai:mistral-large")
+    assert (answer["status"], answer["text"], answer["notices"]) == ("complete", "Still 42.", [])
+    body = list_bodies(provider)[-1]
+    sent = [call["id"] for turn in body["messages"] for call in turn.get("tool_calls", ())]
+    assert [turn["tool_call_id"] for turn in body["messages"] if turn["role"] == "tool"] == sent
+    assert re.fullmatch("[a-zA-Z0-9]{9}", sent[0])
+    assert "tools" in body

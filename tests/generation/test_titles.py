@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pytest_django import Settings
 
+from chat.core.events import Usage
 from chat.models import Conversation, ProviderCall
 from tests.provider_server import ProviderServer, RefusedPart, Script
 from tests.support.site import Json, Site
@@ -43,6 +46,30 @@ async def test_the_title_comes_after_the_first_answer(site: Site, provider: Prov
     await wait_until(lambda: has_title(answer, "Why the sky is blue"))
     assert provider.requests[1].body["model"] == "small"
     assert "scatters" in str(provider.requests[1].body["messages"])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "parameter.enable_thinking must be set to false for non-streaming calls",
+        "<400> InternalError.Algo.InvalidParameter: This model only support stream mode, please enable the stream "
+        "parameter to access the model.",
+        "enable thinking can not be support when `stream=False`.",
+        "Stream must be set to true",
+    ],
+)
+async def test_a_model_that_only_streams_writes_titles_too(site: Site, provider: ProviderServer, refusal: str) -> None:
+    """As Alibaba's models that think, at its own API and at ModelScope."""
+    error = {"error": {"message": refusal, "type": "invalid_request_error", "code": "invalid_parameter_error"}}
+    refused = Script(status=400, raw=json.dumps(error), raw_type="application/json")
+    provider.enqueue(ANSWER, refused, Script(text="Blue skies", usage=Usage(30, 4)))
+    answer = await site.ask("Why?")
+    await wait_until(lambda: has_title(answer, "Blue skies"))
+    assert [request.body.get("stream", False) for request in provider.requests] == [True, False, True]
+    calls = ProviderCall.objects.filter(answer=answer["id"], purpose="title").order_by("pk")
+    await wait_until(calls.filter(outcome="complete").aexists)
+    rows = [(row.outcome, row.input_tokens, row.output_tokens) async for row in calls]
+    assert rows == [("interrupted", 0, 0), ("complete", 30, 4)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -497,3 +498,62 @@ def test_a_model_that_lacks_its_reasoning_gets_some_with_each_of_its_turns(detai
     assert find_adaptation("bad_request", detail, prompt) == way
     assert is_of_the_model(way, "bad_request", detail)
     assert find_adaptation("bad_request", detail, replace(prompt, adaptations=(way,))) is None
+
+
+CALLED = replace(
+    ASKED,
+    turns=(
+        *ASKED.turns,
+        Turn("assistant", "", calls=(CalledTool("call_PTLP8xhu3uwZk4l3nlnrrJha", "clock", "{}"),)),
+        Turn("tool", "Noon.", call_id="call_PTLP8xhu3uwZk4l3nlnrrJha"),
+        Turn("assistant", "", calls=(CalledTool("a1B2c3D4e", "clock", "{}"),)),
+        Turn("tool", "One.", call_id="a1B2c3D4e"),
+        Turn("user", "And now?"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        # Mistral's API, a server that makes such ids itself, the chat templates of llama.cpp
+        (
+            "bad_request",
+            "400 invalid_function_call 3280: Tool call id was call_PTLP8xhu3uwZk4l3nlnrrJha but must be a-z, A-Z, 0-9, "
+            "with a length of 9.",
+        ),
+        ("upstream_error", "500 : Tool call id was call_49c89af0 but must be a-z, A-Z, 0-9, with a length of 9"),
+        (
+            "upstream_error",
+            "500 server_error 500: Jinja Exception: Tool call IDs should be alphanumeric strings with length 9!",
+        ),
+    ],
+)
+def test_ids_of_another_models_calls_are_sent_as_mistral_takes_them(code: str, detail: str) -> None:
+    way = Adaptation("short_call_ids")
+    assert find_adaptation(code, detail, CALLED) == way
+    assert is_of_the_model(way, code, detail)
+    turns = apply_adaptations(replace(CALLED, adaptations=(way,))).turns
+    first, second = (call.id for turn in turns for call in turn.calls)
+    assert re.fullmatch("[a-zA-Z0-9]{9}", first)
+    assert second == "a1B2c3D4e"
+    assert [turn.call_id for turn in turns if turn.role == "tool"] == [first, second]
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        # Mistral, Gemini, OpenAI's Responses
+        "400 invalid_request_message_order 3230: Not the same number of function calls and responses",
+        "400 invalid_argument: Please ensure that function call turn comes immediately after a user turn or after a "
+        "function response turn.",
+        "400 invalid_argument: Please ensure that the number of function response parts is equal to the number of "
+        "function call parts of the function call turn.",
+        "400 invalid_argument: Function call is missing a thought_signature in functionCall parts. This is required "
+        "for tools to work correctly, and missing thought_signature may lead to degraded model performance.",
+        "400 invalid_request_error input: No tool output found for function call call_PTLP8xhu3uwZk4l3nlnrrJha.",
+    ],
+)
+def test_a_refusal_of_one_conversations_calls_takes_the_tools_from_no_other(detail: str) -> None:
+    found = find_adaptation("bad_request", detail, CALLED)
+    assert found is None or not is_of_the_model(found, "bad_request", detail)
