@@ -265,7 +265,8 @@ _SPECIAL = (
     _Row(
         _match_words(
             r"for non-?stream|non-?stream\w* (?:calls?|requests?|mode|output) (?:is|are) not"
-            r"|only supports? (?:the )?stream|when 'stream=false|stream must be (?:set to )?true|\bstream(?:ing)? (?:mode )?is required"
+            r"|only supports? (?:the )?stream|when 'stream=false|stream must be (?:set to )?true"
+            r"|\bstream(?:ing)? (?:mode )?is required"
         ),
         lambda _, __: (Adaptation("stream_only"),),
     ),
