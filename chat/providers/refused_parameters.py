@@ -355,7 +355,7 @@ _TABLE = (
     _Row(
         _match_words(
             r"max_(?:completion_|output_)?tokens|max_new_tokens|maxOutputTokens|maximum allowed number of output"
-            r"|completion tokens"
+            r"|completion tokens|maximum tokens you requested"
         ),
         _adapt_token_limit,
     ),

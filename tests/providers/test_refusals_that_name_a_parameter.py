@@ -57,7 +57,7 @@ NAMED: list[tuple[str, str, float | None]] = [
         "max_tokens",
         None,
     ),
-    # Its figure: OpenAI, Anthropic, DeepSeek, Alibaba, Groq, pydantic, Gemini, Fireworks
+    # Its figure: OpenAI, Anthropic, DeepSeek, Alibaba, Groq, pydantic, Gemini, Bedrock, Fireworks
     (
         "400 invalid_request_error: max_tokens is too large: 10000. This model supports at most 4096 "
         "completion tokens, "
@@ -94,6 +94,12 @@ NAMED: list[tuple[str, str, float | None]] = [
         "(inclusive) to 8193 (exclusive).",
         "tokens_at_most",
         8192,
+    ),
+    (
+        "400 ValidationException: The maximum tokens you requested exceeds the model limit of 4096. Try again with a "
+        "maximum tokens value that is lower than 4096.",
+        "tokens_at_most",
+        4096,
     ),
     ("400 : Requests with max_tokens > 4096 must have stream=true", "tokens_at_most", 4096),
     # temperature: OpenAI, Anthropic, Kimi, LiteLLM; a range
