@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
@@ -163,6 +164,9 @@ def make_http_options() -> dict[str, Any]:
         "timeout": httpx2.Timeout(None, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
         # Nobody but the address that the operator gave gets the conversation and the key.
         "follow_redirects": False,
+        # Nothing is kept between two calls: they are of different people, and a cookie of a load balancer's would send
+        # all of them to one machine, one that is not ASCII stop them all.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=())),
         # A number, as the aiohttp transport takes None for its own 100. 60 s keeps a chatting user's
         # connection warm between two questions; httpx closes it after 5.
         "limits": httpx2.Limits(max_connections=10_000, keepalive_expiry=60),

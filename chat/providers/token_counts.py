@@ -26,11 +26,12 @@ class TokenCounts:
         self._is_cache_apart = is_cache_apart
         self._known: dict[str, int] = {}
         self._implausible: set[str] = set()  # figures of which nothing else was sent
+        self._is_input_derived = False  # the input is our conclusion alone
         self._is_derived = False  # the output follows from other figures and was not sent itself
         self.is_running = False  # text came after the last report of the output: the decoder says so
         self.has_news = False
 
-    def report(self, *, is_derived: bool = False, **figures: Any) -> None:
+    def report(self, *, is_derived: bool = False, is_input_derived: bool = False, **figures: Any) -> None:
         """Take in one report of any of the figures, as they were sent; what is None was not.
 
         They are `input`, `output`, `cached`, `written`, `written_hour`, `reasoning` and `searches`. `written` is all
@@ -45,6 +46,8 @@ class TokenCounts:
                     self._implausible.add(name)
                 continue
             self._implausible.discard(name)
+            if name == "input":
+                self._is_input_derived = is_input_derived
             known = self._known.get(name)
             if name == "output" and count:
                 self.is_running = False
@@ -85,7 +88,7 @@ class TokenCounts:
         of_cache = self._known.get("cached", 0) + self._known.get("written", 0)
         aside = of_cache if self._is_cache_apart else 0
         if "input" in self._known and self._known["input"] + aside:
-            return self._known["input"] + aside, True
+            return self._known["input"] + aside, not self._is_input_derived
         return max(estimate_tokens(self._prompt_size), of_cache), False
 
     def _count_output(self, output_chars: int, reasoning_chars: int) -> tuple[int, bool]:
@@ -117,8 +120,8 @@ def report_openai_usage(counts: TokenCounts, usage: object) -> None:
     written = usage.get("completion_tokens", usage.get("output_tokens"))
     total = read_token_count(usage.get("total_tokens"))
     of_cache = (read_token_count(cached) or 0) + (read_token_count(stored) or 0)
-    if (whole_input := _add_cache(read_token_count(read), read_token_count(written), of_cache, total)) is not None:
-        read = whole_input
+    whole_input, is_input_derived = _add_cache(read_token_count(read), read_token_count(written), of_cache, total)
+    read = read if whole_input is None else whole_input
     whole, is_derived = _add_reasoning(
         read_token_count(read), read_token_count(written), read_token_count(reasoning), total
     )
@@ -129,6 +132,7 @@ def report_openai_usage(counts: TokenCounts, usage: object) -> None:
         written=stored,
         reasoning=reasoning,
         is_derived=is_derived,
+        is_input_derived=is_input_derived,
     )
 
 
@@ -139,16 +143,17 @@ def _pick(details: object, name: str, default: object) -> object:
     return default if details is None or default is not None else details
 
 
-def _add_cache(read: int | None, written: int | None, of_cache: int, total: int | None) -> int | None:
-    """Return the input with what was read from the cache and written to it, where `read` leaves that out; else None.
+def _add_cache(read: int | None, written: int | None, of_cache: int, total: int | None) -> tuple[int | None, bool]:
+    """Return the input with its cache where `read` leaves that out, and whether that is our conclusion alone.
 
     Gateways before Claude pass on its own figures, of which the cache is no part: Portkey counts it into the total,
     new-api and others nowhere. Then the total tells, or that a part would be more than the whole.
     """
     if read is None or not of_cache:
-        return None
-    is_in_total = written is not None and total == read + written + of_cache
-    return read + of_cache if is_in_total or of_cache > read else None
+        return None, False
+    if written is not None and total == read + written + of_cache:
+        return read + of_cache, False
+    return (read + of_cache, True) if of_cache > read else (None, False)
 
 
 def _add_reasoning(
