@@ -25,7 +25,7 @@ from chat.conversations.changes import Changes, apply_changes, make_notice, make
 from chat.conversations.deletions import GRACE
 from chat.conversations.forms import MessageForm
 from chat.conversations.kept_answers import StartedTurn
-from chat.conversations.turn_ids import find_question_id
+from chat.conversations.turn_ids import find_question_id, renew_turn
 from chat.conversations.turn_refusals import BusyError, NoSuchConversationError
 from chat.conversations.turns import Question
 from chat.core.errors import RefusedError
@@ -94,13 +94,15 @@ async def ask(
     response_schema: dict[str, Any] | None = None,
     *,
     waits: bool = False,
+    may_renew: bool = False,
 ) -> Message:
     """Keep a question and begin its answer; return that answer, with its question and conversation.
 
     `fields` are those of a `MessageForm`. The question goes to `conversation_id`, else to the form's own conversation,
     else to a new one. The same `turn` sent again returns the answer that it began. With `edits`, the question takes the
     place of an earlier one, on a branch of its own. With `waits` it raises `BusyError` also while next questions wait
-    before it. Raises `RefusedError`.
+    before it. With `may_renew`, as for a page's form, another text with the same `turn` is another question; otherwise
+    it too returns the answer that the turn began. Raises `RefusedError`.
     """
 
     def keep_turn() -> StartedTurn:
@@ -109,7 +111,12 @@ async def ask(
             raise InvalidQuestionError(form.find_first_error(), next(iter(form.errors)))
         conversation = conversation_id or form.cleaned_data["conversation"]
         question = form.take_question()._replace(response_schema=response_schema)
-        return _keep_if_due(user, visitor, conversation, question, waits=waits and not question.edits)
+        keep = partial(_keep_if_due, user, visitor, conversation, waits=waits and not question.edits)
+        started = keep(question)
+        if may_renew and not started.is_new and (asked := started.answer.parent) is not None:
+            turn = renew_turn(question.turn, asked.text, question.content)
+            return started if turn == question.turn else keep(question._replace(turn=turn))
+        return started
 
     return (await runner.begin(user, keep_turn, visitor)).answer
 
@@ -149,7 +156,7 @@ async def ask_or_keep(
     an earlier question cannot wait, and is refused while an answer is being written.
     """
     try:
-        return await ask(runner, user, visitor, fields, waits=not is_first)
+        return await ask(runner, user, visitor, fields, waits=not is_first, may_renew=True)
     except BusyError:
         kept = await run_in_thread(_keep_next, user, visitor, fields)
     if kept is None:

@@ -6,6 +6,7 @@ makes them wait until their user says so, and so does a question that is refused
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from chat.accounts.model_access import list_allowed_models
 from chat.conversations import turns
 from chat.conversations.forms import MessageForm
 from chat.conversations.kept_answers import StartedTurn
+from chat.conversations.turn_ids import find_question_id, renew_turn
 from chat.conversations.turn_refusals import NoSuchConversationError
 from chat.conversations.turns import Question
 from chat.core.errors import RefusedError
-from chat.models import Conversation, NextQuestion, Status, User
+from chat.models import Conversation, Message, NextQuestion, Status, User
 
 # Next questions of one conversation.
 MAX_KEPT = 50
@@ -50,7 +52,7 @@ class NotDueError(Exception):
 def keep_next_question(user: User, form: MessageForm) -> NextQuestion:
     """Keep the question of a valid form until the answer to the one before it is complete, and return it.
 
-    The same form again is the same question. Raises `RefusedError`.
+    The same form again is the same question; another text with its turn is another one. Raises `RefusedError`.
     """
     fields = form.cleaned_data
     conversation = Conversation.objects.owned_by(user).filter(pk=fields["conversation"]).first()
@@ -62,10 +64,18 @@ def keep_next_question(user: User, form: MessageForm) -> NextQuestion:
             raise TooManyError
         kept, _ = NextQuestion.objects.get_or_create(
             conversation=conversation,
-            turn=fields["turn"],
+            turn=_find_free_turn(conversation, fields["turn"], fields["content"]),
             defaults={"text": fields["content"], "model": fields["model"], "effort": fields["effort"]},
         )
     return kept
+
+
+def _find_free_turn(conversation: Conversation, turn: UUID, text: str) -> UUID:
+    """Return the turn, or another where a question with another text has been asked with it, or is kept."""
+    question = find_question_id(conversation.user, conversation.pk, turn)
+    asked = Message.objects.filter(pk=question).values_list("text", flat=True)
+    kept = NextQuestion.objects.filter(conversation=conversation, turn=turn).values_list("text", flat=True)
+    return renew_turn(turn, next(chain(asked, kept), text), text)
 
 
 def has_to_wait(user: User, conversation_id: UUID, turn: UUID) -> bool:

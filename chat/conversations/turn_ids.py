@@ -21,6 +21,15 @@ def find_question_id(user: User, conversation_id: uuid.UUID, turn: uuid.UUID) ->
     return uuid.uuid5(NAMESPACE, f"question:{user.pk}:{conversation_id}:{turn}")
 
 
+def renew_turn(turn: uuid.UUID, asked: str, text: str) -> uuid.UUID:
+    """Return the turn of a form with this text: its own, or another where its own has `asked` something else.
+
+    A page that a browser shows again as it was before its question was sent has an old turn, and gets another text.
+    The other turn is derived, so that this form too may be sent twice.
+    """
+    return turn if text == asked else uuid.uuid5(NAMESPACE, f"turn:{turn}:{text}")
+
+
 def derive_attempt_id(answer: Message, turn: uuid.UUID) -> uuid.UUID:
     """Return the id of the attempt that a retry of `answer` by the form `turn` makes."""
     return uuid.uuid5(NAMESPACE, f"retry:{answer.pk}:{turn}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import dropwhile
 from types import MappingProxyType
 from typing import Any
@@ -143,8 +142,11 @@ async def send(request: HtmxRequest) -> HttpResponseBase:
             await run_in_thread(visitor.confirm)
             conversation_id = read_id(request.POST.get("conversation", ""))
             await actions.stop_for(runner, user, conversation_id, read_turn_id(request))
-        ask = partial(actions.ask_or_keep, is_first=is_first) if request.POST.get("waits") else actions.ask
-        asked = await ask(runner, user, visitor, request.POST)
+        asked: Message | NextQuestion
+        if request.POST.get("waits"):
+            asked = await actions.ask_or_keep(runner, user, visitor, request.POST, is_first=is_first)
+        else:
+            asked = await actions.ask(runner, user, visitor, request.POST, may_renew=True)
     except RefusedError as error:
         if visitor.unconfirmed and not (await find_session_user(request)).is_authenticated:
             return refuse_without_login(request) or redirect_to_login(request.get_full_path())
