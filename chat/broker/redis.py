@@ -71,7 +71,7 @@ UNKNOWN = sys.maxsize
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _OwnLog:
     """The log of an answer that this process writes, as far as Redis has it: up to position `written`."""
 
