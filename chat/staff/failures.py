@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Exists, Max, Min, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from chat.accounts.user_names import find_few_users
 from chat.conversations.open_failures import (
@@ -82,7 +83,7 @@ class Filter:
             f"user “{self.user}”" if self.user else "",
             AGES[self.age][0].lower() if self.age else "",
         ]
-        return ", ".join(filter(None, parts)).capitalize() or "All failed answers"
+        return capfirst(", ".join(filter(None, parts))) or "All failed answers"
 
     def apply(self, answers: MessageQuerySet, code_field: str = "error_code") -> MessageQuerySet:
         """Return those of the answers that this filter leaves; their codes are in `code_field`."""

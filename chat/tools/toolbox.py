@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
 import jiter
+from django.utils.text import capfirst
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
@@ -293,4 +294,4 @@ def write_headline(name: str, arguments: str) -> str:
 
 def _write_label(name: str) -> str:
     """Return a tool's name in words for people: "Current time"."""
-    return " ".join(re.split(r"[\s_]+", name[:HEADLINE_LIMIT])).strip().capitalize() or "Calling a tool"
+    return capfirst(" ".join(re.split(r"[\s_]+", name[:HEADLINE_LIMIT])).strip()) or "Calling a tool"

@@ -408,6 +408,8 @@ def test_a_batch_says_in_words_what_was_asked_for() -> None:
     assert str(failures.Filter(answer=uuid.uuid4())) == "One answer"
     wanted = failures.Filter(code="timeout", model=MODEL, user="ada", age="day")
     assert str(wanted) == "Code timeout, model openai:gpt-test, user “ada”, last 24 hours"
+    wanted = failures.Filter(model="openai:Qwen/Qwen3-32B", user="Ada")
+    assert str(wanted) == "Model openai:Qwen/Qwen3-32B, user “Ada”"
 
 
 def test_the_way_to_the_page_is_shown_to_those_who_may_go(desk: Client, reader: User) -> None:

@@ -195,7 +195,13 @@ def test_a_long_headline_is_cut() -> None:
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [("current_time", "Current time"), ("files__read_file", "Files read file"), ("", "Calling a tool")],
+    [
+        ("current_time", "Current time"),
+        ("files__read_file", "Files read file"),
+        ("wiki__getPage", "Wiki getPage"),
+        ("list_PRs", "List PRs"),
+        ("", "Calling a tool"),
+    ],
 )
 def test_a_tool_is_shown_by_its_name(name: str, line: str) -> None:
     assert write_headline(name, "{}") == line
