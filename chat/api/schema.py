@@ -216,7 +216,7 @@ def describe_events() -> Schema:
 
 
 def _describe_event_line() -> Schema:
-    """Return the schema of an event. Over NDJSON and the WebSocket it has a `position`, there an `answer` too."""
+    """Return the schema of an event. NDJSON and the WebSocket add its `position`, the WebSocket its `answer` too."""
     ping = {"type": {"const": "ping"}, "position": {"type": "integer", "minimum": 0}}
     return {
         "oneOf": [

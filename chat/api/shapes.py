@@ -112,7 +112,7 @@ class Stop(Body, tag_field="type", tag="stop"):
 
 
 class Watch(Body, tag_field="type", tag="watch"):
-    """A frame that asks for news of the user's turns and titles, and for the turns since a moment."""
+    """A frame that asks for news of the user's conversations, and for the turns since a moment."""
 
     since: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
     id: FrameId | UnsetType = UNSET

@@ -1,11 +1,9 @@
-"""The WebSocket: asking, following and stopping over one connection, and news of a user's turns and titles.
+"""The WebSocket: asking, following and stopping over one connection, and news of a user's conversations.
 
-Up:    {"type":"send","content","conversation"?,"model"?,"turn"?}   {"type":"follow","answer","after"?}
-       {"type":"stop","answer"}   {"type":"watch","since"?}, each with an `id` of the client's where it likes
-Down:  the events of docs/events.md, each with its `answer` and `position`;
-       for a refusal {"type":"error","code","message","retryable","retry_after"?}, without an `answer`;
-       for a frame with an `id` that nothing else answers {"type":"ack","of",…};
-       after "watch" {"type":"turn",…} and {"type":"title",…}, see chat.generation.notifications.
+docs/events.md describes all frames. Clients send four kinds, `send`, `follow`, `stop` and `watch`, whose shapes are in
+`chat.api.shapes`. The site sends an answer's events, each with its `answer` and `position`; an `error` without an
+`answer` for a refusal; an `ack` for a frame with an `id` that nothing else answers; and after `watch` whatever
+`chat.generation.notifications` tells the user's open pages.
 """
 
 from __future__ import annotations
@@ -50,8 +48,11 @@ from chat.streaming.responses import FollowedAnswer
 from chat.tasks import run_in_thread
 from chat.units_of_work import keep_whole
 
-# One socket follows at most this many answers at a time; a user has fewer live ones.
+# One socket follows at most this many answers at a time.
 MAX_FOLLOWED = 50
+
+# The names of a socket's tasks that follow no answer; the others are named by the ids of theirs.
+_LOGIN, _WATCH = "login", "watch"
 
 # A close code for private use (RFC 6455): the login has ended.
 UNAUTHORIZED = 4401
@@ -110,7 +111,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             return
         self.user = user
         await self.accept()
-        self._start_task("visitor", self._check_login())
+        self._start_task(_LOGIN, self._check_login())
 
     async def _deny(self, refusal: RefusedError) -> None:
         """Answer the handshake with a refusal of HTTP's, or with a bare one where the server has no other."""
@@ -192,6 +193,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def _obey(self, frame: shapes.Frame, echo: Mapping[str, Any]) -> None:
         match frame:
             case shapes.Send() as question:
+                self._check_room()  # before anything is asked that nobody would read
                 async with get_circuit().guard():
                     answer = await keep_whole(self._ask(question))
                 followed = FollowedAnswer.from_message(answer)
@@ -201,13 +203,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 async with get_circuit().guard():
                     found = await run_in_thread(get_owned_answer, self.user, key)
                 position = _read_position(found, shapes.get_given(after))
+                self._check_room(str(found.pk))
                 self._follow(FollowedAnswer.from_message(found), position, echo)
             case shapes.Stop(answer=key):
                 async with get_circuit().guard():
                     stopped = await keep_whole(actions.stop_answer(get_runner(), self.user, key))
                 await self._acknowledge("stop", echo, answer=str(stopped.pk), status=stopped.status)
             case shapes.Watch(since=since):
-                self._start_task("watch", self._watch(shapes.get_given(since)))
+                self._start_task(_WATCH, self._watch(shapes.get_given(since)))
                 await self._acknowledge("watch", echo)
 
     async def _ask(self, question: shapes.Send) -> Message:
@@ -222,9 +225,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         if "id" in echo:
             await self._send_frame({"type": "ack", "of": of, **fields, **echo})
 
-    def _follow(self, answer: FollowedAnswer, after: int | None, echo: Mapping[str, Any] | None = None) -> None:
-        if len(self._tasks) > MAX_FOLLOWED:
+    def _check_room(self, answer: str = "") -> None:
+        """Raise `ApiError` where the socket follows as many answers as it may, not counting `answer` itself."""
+        if len(self._tasks.keys() - {_LOGIN, _WATCH, answer}) >= MAX_FOLLOWED:
             raise _TOO_MANY
+
+    def _follow(self, answer: FollowedAnswer, after: int | None, echo: Mapping[str, Any] | None = None) -> None:
         self._start_task(str(answer.id), self._send_events(answer, after, echo or {}))
 
     async def _send_events(self, answer: FollowedAnswer, after: int | None, echo: Mapping[str, Any]) -> None:
@@ -242,7 +248,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self._send_frame({**write_payload(event), "answer": answer, "position": position})
 
     async def _watch(self, since: datetime | None) -> None:
-        """Send the notices of the user's turns and titles; first of the turns since a moment, if one is given."""
+        """Send the user's notices as they come; first those of the turns since a moment, if one is given."""
         with get_runner().notices.subscribe(self.user.pk) as unread:
             for answer in await self._list_turns_since(since) if since else ():
                 await self._send_frame(make_turn_notice(answer))

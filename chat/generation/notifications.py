@@ -1,4 +1,4 @@
-"""Notices to other processes and to a user's open pages: Stop, an answer that a sweep has ended, a new turn, a title.
+"""Notices to other processes (Stop, an answer's end, a deletion) and to a user's open pages (a turn, a title).
 
 The channel layer carries them between processes and may lose them: the database is asked where it matters. A process
 without Redis is alone and has no layer.

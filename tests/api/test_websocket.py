@@ -89,6 +89,35 @@ async def test_two_answers_come_side_by_side(socket: Socket, site: Site, provide
     assert set(texts.values()) == {"One two three four"}
 
 
+async def test_a_socket_follows_so_many_answers_and_one_of_them_from_another_position(
+    socket: Socket, site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_FOLLOWED", 2)
+    provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
+    answers = [await site.begin(), await site.begin()]
+    await socket.say(type="watch")
+    for answer in [*answers, answers[0]]:
+        await socket.say(type="follow", answer=answer, after=1, id=answer)
+        frame = await socket.receive()
+        while frame["type"] != "ack":
+            assert "code" not in frame
+            frame = await socket.receive()
+
+
+async def test_a_socket_that_follows_as_many_as_it_may_asks_nothing_more(
+    socket: Socket, site: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_FOLLOWED", 1)
+    provider.script = Script(text="One two three four", gate_after=8)
+    await socket.say(type="send", content="First")
+    assert (await socket.receive())["type"] == "start"
+    await socket.say(type="send", content="Second", id=2)
+    while "id" not in (frame := await socket.receive()):
+        pass
+    assert (frame["type"], frame["code"]) == ("error", "too_many")
+    assert len(provider.requests) == 1
+
+
 async def test_stop_ends_the_answer(socket: Socket, site: Site, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three four", chunk_size=4, gate_after=8)
     await socket.say(type="send", content="Count")
