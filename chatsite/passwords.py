@@ -1,7 +1,7 @@
 """Requests that hash a password: a thread of their own, a short queue before it, and before that the brake.
 
 A password takes half a second of a core to hash. In the threads that all requests share, thirty wrong logins at once
-stalled every page for 11 to 15 s. OpenSSL hashes without the interpreter's lock, so the door's thread may run on
+stalled every page for 11 to 15 s. OpenSSL hashes without the interpreter's lock, so their thread may run on
 another core (see `chatsite.servers.cpu_affinity`), and where there is none, the kernel prefers the event loop.
 """
 
@@ -30,12 +30,12 @@ from chat.tasks import run_and_close, run_in_thread
 from chatsite import outages
 from chatsite.servers.cpu_affinity import leave_free
 
-# Requests that hash, or wait to: about 8 s for the last one. More are told to come back.
-MAX_AT_THE_DOOR = 16
+# Requests that hash, or wait for the thread: about 8 s for the last one. More are told to come back.
+MAX_QUEUED = 16
 COME_BACK_AFTER = 10
 
-# Tries that the brake holds up for some seconds before they come to the door. Each is a request with its connection,
-# and whoever guesses decides how many there are.
+# Tries that the brake holds up for some seconds before they may queue for the thread. Each is a request with its
+# connection, and whoever guesses decides how many there are.
 MAX_HELD_UP = 100
 
 # The kernel gives the event loop ten times as much of a core that both want.
@@ -67,14 +67,14 @@ _thread = ThreadPoolExecutor(1, "passwords", initializer=_enter_thread)
 
 
 class PasswordMiddleware:
-    """Takes the place of a view that looks at a password or sets one. It stands behind every other middleware."""
+    """Runs the views that check a password or set one. It is the innermost middleware."""
 
     sync_capable = False
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]) -> None:
         self._get_response = get_response
-        self._at_the_door = self._held_up = 0
+        self._queued = self._held_up = 0
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -124,14 +124,14 @@ class PasswordMiddleware:
         return True
 
     async def _hash(self, request: HttpRequest, call: Callable[[], HttpResponseBase]) -> HttpResponseBase:
-        """Run a view in the door's thread, when the queue before it is short enough."""
-        if self._at_the_door >= MAX_AT_THE_DOOR:
+        """Run a view in the passwords' thread, when the queue before it is short enough."""
+        if self._queued >= MAX_QUEUED:
             return await _refuse_busy(request)
-        self._at_the_door += 1
+        self._queued += 1
         try:
             return await sync_to_async(run_and_close, thread_sensitive=False, executor=_thread)(call)
         finally:
-            self._at_the_door -= 1
+            self._queued -= 1
 
 
 def _end(name: str, request: HttpRequest, response: HttpResponseBase) -> Callable[[Attempt], None]:

@@ -514,7 +514,7 @@ CHAT_SHARING = env.read_choice("CHAT_SHARING", "team", ("off", "team", "link"))
 CHAT_USER_REQUESTS_PER_MINUTE = env.read_integer("CHAT_USER_REQUESTS_PER_MINUTE", 0)
 CHAT_USER_STREAMS = env.read_integer("CHAT_USER_STREAMS", 0)
 CHAT_USER_TOKENS_PER_DAY = env.read_integer("CHAT_USER_TOKENS_PER_DAY", 0, most=10**15)
-# The column that it is compared with has six digits before the point.
+# Far more than one user may cost in a month. A meter holds 92 billion, see chat.accounting.policies.
 CHAT_USER_COST_PER_MONTH = env.read_decimal("CHAT_USER_COST_PER_MONTH", "0", most=Decimal(999_999))
 CHAT_TIME_ZONE = env.read_time_zone("CHAT_TIME_ZONE", "UTC")
 CHAT_RESERVE_OUTPUT = env.read_integer("CHAT_RESERVE_OUTPUT", 1000, most=MAX_TOKENS)

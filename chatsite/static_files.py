@@ -119,5 +119,5 @@ class StaticMiddleware(ServeStaticMiddleware):  # type: ignore[misc]  # the pack
 
 @cache
 def _compress(name: str) -> bytes:
-    """Return a file without its comments and compressed, kept for the next that asks: all that pages use is 90 KB."""
+    """Return a file without its comments and compressed, kept for the next that asks: all that pages use is 75 KB."""
     return gzip.compress(shorten(name, list_files()[name].read_bytes()), 9, mtime=0)

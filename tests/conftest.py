@@ -1,4 +1,4 @@
-"""What tests share: a database, a site in this event loop, and a provider that speaks both wire formats."""
+"""What tests share: a database, a site in this event loop, and a provider that speaks every wire format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.distribution import BySharedServers
 from tests.support.raw import Raw
 from tests.support.site import Site
 
-# The models that the tests' provider server answers for, one for each wire format.
+# Models that the tests' provider server answers for: the first is asked over Chat Completions, the other over Messages.
 OPENAI = "openai:gpt-test"
 ANTHROPIC = "anthropic:messages-test"
 
@@ -123,7 +123,7 @@ async def raw(provider: ProviderServer) -> AsyncIterator[Raw]:
 
 @pytest.fixture(params=[OPENAI, ANTHROPIC])
 def model(request: pytest.FixtureRequest) -> str:
-    """Each wire format in turn."""
+    """Chat Completions and Messages in turn."""
     return str(request.param)
 
 

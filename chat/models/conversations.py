@@ -251,7 +251,7 @@ def sort_branch(messages: Iterable[Message], end: uuid.UUID | None) -> list[Mess
 
 
 class Message(models.Model):
-    """A question, complete from the start, or an answer, which `chat.generation` alone writes."""
+    """A question, complete from the start, or an answer, which `chat.generation` alone writes while it is live."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")

@@ -1,6 +1,6 @@
-"""Totals of the ledger: sums by day and by month and histograms of times, which stay when its rows are pruned.
+"""Totals of the ledger: sums by hour, day and month and histograms of times, which stay when its rows are pruned.
 
-How the calls of each hour ended goes with the rows: it is for looking at the last days.
+`OutcomeHour`, how the calls of each hour ended, is pruned with the rows: it is for looking at the last days.
 """
 
 from __future__ import annotations

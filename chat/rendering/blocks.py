@@ -82,7 +82,7 @@ MAX_DEPTH = 20
 
 # Marks cost more to render than letters. A block that grows is rendered again and again until it costs LEAF_COST; a
 # line is cut into pieces of at most LINE_COST. The costs are such that a mark that is repeated streams in at most 1.5
-# times the time of words: see docs/performance-log.md.
+# times the time of words where 20 characters come at a time; of 100 it takes up to five times: docs/performance-log.md.
 LINE_COST = 4_000
 LEAF_COST = 8_000
 _LINE_END_COST = 12

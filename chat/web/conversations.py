@@ -111,7 +111,7 @@ async def restore_conversation(request: HtmxRequest, conversation_id: UUID) -> H
 
 @require_POST
 async def mark_as_read(request: HtmxRequest, conversation_id: UUID) -> HttpResponse:
-    """Note that the user has seen what was answered: a page says so that was open when the answer ended."""
+    """Note that the user has seen what was answered; a page that was open when the answer ended sends this."""
     await actions.mark_as_read(get_runner(), await load_user(request), conversation_id)
     return HttpResponse(status=204)
 

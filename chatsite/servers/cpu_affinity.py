@@ -1,7 +1,7 @@
 """One core for the threads of an interpreter, which runs one of them at a time.
 
 Each database statement gives the interpreter up and takes it again, and between threads on two cores every such turn is
-an interrupt for the other core: a third of a question's CPU time on a virtual machine, see docs/performance.md.
+an interrupt for the other core: a third of a question's CPU time on a virtual machine, see docs/performance-log.md.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def test_pages_stay_fast_while_thirty_wrong_logins_are_checked(
         assert statistics.median(meanwhile) < max(0.3, 5 * statistics.median(alone))
         if names == "one name":  # as many as are free, and one more for each wait that is over before the last has come
             assert 5 <= Counter(statuses)[200] <= 5 + (time.monotonic() - began) // FIRST_WAIT, Counter(statuses)
-        else:  # as many as wait at the door, and whoever comes when a place there is free again
+        else:  # as many as may queue, and whoever comes when a place in the queue is free again
             assert 16 <= Counter(statuses)[200] < AT_ONCE, Counter(statuses)
         with closing(log_in_demo(server)) as another:
             assert another.get("/").status_code == 200

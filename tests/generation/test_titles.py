@@ -1,4 +1,4 @@
-"""A cheap model writes the title after the first answer; until then, and when it fails, it is the first question."""
+"""A cheap model writes the title after the first answer; until then, and when it fails, it is the one by rules."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ CHARS = 2_000
 LIMIT = 400_000  # of an answer
 
 # Measured on two cores, 12,000 characters in tokens of 4, shown every 20: words take 12 us a character, the 135 texts
-# below 0.7 to 1.3 times that (400,000 characters, shown every 40: see docs/performance.md). Quadratic is ten to a
-# thousand times as much: see the tests of ten times the length.
+# below 0.1 to 1.3 times that. Quadratic is ten to a thousand times as much: see the tests of ten times the length.
 TIMES_WORDS = 2.5
 LINK, TIMES_WORDS_OF_LINKS = "[a](http://b.c) ", 3.5  # 2.6 to 2.8 on an AMD EPYC
 TOKEN_CHARS = 4

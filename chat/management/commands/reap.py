@@ -16,13 +16,13 @@ class Command(BaseCommand):
     """`manage.py reap`."""
 
     help = (
-        "Interrupt the answers whose server is gone: their code becomes server_lost, the text that was written or that "
-        "Redis still holds is kept, their calls are settled on the ledger with estimates, and the open pages show the "
-        "end. Calls of other purposes, such as titles and batches, and those whose answer was deleted are settled too, "
-        "with what their process last wrote of them. Every running server does the same every two seconds; this is for "
-        "when none runs, say before a backup or after a crash. A server counts as gone when it has not renewed its "
-        "lease for CHAT_LEASE seconds, so what running servers write is never touched. It does no harm to run this "
-        "twice, or on several machines at once."
+        "Interrupt the answers whose server is gone: their code becomes server_lost, the text that was written or that"
+        " Redis or the journal (CHAT_JOURNAL) still holds is kept, their calls are settled on the ledger with "
+        "estimates, and the open pages show the end. Calls of other purposes, such as titles and batches, and those "
+        "whose answer was deleted are settled too, with what their process last wrote of them. Every running server "
+        "does the same every two seconds; this is for when none runs, say before a backup or after a crash. A server "
+        "counts as gone when it has not renewed its lease for CHAT_LEASE seconds, so what running servers write is "
+        "never touched. It does no harm to run this twice, or on several machines at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
