@@ -27,14 +27,12 @@ from chat.accounting.report_times import MAX_CALLS_TIMED
 from chat.accounting.reports import By
 from chat.accounting.selections import CallSelection, Selection, find_counted_days, list_models
 from chat.admin.plots import Link, draw_usage_plots
-from chat.admin.saved_selections import list_saved
+from chat.admin.saved_selections import PERMISSION, list_saved
 from chat.admin.usage_csv import find_cursor, make_download, select_calls, stream_lines, write_calls, write_table
 from chat.core.errors import CODES
 from chat.core.moments import bound_day
 from chat.http.row_cursor import RowCursor
 from chat.models import Outcome, ProviderCall, User
-
-PERMISSION = "chat.view_providercall"
 
 CALL_TABLES: Mapping[str, Callable[[Selection, int], list[Line] | None]] = {
     "purpose": call_tables.sum_by_purpose,

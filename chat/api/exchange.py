@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from chat.api.operations import Operation, choose_response_type, serve_programs
 from chat.conversations.actions import get_owned_conversation
-from chat.http.exports import HTML, JSON, MARKDOWN, export_json, export_markdown, export_page
+from chat.http.exports import HTML, MARKDOWN, export_json, export_markdown, export_page
+from chat.http.negotiation import JSON
 from chat.models import Conversation, User
 from chat.tasks import run_in_thread
 

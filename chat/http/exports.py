@@ -14,10 +14,10 @@ from chat.accounting.spending import Spending, find_spending
 from chat.conversations.exchange.database_reader import load_conversation, name_file
 from chat.conversations.exchange.json_form import write_document
 from chat.conversations.exchange.markdown_form import write_markdown
+from chat.http.negotiation import JSON
 from chat.models import Conversation, Message, Role, sort_branch
 from chat.tasks import run_in_thread
 
-JSON = "application/json"
 MARKDOWN = "text/markdown"
 HTML = "text/html"
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import BooleanField, Case, Q, QuerySet, When
 from django.utils import timezone
 
+from chat.accounting.rollups import find_midnight
 from chat.accounts.model_registry import list_offered_models
 from chat.conversations.ratings import RatingLine, mark_site_prompt, sum_ratings
 from chat.conversations.readings import record_reading
@@ -34,7 +35,7 @@ COLUMNS = ("rated_at", "user", "answer", "model", "prompt", "value", "comment")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Ratings of some days, both inclusive, by the site's time zone; of one model and of one value where given."""
+    """Ratings of some days, UTC, both inclusive; of one model and of one value where given."""
 
     start: date
     end: date
@@ -43,7 +44,7 @@ class Selection:
 
     def select_ratings(self) -> QuerySet[Rating]:
         """Return them, the latest first."""
-        first, after = _find_midnight(self.start), _find_midnight(self.end + timedelta(days=1))
+        first, after = find_midnight(self.start), find_midnight(self.end + timedelta(days=1))
         found = Rating.objects.filter(created_at__gte=first, created_at__lt=after)
         if self.model:
             found = found.filter(model=self.model)
@@ -52,13 +53,9 @@ class Selection:
         return found.order_by("-created_at", "-pk")
 
 
-def _find_midnight(day: date) -> datetime:
-    return timezone.make_aware(datetime.combine(day, time()))
-
-
 def choose_last_days() -> tuple[date, date]:
     """Return the days that are shown when none are asked for."""
-    today = timezone.localdate()
+    today = timezone.now().date()
     return today - timedelta(days=DAYS - 1), today
 
 
