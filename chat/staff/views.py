@@ -26,7 +26,6 @@ from django.views.decorators.http import require_POST, require_safe
 from chat.accounts.visitors import CHECK_EVERY, Visitor
 from chat.conversations.open_failures import select_open_failures
 from chat.conversations.readings import READ_CONVERSATIONS, record_reading
-from chat.conversations.turn_ids import make_turn_id
 from chat.http.requests import HtmxRequest, load_user
 from chat.http.row_cursor import RowCursor
 from chat.models import BatchLogEntry, Message, Reading, RetryBatch, RetryItem, User
@@ -87,7 +86,7 @@ def _render_failures(request: HtmxRequest, user: User) -> tuple[HttpResponse, li
     form = ListForm(request.GET)
     listed = batches.load_batches()
     context: dict[str, Any] = {
-        **_make_action_context(user),
+        **_make_action_context(),
         "form": form,
         "batches": listed,
         "ends": batches.find_unseen_ends(user),
@@ -98,13 +97,9 @@ def _render_failures(request: HtmxRequest, user: User) -> tuple[HttpResponse, li
     return response, [found.batch.pk for found in listed if found.state == "waiting"]
 
 
-def _make_action_context(user: User) -> dict[str, Any]:
+def _make_action_context() -> dict[str, Any]:
     """Return the context that every form of an action on failed answers needs."""
-    return {
-        "retry_form": RetryForm(),
-        "until": timezone.now().isoformat(),
-        "may_read": user.has_perm(READ_CONVERSATIONS),
-    }
+    return {"retry_form": RetryForm(), "until": timezone.now().isoformat()}
 
 
 def _load_open(request: HtmxRequest, form: ListForm) -> dict[str, Any]:
@@ -120,7 +115,6 @@ def _load_open(request: HtmxRequest, form: ListForm) -> dict[str, Any]:
         "total": total,
         "idle": sum(group.idle for group in groups if group.retryable),
         "lasting_idle": sum(group.idle for group in groups if not group.retryable),
-        "turn": make_turn_id(),
     }
 
 
@@ -150,7 +144,8 @@ def show_group(request: HtmxRequest, user: User) -> HttpResponse:
         raise Http404
     page = _load_page(request, form.to_filter().apply(select_open_failures()))
     context = {
-        **_make_action_context(user),
+        **_make_action_context(),
+        "may_read": user.has_perm(READ_CONVERSATIONS),
         "page": page,
         "next": _make_next_query(request, page),
         "form": form,

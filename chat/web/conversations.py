@@ -37,7 +37,7 @@ def list_conversations(request: HtmxRequest) -> HttpResponse:
     before, current = read_place(request), request.GET.get("current", "")
     shown = show_open(request.user, find_zone(request), current, before)
     if not request.htmx:
-        return render_list(request, {"listed": shown, "shelf": "open", "heading": "Conversations", "before": before})
+        return render_list(request, {"listed": shown, "shelf": "open", "heading": "Conversations"})
     template = "chat/_conversation_rows.html" if before else "chat/_conversations.html"
     return render(request, template, {"conversations": shown, "listed": shown})
 
