@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
 from chat.api.operations import Operation, Parameter, serve_programs
 from chat.api.response_shapes import ConversationListReply, ListedConversation
 from chat.api.shapes import ConversationChanges, Nothing, get_given
 from chat.conversations import actions
-from chat.conversations.actions import get_owned_conversation
 from chat.conversations.changes import Changes, InvalidTitleError, clean_title
 from chat.conversations.listing import ListPlace, find_listed, has_failed, list_by_time
 from chat.generation.process import get_runner
@@ -70,10 +69,7 @@ async def change_conversation(request: HttpRequest, user: User, conversation_id:
     """Change the fields that the body names, and return the conversation as the list has it."""
     changes = read_changes(request)
     await actions.change_conversation(get_runner(), user, conversation_id, changes)
-    found = await run_in_thread(find_listed, user, [conversation_id])
-    if not found:
-        await run_in_thread(get_owned_conversation, user, conversation_id)  # deleted a moment ago: that is a 404
-    return JsonResponse(describe_conversation(found[0]))
+    return JsonResponse(await run_in_thread(_load_listed, user, conversation_id))
 
 
 async def delete_conversation(request: HttpRequest, user: User, conversation_id: UUID) -> HttpResponse:
@@ -96,8 +92,14 @@ async def restore_conversation(request: HttpRequest, user: User, conversation_id
     """Undo a deletion, and return the conversation as the list has it."""
     read_body(request, Nothing)
     await actions.restore_conversation(get_runner(), user, conversation_id)
-    [found] = await run_in_thread(find_listed, user, [conversation_id])
-    return JsonResponse(describe_conversation(found))
+    return JsonResponse(await run_in_thread(_load_listed, user, conversation_id))
+
+
+def _load_listed(user: User, conversation_id: UUID) -> dict[str, Any]:
+    """Return a conversation as the list has it now. Raises Http404 where another device has deleted it meanwhile."""
+    for found in find_listed(user, [conversation_id]):
+        return describe_conversation(found)
+    raise Http404
 
 
 def describe_conversation(conversation: Conversation) -> dict[str, Any]:

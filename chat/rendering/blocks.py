@@ -53,7 +53,6 @@ _BLOCK_TAGS = (
     "thead|title|tr|track|ul"
 )
 _ATTRIBUTE = r"\s+[a-zA-Z_:][a-zA-Z0-9_.:-]*(?:\s*=\s*(?:[^\s\"'=<>`]+|'[^']*'|\"[^\"]*\"))?"
-_PLAIN_TAGS = "script|pre|textarea|style"
 # The beginnings of raw HTML and their ends; None if a blank line ends it.
 _HTML = (
     (

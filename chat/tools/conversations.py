@@ -9,14 +9,11 @@ from django.db import connection
 from pydantic import Field
 
 from chat.models import Conversation
-from chat.search.excerpts import LENGTH
 from chat.search.hits import WINDOW, Filters, Hit, search
 from chat.search.queries import read_query
 from chat.tools.base import Context, Result, ToolError
 
 MAX_FOUND = 10
-EXCERPT = LENGTH
-"""Characters of an excerpt."""
 
 
 def search_conversations(

@@ -10,7 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import AsyncClient
+from django.utils import timezone
 
+from chat.conversations import actions
 from chat.models import Conversation, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Json, Site
@@ -172,6 +174,27 @@ async def test_a_deleted_conversation_is_gone_at_once_and_can_be_restored(site: 
     assert (status, restored["title"]) == (200, "Why is the sky blue?")
     assert len((await get(site, path))["messages"]) == 2
     assert (await send(site, "POST", f"{path}restore/", {}))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "at", "body"),
+    [("change_conversation", "PATCH", "", {"title": "x"}), ("restore_conversation", "POST", "restore/", {})],
+)
+async def test_what_another_device_deletes_meanwhile_is_not_found(
+    site: Site, monkeypatch: pytest.MonkeyPatch, action: str, method: str, at: str, body: Json
+) -> None:
+    [made] = await make(site, 1)
+    path = f"{LIST}{made}/"
+    if action == "restore_conversation":
+        await send(site, "DELETE", path)
+    act = getattr(actions, action)
+
+    async def act_before_a_deletion(*arguments: Any) -> None:
+        await act(*arguments)
+        await Conversation.objects.filter(pk=made).aupdate(deleted_at=timezone.now())
+
+    monkeypatch.setattr(actions, action, act_before_a_deletion)
+    assert (await send(site, method, path + at, body))[0] == 404
 
 
 async def test_nobody_changes_what_is_not_theirs(site: Site) -> None:

@@ -12,8 +12,9 @@ from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from chat.models import Conversation, Message, Role, User
+from chat.search.excerpts import LENGTH
 from chat.tools.base import Context, Result, ToolError
-from chat.tools.conversations import EXCERPT, MAX_FOUND, search_conversations
+from chat.tools.conversations import MAX_FOUND, search_conversations
 from chat.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.database
@@ -83,7 +84,7 @@ def test_an_excerpt_is_short_and_shows_the_word(user: User) -> None:
     assert "NEEDLE" in found["excerpt"]
     assert found["excerpt"].startswith("…")
     assert found["excerpt"].endswith("…")
-    assert len(found["excerpt"]) <= EXCERPT + 2
+    assert len(found["excerpt"]) <= LENGTH + 2
     assert "\n" not in found["excerpt"]
 
 
