@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from chat.accounts.visitors import Visitor
@@ -273,4 +274,5 @@ def _serialize_with_rating(answer: Message) -> dict[str, Any]:
 
 
 def _load_ended(answer_id: UUID) -> dict[str, Any]:
-    return serialize_message(Message.objects.get(pk=answer_id))
+    """Return an answer that has ended. Raises Http404 where it was deleted instead, by an administrator for example."""
+    return serialize_message(get_object_or_404(Message, pk=answer_id))

@@ -87,6 +87,19 @@ async def read(response: StreamingHttpResponse) -> bytes:
     return b"".join([chunk async for chunk in response])
 
 
+@pytest.mark.parametrize("way", ["conversation", "the answer", "rows"])
+async def test_a_program_that_waits_for_the_whole_answer_is_told_that_there_is_none(
+    site: Site, provider: ProviderServer, way: str
+) -> None:
+    provider.script = SCRIPT
+    conversation = await site.begin_conversation()
+    asked = asyncio.create_task(site.post(f"/api/conversations/{conversation}/messages/", {"content": "1234"}))
+    await provider.wait_for_requests(1)
+    await wait_until(Message.objects.live().exclude(text="").aexists)
+    await sync_to_async(WAYS[way])(site.user)
+    assert (await asyncio.wait_for(asked, PATIENCE)).status_code == 404
+
+
 async def test_an_answer_deleted_while_it_waits_for_a_slot_costs_nothing(site: Site, provider: ProviderServer) -> None:
     """Deleted on its page, between the question and the first word."""
     provider.script = Script(gate_after=0)
