@@ -194,7 +194,7 @@ def RequestMiddleware(  # noqa: N802 - named as Django names middleware
     async def middleware(request: HttpRequest) -> HttpResponseBase:
         request_id.set(choose_request_id(request.headers.get("X-Request-ID", "")))
         if read_bearer_token(request.headers.get("Authorization", "")):
-            # No browser sends a bearer token by itself, so there is nothing to forge; see chat.api.views.
+            # No browser sends a bearer token by itself, so there is nothing to forge; see chat.api.operations.
             request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
         started_at = time.monotonic()
         response = await get_response(request)

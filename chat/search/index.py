@@ -57,7 +57,7 @@ def index_some(most: int) -> int:
 
 
 async def sweep() -> None:
-    """Index what is not indexed yet, a little of it; the supervisor calls this with each of its sweeps."""
+    """Index what is not indexed yet, a little of it; the sweeper calls this with each of its sweeps."""
     for _ in range(BATCHES):
         if await run_in_thread(index_some, BATCH) < BATCH:
             return

@@ -68,7 +68,7 @@ class Retrier:
             await keep_whole(self._claim_and_work(batch))
 
     async def sweep(self) -> None:
-        """Work on the batches that no process works on; the supervisor calls this with each of its sweeps."""
+        """Work on the batches that no process works on; the sweeper calls this with each of its sweeps."""
         if not self._runner.draining:
             for batch in await run_in_thread(_find_lost):
                 await self.continue_batch(batch)

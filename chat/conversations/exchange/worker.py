@@ -44,7 +44,7 @@ class ExchangeWorker:
             self._task = start_detached(self._work())
 
     async def sweep(self) -> None:
-        """Start work on jobs without a process; the supervisor calls this with each sweep."""
+        """Start work on jobs without a process; the sweeper calls this with each of its sweeps."""
         if self._is_leaving or not settings.CHAT_EXCHANGE_DIRECTORY:
             return
         if (self._task is None or self._task.done()) and await run_in_thread(jobs.select_waiting().exists):
