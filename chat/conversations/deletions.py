@@ -33,7 +33,7 @@ def delete_expired(most: int = 20) -> int:
         for key in expired.order_by("deleted_at").values_list("pk", flat=True)[:most]:
             deleted += _delete(expired, key)
     finally:
-        connection.close()  # the supervisor has this done in a thread of its own
+        connection.close()  # the housekeeping has this done in a thread of its own
     return deleted
 
 
