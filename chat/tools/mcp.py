@@ -25,7 +25,7 @@ from chat.providers.base import ToolSchema
 from chat.tools.base import NAME, ToolError, ToolOutcome
 from chat.tools.mcp_connection import Connection, await_result
 from chat.tools.mcp_results import make_outcome, parse_arguments
-from chat.tools.mcp_transports import Address, Process
+from chat.tools.mcp_transports import Address, Process, open_mended_transport
 from chat.tools.process_groups import list_process_groups
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Server:
 
     def make_client(self) -> Client:
         # A tool may ask the user nothing, and no list is taken from a cache.
-        return Client(self._configured.open_transport(), cache=None)
+        return Client(open_mended_transport(self._configured), cache=None)
 
     @property
     def is_process(self) -> bool:

@@ -162,15 +162,19 @@ async def await_result(work: Coroutine[Any, Any, T], timeout: float | None = Non
 
 
 async def list_tools(client: Client) -> list[wire.Tool]:
-    """Return the tools that a server offers, of its first `PAGES` pages."""
-    tools: list[wire.Tool] = []
+    """Return the tools that a server offers, each once, of its first `PAGES` pages.
+
+    Some servers name a next page that is the first one again, without an end. An empty name is one like any other.
+    """
+    tools: dict[str, wire.Tool] = {}
     cursor: str | None = None
     for _ in range(PAGES):
         page = await client.list_tools(cursor=cursor)
-        tools += page.tools
-        if (cursor := page.next_cursor) is None:
+        is_repeated = bool(page.tools) and all(tool.name in tools for tool in page.tools)
+        tools |= {tool.name: tool for tool in page.tools if tool.name not in tools}
+        if (cursor := page.next_cursor) is None or is_repeated:
             break
-    return tools
+    return list(tools.values())
 
 
 def describe_error(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jiter
 from mcp import types as wire
+from pydantic_core import to_json
 
 from chat.core.events import make_storable
 from chat.tools.base import Result, ToolError, ToolOutcome
@@ -23,11 +24,23 @@ def parse_arguments(arguments: str) -> dict[str, Any]:
 
 
 def make_outcome(result: wire.CallToolResult) -> ToolOutcome:
-    """Return what a server has answered as the outcome of a call."""
+    """Return what a server has answered as the outcome of a call.
+
+    What it has structured stands in its text too, or is meant for a page: it is told where there is no text.
+    """
     content = "\n".join(map(_read_text, result.content))
+    if result.structured_content and not any(_has_text(block) for block in result.content):
+        content = "\n".join(filter(None, (content, to_json(result.structured_content).decode())))
     if result.is_error:
         return ToolOutcome.from_error(content or "the tool failed and said nothing")
     return ToolOutcome.from_value(Result(content, "") if content else result.structured_content)
+
+
+def _has_text(block: wire.ContentBlock) -> bool:
+    match block:
+        case wire.TextContent(text=text) | wire.EmbeddedResource(resource=wire.TextResourceContents(text=text)):
+            return bool(text.strip())
+    return isinstance(block, wire.ResourceLink)
 
 
 def _read_text(block: wire.ContentBlock) -> str:

@@ -13,6 +13,8 @@ from mcp.client import Transport
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict, HttpUrl, StringConstraints
 
+from chat.tools.mcp_messages import MendedStream
+
 # What the operating system, or HTTP, refuses only when the server is asked for the first time.
 Plain = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[^\x00=]+$")]
@@ -56,3 +58,10 @@ class Address(BaseModel):
             streamable_http_client(str(self.url), http_client=http) as streams,
         ):
             yield streams
+
+
+@asynccontextmanager
+async def open_mended_transport(configured: Process | Address) -> AsyncGenerator[Any, None]:
+    """Open the transport to a server whose messages are mended, see `chat.tools.mcp_messages`."""
+    async with configured.open_transport() as (received, sent):
+        yield MendedStream(received), sent

@@ -1,0 +1,125 @@
+"""MCP servers as they are: what is not as the specification has it costs neither other tools nor a tool's result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat.tools.base import Context
+from chat.tools.toolbox import Toolbox
+
+ROOT = Path(__file__).resolve().parents[2]
+START = 60.0
+OBJECT = {"type": "object", "properties": {}}
+PLAIN = {"name": "plain", "inputSchema": OBJECT}
+HELLO = {"type": "text", "text": "hello"}
+
+
+@asynccontextmanager
+async def connect(**script: Any) -> AsyncIterator[Toolbox]:
+    """Return a toolbox with the tools of a server that answers as it is told."""
+    script = {name.replace("_", "/"): value for name, value in script.items()}
+    arguments = ["-m", "tests.support.odd_mcp_server", json.dumps(script)]
+    tools = Toolbox([], {"odd": {"command": sys.executable, "args": arguments, "env": {"PYTHONPATH": str(ROOT)}}})
+    try:
+        await tools.prepare(START)
+        yield tools
+    finally:
+        await tools.aclose()
+
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "an empty object as a list, as PHP writes it": {"inputSchema": {"type": "object", "properties": []}},
+    "a schema that is such a list": {"inputSchema": []},
+    "a schema without a type": {"inputSchema": {}},
+    "no schema": {},
+    "null for a schema": {"inputSchema": None},
+    "an object without properties": {"inputSchema": {"type": "object"}},
+    "annotations and meta data as lists": {"inputSchema": OBJECT, "annotations": [], "_meta": []},
+    "an annotation that is none": {"inputSchema": OBJECT, "annotations": {"readOnlyHint": "perhaps"}},
+    "an icon without an address": {"inputSchema": OBJECT, "icons": [{"src": 1}]},
+    "an output schema without a type": {"inputSchema": OBJECT, "outputSchema": {"$id": "some.result"}},
+    "an output schema that is a list": {"inputSchema": OBJECT, "outputSchema": []},
+    "null for a description": {"inputSchema": OBJECT, "description": None},
+}
+
+
+@pytest.mark.parametrize("members", TOOLS.values(), ids=TOOLS)
+async def test_a_tool_of_odd_form_is_offered_beside_the_others(members: dict[str, Any]) -> None:
+    async with connect(tools_list=[{"tools": [PLAIN, {"name": "odd", **members}]}]) as tools:
+        plain, odd = tools.list_schemas()
+        assert (plain.name, odd.name, odd.parameters) == ("odd__plain", "odd__odd", OBJECT)
+
+
+async def test_what_is_no_tool_is_left_out() -> None:
+    async with connect(tools_list=[{"tools": [PLAIN, {"inputSchema": OBJECT}, None], "_meta": []}]) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
+
+
+@pytest.mark.parametrize("capabilities", [[], {"tools": []}, {"tools": [PLAIN]}, {"tools": {}, "prompts": None}])
+async def test_capabilities_of_odd_form_are_no_reason_to_do_without_the_tools(capabilities: Any) -> None:
+    async with connect(initialize={"capabilities": capabilities}) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
+
+
+RESULTS: dict[str, tuple[dict[str, Any], bool, str]] = {
+    "no structured content, which the schema promises": ({"content": [HELLO]}, True, "hello"),
+    "null for it": ({"content": [HELLO], "structuredContent": None}, True, "hello"),
+    "another one than promised": ({"content": [HELLO], "structuredContent": {"b": 1}}, True, "hello"),
+    "an empty list for it": ({"content": [HELLO], "structuredContent": []}, True, "hello"),
+    "structured content alone": ({"structuredContent": {"a": 1}}, True, '{"a":1}'),
+    "a list of it alone": ({"structuredContent": [1, 2]}, True, '{"result":[1,2]}'),
+    "structured content of an error": (
+        {"content": [], "structuredContent": {"error": "no such file"}, "isError": True},
+        False,
+        'Error: {"error":"no such file"}',
+    ),
+    "structured content beside a picture": (
+        {"content": [{"type": "image", "data": "AA", "mimeType": "image/png"}], "structuredContent": {"width": 3}},
+        True,
+        '[image, image/png: left out]\n{"width":3}',
+    ),
+    "a string for the content": ({"content": "hello"}, True, "hello"),
+    "one block for the content": ({"content": HELLO}, True, "hello"),
+    "a kind of block that is unknown": ({"content": [HELLO, {"type": "widget"}]}, True, "hello\n[widget: left out]"),
+    "a picture without its type": (
+        {"content": [HELLO, {"type": "image", "data": "AA"}]},
+        True,
+        "hello\n[image, unknown: left out]",
+    ),
+    "a resource without an address": (
+        {"content": [{"type": "resource", "resource": {"text": "body"}}]},
+        True,
+        "body",
+    ),
+    "a number for a text": ({"content": [{"type": "text", "text": 5}]}, True, "5"),
+    "an annotation that is none": ({"content": [HELLO | {"annotations": {"audience": ["model"]}}]}, True, "hello"),
+    "meta data that is a list": ({"content": [HELLO], "_meta": [], "isError": None}, True, "hello"),
+}
+
+
+@pytest.mark.parametrize(("result", "ok", "content"), RESULTS.values(), ids=RESULTS)
+async def test_a_result_of_odd_form_is_what_can_be_read_of_it(result: dict[str, Any], ok: bool, content: str) -> None:
+    output = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    async with connect(tools_list=[{"tools": [PLAIN | {"outputSchema": output}]}], tools_call=result) as tools:
+        outcome = await tools.run("odd__plain", "{}", Context(1, "c"), START)
+        assert (outcome.ok, outcome.content) == (ok, content)
+
+
+@pytest.mark.parametrize("cursor", ["", "more"])
+async def test_a_page_that_comes_again_and_again_is_the_last_one(cursor: str) -> None:
+    async with connect(tools_list=[{"tools": [PLAIN], "nextCursor": cursor}]) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
+        assert (await tools.run("odd__plain", "{}", Context(1, "c"), START)).content == "2 pages"
+
+
+async def test_an_empty_name_of_a_page_is_a_name() -> None:
+    pages = [{"tools": [PLAIN], "nextCursor": ""}, {"tools": [PLAIN | {"name": "second"}]}]
+    async with connect(tools_list=pages) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain", "odd__second"]
