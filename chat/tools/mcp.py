@@ -18,6 +18,7 @@ from typing import Any
 
 from mcp import Client, MCPError
 from mcp import types as wire
+from mcp.client.session import MessageHandlerFnT
 from pydantic import ValidationError
 
 from chat.core.events import make_storable
@@ -102,9 +103,9 @@ class Server:
         self._connection_tasks: set[asyncio.Task[None]] = set()
         self._next_wait = -math.inf
 
-    def make_client(self) -> Client:
+    def make_client(self, note_message: MessageHandlerFnT) -> Client:
         # A tool may ask the user nothing, and no list is taken from a cache.
-        return Client(open_mended_transport(self._configured), cache=None)
+        return Client(open_mended_transport(self._configured), cache=None, message_handler=note_message)
 
     @property
     def is_process(self) -> bool:

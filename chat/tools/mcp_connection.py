@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import anyio
 from mcp import Client
 from mcp import types as wire
+from mcp.client.session import MessageHandlerFnT
 
 from chat.tools.base import ToolError
 
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 Learn = Callable[[Iterable[wire.Tool]], None]
 
+MakeClient = Callable[[MessageHandlerFnT], Client]
+"""Makes a client that hands what the server sends of its own accord to the function."""
+
 
 # Of tools/list. A server whose pages never end would otherwise never be connected.
 PAGES = 50
@@ -54,7 +58,7 @@ class Connection:
 
     client: Client
 
-    def __init__(self, name: str, make_client: Callable[[], Client], learn: Learn) -> None:
+    def __init__(self, name: str, make_client: MakeClient, learn: Learn) -> None:
         """Connect to the server of this name; `learn` is called with its tools whenever they have been listed."""
         self._name = name
         self._make_client = make_client
@@ -63,6 +67,7 @@ class Connection:
         self._closing = asyncio.Event()
         self._proved = -math.inf
         self._proof: asyncio.Task[None] | None = None
+        self._listing: asyncio.Task[None] | None = None
         self._calls = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(asyncio.Future.exception)  # or asyncio logs a failure that nothing waits for
@@ -116,6 +121,22 @@ class Connection:
             log.warning("The server %s does not answer any more: %s", self._name, describe_error(error))
             self.close()
 
+    async def _note_message(self, message: object) -> None:
+        """Begin to list the tools again where the server says that they have changed."""
+        if isinstance(message, wire.ToolListChangedNotification) and self.ready.done():
+            self._listing = asyncio.get_running_loop().create_task(
+                self._list_again(self._listing), context=contextvars.Context()
+            )
+
+    async def _list_again(self, earlier: asyncio.Task[None] | None) -> None:
+        """List the tools after the `earlier` listing. A server that is busy with a call may take its time."""
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        try:
+            self._learn(await await_result(list_tools(self.client), CONNECT_TIMEOUT))
+        except Exception as error:
+            log.warning("The server %s did not list its new tools: %s", self._name, describe_error(error))
+
     def close(self) -> None:
         """Begin to close the connection."""
         self._closing.set()
@@ -128,7 +149,7 @@ class Connection:
         why = f"it did not answer within {CONNECT_TIMEOUT:g} s"
         try:
             with self._limit:
-                async with self._make_client() as self.client:
+                async with self._make_client(self._note_message) as self.client:
                     self._learn(await list_tools(self.client))
                     self._limit.deadline = math.inf
                     self._proved = time.monotonic()

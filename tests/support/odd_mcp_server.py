@@ -1,6 +1,8 @@
 """An MCP server over stdin and stdout without an SDK, which answers what its arguments say, as JSON.
 
 python -m tests.support.odd_mcp_server '{"tools/list": [PAGE, …], "tools/call": RESULT, "initialize": MEMBERS}'
+
+A page that has not been asked for at a call is announced as a change of the list.
 """
 
 from __future__ import annotations
@@ -37,4 +39,6 @@ if __name__ == "__main__":
             body = {"result": answer(message["method"], message.get("params") or {}, script)}
         else:
             body = {"error": {"code": -32601, "message": "Method not found"}}
+        if message["method"] == "tools/call" and len(script.get("tools/list", [])) > len(asked):
+            print(json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}), flush=True)
         print(json.dumps(head | body), flush=True)

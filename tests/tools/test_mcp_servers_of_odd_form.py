@@ -13,6 +13,7 @@ import pytest
 
 from chat.tools.base import Context
 from chat.tools.toolbox import Toolbox
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 60.0
@@ -117,6 +118,15 @@ async def test_a_page_that_comes_again_and_again_is_the_last_one(cursor: str) ->
     async with connect(tools_list=[{"tools": [PLAIN], "nextCursor": cursor}]) as tools:
         assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
         assert (await tools.run("odd__plain", "{}", Context(1, "c"), START)).content == "2 pages"
+
+
+async def test_tools_that_a_server_has_since_a_call_are_offered_to_the_next_question() -> None:
+    second = PLAIN | {"name": "second"}
+    async with connect(tools_list=[{"tools": [PLAIN]}, {"tools": [PLAIN, second]}]) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
+        assert (await tools.run("odd__plain", "{}", Context(1, "c"), START)).ok
+        await wait_until(lambda: [schema.name for schema in tools.list_schemas()] == ["odd__plain", "odd__second"])
+        assert (await tools.run("odd__second", "{}", Context(1, "c"), START)).ok
 
 
 async def test_an_empty_name_of_a_page_is_a_name() -> None:
