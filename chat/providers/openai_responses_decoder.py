@@ -22,7 +22,7 @@ from chat.providers import decoder
 from chat.providers.base import THINKING, Prompt
 from chat.providers.endings import Ending, read_ending
 from chat.providers.errors import describe_stream_failure, has_content
-from chat.providers.loose_json import read_delta_text, read_index, read_plain_text, read_string
+from chat.providers.loose_json import list_texts, read_delta_text, read_index, read_plain_text, read_string
 from chat.providers.native_content import write_extra
 from chat.providers.paragraphs import PARAGRAPH
 from chat.providers.token_counts import TokenCounts, report_openai_usage
@@ -100,6 +100,8 @@ class ResponsesDecoder(decoder.Decoder):
         self._has_output = False
         self._kept_id = ""  # of the response, if the provider keeps it
         self._marked: int | None = None  # up to where the last bookmark goes
+        self._ends_in_thought = False  # what came last of the answer is reasoning
+        self._thought_place: int | None = None  # of the item that the last piece of reasoning was of
         self._is_begun = False  # text of the model's has come
 
     # Bookmarks
@@ -116,6 +118,7 @@ class ResponsesDecoder(decoder.Decoder):
         self._items_before, self._open = state["items_before"], (state["open"][0], state["open"][1])
         self._has_deltas, self._reasoning_kind = set(state["has_deltas"]), state["reasoning_kind"]
         self._summary_index, self._has_output = state["summary_index"], state["has_output"]
+        self._ends_in_thought, self._thought_place = state.get("ends_in_thought", False), state.get("thought_place")
         if state["is_begun"]:
             self._is_begun = self._thoughts.is_over = self._echo.is_over = True
         self._batch.output_chars, self._batch.reasoning_chars = state["said"], state["thought"]
@@ -133,6 +136,8 @@ class ResponsesDecoder(decoder.Decoder):
             "reasoning_kind": self._reasoning_kind,
             "summary_index": self._summary_index,
             "has_output": self._has_output,
+            "ends_in_thought": self._ends_in_thought,
+            "thought_place": self._thought_place,
             "is_begun": self._is_begun,
             "is_parted": self._begins_paragraph,
             "said": self._batch.output_chars,
@@ -274,6 +279,7 @@ class ResponsesDecoder(decoder.Decoder):
     def _add_text(self, text: str) -> None:
         if text:
             self._has_output = self._counts.is_running = self._is_begun = True
+            self._ends_in_thought = False
             self._message_length += len(text) + (len(PARAGRAPH) if self._begins_paragraph else 0)
             self._add_model_text(text)
 
@@ -282,7 +288,8 @@ class ResponsesDecoder(decoder.Decoder):
         if not self._has_had_deltas({}, event.item_id, event.output_index):
             self._open_item(event)
             whole = event.part if event.part is not None else event.text if event.text is not None else event.refusal
-            self._add_text(read_plain_text(whole))
+            for text, is_thought in list_texts(whole):
+                self._add_thought(text) if is_thought else self._add_text(text)
 
     def _add_reasoning(self, event: _Event, kind: str) -> None:
         """Add a piece of reasoning, or of a summary, whose parts are paragraphs."""
@@ -292,18 +299,26 @@ class ResponsesDecoder(decoder.Decoder):
         if not text or kind != (self._reasoning_kind or kind):
             return
         part = read_index(event.summary_index)
-        if self._summary_index is not None and part != self._summary_index:
-            self._batch.add_text(Reasoning, PARAGRAPH)
-        self._reasoning_kind, self._summary_index = kind, part
-        self._has_output = self._counts.is_running = True
-        self._batch.add_text(Reasoning, text)
+        place = read_index(event.output_index)
+        # Copilot names an item by another id in each event: its place tells.
+        is_new_item = None not in (place, self._thought_place) and place != self._thought_place
+        is_new_part = self._summary_index is not None and part != self._summary_index
+        self._reasoning_kind, self._summary_index, self._thought_place = kind, part, place
+        self._has_output = True
+        self._add_thought(text, begins_paragraph=is_new_item or is_new_part)
 
     def _add_whole_reasoning(self, item: dict[str, Any]) -> None:
         parts = item.get("summary") or item.get("content")
         texts = [read_plain_text(part) for part in (parts if isinstance(parts, list) else [parts])]
         if text := PARAGRAPH.join(filter(None, texts)):
-            self._counts.is_running = True
-            self._batch.add_text(Reasoning, text)
+            self._add_thought(text, begins_paragraph=True)
+
+    def _add_thought(self, text: str, *, begins_paragraph: bool = False) -> None:
+        """Add a piece of reasoning, which may begin a paragraph where reasoning came before it."""
+        if begins_paragraph and self._ends_in_thought:
+            self._batch.add_text(Reasoning, PARAGRAPH)
+        self._ends_in_thought = self._counts.is_running = True
+        self._batch.add_text(Reasoning, text)
 
     # The calls
 
@@ -313,7 +328,7 @@ class ResponsesDecoder(decoder.Decoder):
         for key in self._list_keys(item.get("id") or item_id, place):
             self._calls[key] = call_id
         self._latest_call = call_id
-        self._has_output = True
+        self._has_output, self._ends_in_thought = True, False
         self._batch.put(ToolCall(call_id, make_storable(read_string(item.get("name")))))
         self._put_extra(call_id, read_string(item.get("id")))
         return call_id

@@ -113,3 +113,39 @@ def test_the_parts_of_a_summary_are_paragraphs(parts: list[str]) -> None:
         make_decoder(), ["".join(f"data: {json.dumps(event)}\n\n" for event in [*deltas, COMPLETED]).encode()]
     )
     assert collect_text(found, Reasoning) == "\n\n".join(parts)
+
+
+def make_thought(item_id: str, place: int, piece: str) -> dict[str, Any]:
+    kind = "response.reasoning_summary_text.delta"
+    return {"type": kind, "item_id": item_id, "output_index": place, "summary_index": 0, "delta": piece}
+
+
+def make_whole_thought(item_id: str, place: int, text: str) -> dict[str, Any]:
+    item = {"type": "reasoning", "id": item_id, "summary": [{"type": "summary_text", "text": text}]}
+    return {"type": "response.output_item.done", "output_index": place, "item": item}
+
+
+@pytest.mark.parametrize(
+    ("events", "reasoning"),
+    [
+        ([make_thought("a", 0, "**A"), make_thought("a", 0, "**"), make_thought("b", 2, "**B**")], "**A**\n\n**B**"),
+        ([make_whole_thought("a", 0, "**A**"), make_whole_thought("b", 2, "**B**")], "**A**\n\n**B**"),
+        ([make_thought("a", 0, "**A**"), make_whole_thought("b", 2, "**B**")], "**A**\n\n**B**"),
+        ([make_thought("a", 0, "**A"), make_thought("another", 0, "**")], "**A**"),
+    ],
+    ids=["in pieces", "whole", "either", "one whose id changes"],
+)
+def test_what_is_thought_after_a_search_is_a_paragraph(events: list[Any], reasoning: str) -> None:
+    search = {"type": "response.output_item.done", "output_index": 1, "item": {"type": "web_search_call", "id": "ws"}}
+    sent = [events[0], *([search] if len(events) == 2 else []), *events[1:], {**DELTA, "output_index": 3}, COMPLETED]
+    found, failure = decode(make_decoder(), ["".join(f"data: {json.dumps(event)}\n\n" for event in sent).encode()])
+    assert failure is None
+    assert summarise_events(found)[:2] == ("Hi.", reasoning)
+
+
+def test_a_part_that_is_reasoning_is_not_shown_as_the_answer() -> None:
+    part = {"type": "reasoning_text", "text": "Hm."}
+    sent = [{"type": "response.content_part.done", "item_id": "rs", "output_index": 0, "part": part}, DELTA, COMPLETED]
+    found, failure = decode(make_decoder(), ["".join(f"data: {json.dumps(event)}\n\n" for event in sent).encode()])
+    assert failure is None
+    assert summarise_events(found)[:2] == ("Hi.", "Hm.")
