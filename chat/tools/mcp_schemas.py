@@ -1,8 +1,9 @@
 """The schemas of MCP tools' arguments, in the form that every provider takes.
 
 A provider refuses all tools of a question for one schema, and the model is asked without tools then. OpenAI wants the
-properties of an object listed, where there are none too; OpenAI and Anthropic take no choice at the top level, though
-the protocol allows one. The server checks the arguments itself.
+properties of an object listed, where there are none too, and what is in a list; OpenAI and Anthropic take no choice at
+the top level, though the protocol allows one; Anthropic takes nothing that JSON Schema had before 2020-12. The server
+checks the arguments itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ Json = dict[str, Any]
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _SINGLE = ("items", "additionalProperties", "contains", "not", "propertyNames", "if", "then", "else")
 _CHOICES = ("allOf", "anyOf", "oneOf")
-_SEVERAL = (*_CHOICES, "prefixItems")
+_TUPLE = "prefixItems"
+_SEVERAL = (*_CHOICES, _TUPLE)
 
 # What OpenAI and Anthropic refuse at the top level.
 _NOT_AT_TOP = (*_CHOICES, "not", "enum")
@@ -74,12 +76,13 @@ def _list_required(schema: Json) -> list[str]:
 
 
 def _mend_schema(schema: object) -> object:
-    """Return a JSON schema in which no empty object is written as a list, as PHP writes it."""
+    """Return a JSON schema in which no empty object is written as a list, as PHP writes it, and nothing as of old."""
     if schema == []:
         return {}
     if not isinstance(schema, dict):
         return schema
-    mended = dict(schema)
+    mended = _update_form(schema)
+    schema = dict(mended)
     for name in _BY_NAME:
         if isinstance(inner := schema.get(name), dict | list):
             named = inner if isinstance(inner, dict) else {}
@@ -90,4 +93,26 @@ def _mend_schema(schema: object) -> object:
     for name in _SEVERAL:
         if isinstance(inner := schema.get(name), list):
             mended[name] = [_mend_schema(each) for each in inner]
+    return mended
+
+
+def _update_form(schema: Json) -> Json:
+    """Return a schema without the forms that JSON Schema had before 2020-12, and with the items of each list."""
+    mended = dict(schema)
+    if "required" in schema and not isinstance(schema["required"], list):
+        del mended["required"]
+    for name, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(name), bool):
+            del mended[name]
+            if schema[name] and limit in schema:
+                mended[name] = mended.pop(limit)
+    rows = schema["items"] if isinstance(schema.get("items"), list) else schema.get(_TUPLE)
+    if isinstance(rows, list) and rows:  # where each place has its own form, an item may have any of them
+        forms = [form for place, form in enumerate(rows) if form not in rows[:place]]
+        mended["items"] = forms[0] if len(forms) == 1 else {"anyOf": forms}
+        mended.pop(_TUPLE, None)
+        mended.pop("additionalItems", None)
+    kinds = schema.get("type")
+    if kinds == "array" or (isinstance(kinds, list) and "array" in kinds):
+        mended.setdefault("items", {})
     return mended

@@ -59,6 +59,58 @@ SCHEMAS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/gone"}], "$defs": {"A": BY_ID}},
         {"type": "object", "properties": BY_ID["properties"], "$defs": {"A": BY_ID}},
     ),
+    "a list that does not say of what": (
+        {
+            "properties": {
+                "a": {"type": "array"},
+                "b": {"type": ["array", "null"]},
+                "c": {"type": "array", "items": TEXT},
+            }
+        },
+        {
+            "type": "object",
+            "properties": {
+                "a": {"type": "array", "items": {}},
+                "b": {"type": ["array", "null"], "items": {}},
+                "c": {"type": "array", "items": TEXT},
+            },
+        },
+    ),
+    "a form for each place of a list": (
+        {
+            "properties": {
+                "a": {"type": "array", "items": [TEXT, {"type": "integer"}, TEXT], "additionalItems": False},
+                "b": {"type": "array", "prefixItems": [TEXT, TEXT], "items": False, "maxItems": 2},
+                "c": {"type": "array", "items": [{"type": "object", "properties": []}]},
+            }
+        },
+        {
+            "type": "object",
+            "properties": {
+                "a": {"type": "array", "items": {"anyOf": [TEXT, {"type": "integer"}]}},
+                "b": {"type": "array", "items": TEXT, "maxItems": 2},
+                "c": {"type": "array", "items": {"type": "object", "properties": {}}},
+            },
+        },
+    ),
+    "limits and requirements of old": (
+        {
+            "properties": {
+                "a": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "exclusiveMinimum": True,
+                    "maximum": 9,
+                    "exclusiveMaximum": False,
+                },
+                "b": {"type": "string", "required": True},
+            }
+        },
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9}, "b": TEXT},
+        },
+    ),
     "a choice within a property": (
         {"type": "object", "properties": {"a": {"oneOf": [BY_ID, BY_NAME]}}},
         {"type": "object", "properties": {"a": {"oneOf": [BY_ID, BY_NAME]}}},
