@@ -26,9 +26,11 @@ class Content:
         self._blocks: list[dict[str, Any]] = []
         self._added: list[dict[str, StringIO]] = []
         self._kinds: list[str] = []
+        self._places: dict[int | None, int] = {}  # of the blocks, by their indexes
 
-    def begin(self, kind: str, block: dict[str, Any]) -> None:
+    def begin(self, kind: str, block: dict[str, Any], index: int | None = None) -> None:
         """Begin a block of this kind with what it brought."""
+        self._places[index] = len(self._blocks)
         kept = {**block, "type": kind}
         for member in _TEXTS & kept.keys():
             kept[member] = read_plain_text(kept[member])
@@ -40,11 +42,18 @@ class Content:
 
     def add(self, member: str, piece: str) -> None:
         """Add a piece of a text to the block that was begun last."""
+        self._add(member, piece, -1)
+
+    def add_arguments(self, piece: str, index: int | None) -> None:
+        """Add a piece of a call's arguments to the block of this index, or to the one that was begun last."""
+        self._add("partial_json", piece, self._places.get(index, -1))
+
+    def _add(self, member: str, piece: str, place: int) -> None:
         if not self._added or not piece:
             return
-        buffer = self._added[-1].get(member)
+        buffer = self._added[place].get(member)
         if buffer is None:
-            buffer = self._added[-1][member] = StringIO()
+            buffer = self._added[place][member] = StringIO()
         buffer.write(piece)
 
     def cite(self, citation: object) -> None:

@@ -159,7 +159,7 @@ class MessagesDecoder(decoder.Decoder):
 
     def _add_before_end(self) -> None:
         """Add the sources, and the blocks to be sent back, where the published events do not hold all of them."""
-        self._end_block()
+        self._end_block(is_last=True)
         if not self._calls and not self._is_paused:
             for text in self._content.texts:
                 self._sources.note_links(text)
@@ -192,7 +192,7 @@ class MessagesDecoder(decoder.Decoder):
                 self._counts.is_running = True
                 self._unsaid.pop(kind, None)
                 self._batch.add_text(kind, piece)
-            self._content.add("partial_json", write_json(delta.partial_json))
+            self._content.add_arguments(write_json(delta.partial_json), read_index(index))
         elif isinstance(delta.signature, str) and delta.signature:
             self._signature.append(delta.signature)
             self._content.add("signature", delta.signature)
@@ -216,7 +216,7 @@ class MessagesDecoder(decoder.Decoder):
         if not isinstance(block, dict):
             return
         kind = _find_type(block)
-        self._content.begin(kind, block)
+        self._content.begin(kind, block, read_index(index))
         for citation in block["citations"] if isinstance(block.get("citations"), list) else []:
             self._cite(citation)
         if kind == "tool_use":
@@ -263,17 +263,19 @@ class MessagesDecoder(decoder.Decoder):
             self._batch.put(ToolCallExtra(call_id, extra))
         return call_id
 
-    def _end_block(self) -> None:
+    def _end_block(self, *, is_last: bool = False) -> None:
         """Add the signature, which is whole now, and the arguments that a call had at its beginning and in no delta.
 
-        Some servers never say that a block has ended: the next one's beginning does.
+        Some servers never say that a block has ended: the next one's beginning does. `{}` holds the place of arguments
+        that may come later: gateways before models of OpenAI's format begin all calls before their deltas.
         """
         if self._signature:
             self._batch.put(Signature("".join(self._signature)))
             self._signature.clear()
-        for kind, arguments in self._unsaid.items():
-            self._batch.add_text(kind, arguments)
-        self._unsaid.clear()
+        for kind, arguments in list(self._unsaid.items()):
+            if is_last or arguments != "{}":
+                self._batch.add_text(kind, arguments)
+                del self._unsaid[kind]
 
     def _report(self, usage: object, *, has_output: bool = True) -> None:
         """Take the figures of a report, which is cumulative, and leaves out what it does not know."""

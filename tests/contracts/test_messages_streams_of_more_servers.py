@@ -26,7 +26,41 @@ def make_end_events(reason: str = "end_turn", **u: Any) -> list[dict[str, Any]]:
     ]
 
 
+def make_call_event(i: int) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": f"toolu_{i}", "name": "clock", "input": {}}
+    return {"type": "content_block_start", "index": i, "content_block": block}
+
+
+def make_arguments_event(piece: str, i: int) -> dict[str, Any]:
+    delta = {"type": "input_json_delta", "partial_json": piece}
+    return {"type": "content_block_delta", "index": i, "delta": delta}
+
+
 ROWS: dict[str, Row] = {
+    "calls begun before their arguments": (
+        write_anthropic_events(
+            open_answer(),
+            make_call_event(0),
+            make_call_event(1),
+            make_arguments_event('{"a":', 0),
+            make_arguments_event('{"b":2}', 1),
+            make_arguments_event("1}", 0),
+            *make_end_events("tool_use"),
+        ),
+        {"calls": [("clock", '{"a":1}'), ("clock", '{"b":2}')]},
+    ),
+    "arguments after the block's end": (
+        write_anthropic_events(
+            open_answer(),
+            make_call_event(0),
+            {"type": "content_block_stop", "index": 0},
+            make_call_event(1),
+            make_arguments_event('{"a":1}', 0),
+            {"type": "content_block_stop", "index": 1},
+            *make_end_events("tool_use"),
+        ),
+        {"calls": [("clock", '{"a":1}'), ("clock", "{}")]},
+    ),
     "text in start": (
         write_anthropic_events(
             open_answer(),
