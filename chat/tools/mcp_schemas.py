@@ -81,7 +81,7 @@ def _mend_schema(schema: object) -> object:
         return {}
     if not isinstance(schema, dict):
         return schema
-    mended = _update_form(schema)
+    mended = _convert_old_forms(schema)
     schema = dict(mended)
     for name in _BY_NAME:
         if isinstance(inner := schema.get(name), dict | list):
@@ -96,7 +96,7 @@ def _mend_schema(schema: object) -> object:
     return mended
 
 
-def _update_form(schema: Json) -> Json:
+def _convert_old_forms(schema: Json) -> Json:
     """Return a schema without the forms that JSON Schema had before 2020-12, and with the items of each list."""
     mended = dict(schema)
     if "required" in schema and not isinstance(schema["required"], list):
