@@ -149,9 +149,10 @@ def _make_gauge(title: str, quota: Quota, format_amount: Format, notes: Sequence
     )
     if quota.limit is None:
         return Gauge(title, format_amount(quota.used), "", [*notes_on_reserved, *notes])
-    used = min(100 * quota.used / quota.limit, Decimal(100))
-    reserved = min(100 * quota.reserved / quota.limit, 100 - used)
     is_full = quota.used >= quota.limit
+    # A budget may be of nothing, which leaves the models without a price.
+    used = Decimal(100) if is_full else 100 * quota.used / quota.limit
+    reserved = Decimal(0) if is_full else min(100 * quota.reserved / quota.limit, 100 - used)
     return Gauge(
         title,
         format_amount(quota.used),

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from chat.accounting.periods import find_window
 from chat.accounting.quotas import admit
 from chat.core.prices import Price
-from chat.models import Limit, Meter, ProviderCall, User
+from chat.models import Budget, Limit, Meter, ProviderCall, User
 from chat.web.account import DAYS, Day, draw_tokens, load_days
 
 pytestmark = pytest.mark.database
@@ -208,3 +208,9 @@ def test_the_usage_page_can_only_be_read(user: User) -> None:
 def test_another_users_figures_are_not_shown(user: User) -> None:
     set_used(User.objects.create_user("grace"), "tokens", 987_654)
     assert "987,654" not in load_page(user)
+
+
+def test_a_budget_of_nothing_is_shown_as_used_up(user: User) -> None:
+    """It leaves a user the models without a price."""
+    Budget.objects.create(name="No money", scope="user", user=user, period="month", cost=0)
+    assert read_gauge(user, "No money: dollars this month").startswith("$0.00 of $0.00")
