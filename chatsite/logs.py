@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -124,3 +125,28 @@ class DenialFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is another one."""
         return record.msg != "ASGI callable returned without completing handshake."
+
+
+# Seconds. The pool tries five times a second, and is told why for each try.
+SAME_REASON_EVERY = 60.0
+
+
+class ConnectingFilter(logging.Filter):
+    """Leaves of what psycopg's pool says only why it gets no connection, once a minute for the same reason.
+
+    Whoever waits for a connection is told that there was none in time, and no reason: a wrong password is known here alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reason, self._logged_at = "", 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record has a reason that was not logged within the last minute."""
+        if not record.msg.startswith("error connecting"):
+            return False
+        reason, now = str(record.args[-1]) if isinstance(record.args, tuple) else "", time.monotonic()
+        if reason == self._reason and now - self._logged_at < SAME_REASON_EVERY:
+            return False
+        self._reason, self._logged_at = reason, now
+        return True

@@ -276,7 +276,11 @@ _SECRETS = [
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"names": {"()": "chatsite.logs.NamesFilter"}, "denials": {"()": "chatsite.logs.DenialFilter"}},
+    "filters": {
+        "names": {"()": "chatsite.logs.NamesFilter"},
+        "denials": {"()": "chatsite.logs.DenialFilter"},
+        "connecting": {"()": "chatsite.logs.ConnectingFilter"},
+    },
     "formatters": {
         "line": {"()": "chatsite.logs.LineFormatter", "secrets": _SECRETS},
         "json": {"()": "chatsite.logs.JsonFormatter", "secrets": _SECRETS},
@@ -294,8 +298,8 @@ LOGGING = {
         "uvicorn.access": {"handlers": [], "propagate": False},
         # The SDKs and their transport log a line for every request, with its address.
         **{name: {"level": "WARNING"} for name in ("httpx2", "httpx", "openai", "anthropic", "daphne", "asyncio")},
-        # A lost PostgreSQL is a line of each request that met it; the pool would log five a second.
-        "psycopg.pool": {"level": "CRITICAL"},
+        # A lost PostgreSQL is a line of each request that met it; the pool would log five a second beside them.
+        "psycopg.pool": {"level": "WARNING", "filters": ["connecting"]},
         # A lost Redis is a line of chat.broker's; the layer would print a traceback every second.
         "channels_redis": {"level": "CRITICAL"},
     },

@@ -13,14 +13,16 @@ import pytest
 
 from tests.support.databases import prepare_database
 from tests.support.server import OURS, ROOT
+from tests.support.services import find_free_port
 
 
-def start(database: Path, *arguments: str | bytes, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(database: Path | str, *arguments: str | bytes, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    url = f"sqlite:///{database}" if isinstance(database, Path) else database
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**kept, "SECRET_KEY": "only for tests", "DATABASE_URL": f"sqlite:///{database}"},
+        env={**kept, "SECRET_KEY": "only for tests", "DATABASE_URL": url},
         stdout=out,
         stderr=subprocess.PIPE,
         text=True,
@@ -83,6 +85,15 @@ def test_an_argument_that_is_no_text_ends_a_command(database: Path) -> None:
 def test_a_database_without_tables_ends_a_command(tmp_path: Path) -> None:
     code, lines = read_end(start(tmp_path / "empty.sqlite3", "apitoken", "demo"))
     assert (code, lines) == (1, ["The database says: no such table: chat_user; `manage.py migrate` makes its tables"])
+
+
+def test_the_reason_why_there_is_no_connection_to_postgresql_is_logged_once() -> None:
+    """The pool tries again all the time, and whoever waits for it hears of the time alone."""
+    port = find_free_port()
+    code, lines = read_end(start(f"postgres://chat:marmalade@127.0.0.1:{port}/chat", "apitoken", "demo"))
+    assert (code, lines[1:]) == (1, ["The database says: couldn't get a connection after 5.00 sec"])
+    assert f"port {port} failed: Connection refused" in lines[0]
+    assert "marmalade" not in lines[0]
 
 
 def test_a_traceback_is_there_for_those_who_ask_for_it(tmp_path: Path) -> None:

@@ -17,7 +17,14 @@ from pytest_django import Settings
 from chat.generation import store
 from chat.providers.base import Prompt, Turn
 from chat.providers.errors import drop_quotations
-from chatsite.logs import JsonFormatter, LineFormatter, NamesFilter, find_password
+from chatsite.logs import (
+    SAME_REASON_EVERY,
+    ConnectingFilter,
+    JsonFormatter,
+    LineFormatter,
+    NamesFilter,
+    find_password,
+)
 from tests.provider_server import ProviderServer, Script
 from tests.support.client import Client
 from tests.support.databases import serve_new_site
@@ -266,3 +273,23 @@ def test_a_server_that_logs_json_logs_nothing_else(kind: str, tmp_path: Path) ->
 def test_short_values_are_no_secrets() -> None:
     """Or a log turns into asterisks."""
     assert LineFormatter(["", "abc"]).mask_secrets("the abc of it") == "the abc of it"
+
+
+def test_the_reasons_of_a_pool_without_connections_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    log, logged = logging.Logger("psycopg.pool"), list[str]()
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    log.addFilter(ConnectingFilter())
+
+    def fail(reason: str) -> None:
+        log.warning("error connecting in %r: %s", "pool-1", OSError(reason))
+        log.warning("reconnection attempt in pool %r failed after %s sec", "pool-1", 2.0)
+
+    for reason in ("refused", "refused", "starting up", "starting up"):
+        fail(reason)
+    now += SAME_REASON_EVERY
+    fail("starting up")
+    assert [line.rpartition(": ")[2] for line in logged] == ["refused", "starting up", "starting up"]
