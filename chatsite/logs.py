@@ -134,7 +134,7 @@ SAME_REASON_EVERY = 60.0
 class ConnectingFilter(logging.Filter):
     """Leaves of what psycopg's pool says only why it gets no connection, once a minute for the same reason.
 
-    Whoever waits for a connection is told that there was none in time, and no reason: a wrong password is known here alone.
+    Whoever waits for a connection is told that there was none in time, and no reason: that is known here alone.
     """
 
     def __init__(self) -> None:
