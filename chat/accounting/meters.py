@@ -9,6 +9,7 @@ by then it has locked its other rows, those of a turn or of an answer's end.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 
 # How long a call may run after the end of the window that it counts for: twice the maximum of CHAT_TOTAL_TIMEOUT.
 LONGEST_HOLD = timedelta(days=3)
+
+# Seconds after which what a new meter has counted is counted once more. Calls that end as it is made may be missing
+# from it: their process does not know of it (for the 5 s of its cache), or their transaction does not see its row yet,
+# as the meter's does not see theirs. Within that time both have passed.
+COUNT_AGAIN_AFTER = 30.0
 
 
 class Draw(NamedTuple):
@@ -115,8 +121,33 @@ def _seed(new: Sequence[Draw], taken: Mapping[str, Sequence[Any]], count_before:
         used, held, _ = taken[draw.key]
         seeded.append((used + more_used, held + more_held, True, draw.key))
     _write_seed.execute_many(seeded)
+    new_meters.note(draw.key for draw in new)
     levels = zip(new, seeded, strict=True)
     return [draw for draw, (used, held, *_) in levels if draw.is_hard and used + held > draw.most]
+
+
+class NewMeters:
+    """The meters of tokens and money that this process has made a moment ago, with the time in seconds."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, float] = {}
+
+    def note(self, keys: Iterable[str]) -> None:
+        """Note meters that were made now, or counted anew."""
+        made = {key: time.monotonic() for key in keys if MeterKey.parse(key).measure in ("tokens", "cost")}
+        self._made.update(made)
+
+    def list_due(self) -> list[str]:
+        """Return the meters that are to be counted once more, in the order in which they are locked."""
+        before = time.monotonic() - COUNT_AGAIN_AFTER
+        return sorted(key for key, made in [*self._made.items()] if made <= before)
+
+    def forget(self, key: str) -> None:
+        """Forget a meter that was counted once more."""
+        self._made.pop(key, None)
+
+
+new_meters = NewMeters()
 
 
 @lru_cache(maxsize=32)

@@ -464,6 +464,32 @@ def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
             meter.most, meter.is_hard = most, budget.is_hard
             alerts.withdraw_alerts(meter)
             meter.save(update_fields=["used", "most", "is_hard", "is_seeded", "told"])
+        if is_new or measure in anew:
+            meters.new_meters.note([key])
+
+
+def recount_new_meters() -> int:
+    """Count the ledger's usage once more for meters that were new a moment ago; return how many it corrects.
+
+    A meter's row is locked before the ledger is read: a call is either in what is read, or is added afterwards.
+    """
+    corrected = 0
+    for key in meters.new_meters.list_due():
+        with transaction.atomic():
+            meter = Meter.objects.select_for_update().filter(pk=key).first()
+            if meter is not None and (used := _count_used(meter)) != meter.used:
+                Meter.objects.filter(pk=key).update(used=used)
+                corrected += 1
+        meters.new_meters.forget(key)
+    return corrected
+
+
+def _count_used(meter: Meter) -> int:
+    """Return what the ledger has of a meter's window; of a budget that is gone, what the meter has."""
+    key = MeterKey.parse(meter.key)
+    if key.scope == "budget" and not Budget.objects.filter(pk=key.owner).exists():
+        return meter.used
+    return _count_for_meter(Draw(meter.key, meter.begins, meter.until, 0), newcomers=())[0]
 
 
 def _convert_to_decimal(figure: int | None) -> Decimal | None:

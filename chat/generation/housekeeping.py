@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from chat.accounting import meters, outbox, rollups
+from chat.accounting import meters, outbox, quotas, rollups
 from chat.accounting.month_report import plan_report
 from chat.broker.base import Broker
 from chat.conversations.deletions import delete_expired, is_anything_expired
@@ -59,10 +59,11 @@ class Housekeeping:
         await run_in_thread(rollups.count, COUNTED_AT_ONCE)
 
     async def _recount(self, *, at_once: bool) -> None:
-        """Release what limits hold for answers and calls that are gone."""
+        """Release what limits hold for answers and calls that are gone, and count new ones once more."""
         if at_once or time.monotonic() > self._recount_at:
             self._recount_at = time.monotonic() + RECOUNT_EVERY
             await run_in_thread(meters.recount)
+            await run_in_thread(quotas.recount_new_meters)
 
     async def _forget_ended(self) -> None:
         """Delete the logs that other processes have left of answers that have ended, or were deleted, meanwhile."""

@@ -22,7 +22,7 @@ from chat.accounting.formatting import write_dollars
 from chat.accounting.meters import recount
 from chat.accounting.periods import find_window
 from chat.accounting.policies import find_limits
-from chat.accounting.quotas import Quota, QuotaError, Standing, admit, find_standing
+from chat.accounting.quotas import Quota, QuotaError, Standing, admit, find_standing, recount_new_meters
 from chat.core.events import Usage
 from chat.core.prices import Price
 from chat.generation.lost_answers import seize_expired, settle_lost
@@ -454,6 +454,26 @@ def test_a_call_that_began_before_the_limit_counts_when_it_ends(user: User, sett
     settle_with(begin_call(user), 100)
     settle_with(early, 9_000)
     assert read_figures(find_standing(user).tokens) == (10_000, 9_100, 0)
+
+
+def test_calls_that_end_before_their_process_knows_of_a_limit_are_counted_later(
+    user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For some seconds it believes that the site has no limit at all."""
+    early, late = begin_call(user), begin_call(user)
+    settings.CHAT_USER_TOKENS_PER_DAY = 10_000
+    settle_with(begin_call(user), 3)
+    with monkeypatch.context() as ignorant:
+        ignorant.setattr("chat.accounting.meters.is_any_open", lambda: False)
+        settle_with(early, 40)
+    assert find_standing(user).tokens.used == 3
+    assert recount_new_meters() == 0  # it may not know yet
+    monkeypatch.setattr("chat.accounting.meters.COUNT_AGAIN_AFTER", 0.0)
+    assert recount_new_meters() == 1
+    assert find_standing(user).tokens.used == 43
+    settle_with(late, 500)
+    assert find_standing(user).tokens.used == 543
+    assert recount_new_meters() == 0
 
 
 @pytest.mark.usefixtures("wide_limit")
