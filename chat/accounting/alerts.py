@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from chat.accounting.budgets import BudgetTerms, make_terms
 from chat.accounting.formatting import write_amount
 from chat.accounting.meters import SettledMeter
 from chat.accounting.periods import write_moment
@@ -27,9 +28,16 @@ def note_levels(settled: Iterable[SettledMeter]) -> None:
                 _write_alerts(meter.key, reached)
 
 
-def note_refusal(key: str) -> None:
-    """Write the alerts of a budget that has refused a call: its rest is too small, so it counts as used up."""
+def note_exhaustion(key: str, terms: BudgetTerms) -> None:
+    """Write the alerts of a budget whose rest was too small for a call, so that it counts as used up.
+
+    `terms` are those by which it was refused. A process knows them for some seconds longer than they hold, and a budget
+    that was raised or switched off meanwhile is not used up.
+    """
     with transaction.atomic():
+        budget = Budget.objects.filter(pk=terms.pk).first()
+        if budget is None or not budget.is_active or make_terms(budget) != terms:
+            return
         told = Meter.objects.filter(pk=key, told__lt=THRESHOLDS[-1]).values_list("told", flat=True).first()
         if told is not None:
             _write_alerts(key, [at for at in THRESHOLDS if told < at])
@@ -85,6 +93,9 @@ def _write_sentence(budget: Budget, meter: Meter, threshold: int) -> str:
 
 
 def find_alerts(user: User) -> QuerySet[Alert]:
-    """Return the alerts of a user's own and their groups' budgets that they have not dismissed, the newest first."""
+    """Return the alerts of a user's own and their groups' budgets that they have not dismissed, the newest first.
+
+    A budget that is switched off has none.
+    """
     theirs = Q(budget__user=user) | Q(budget__group__in=user.groups.all())
-    return Alert.objects.filter(theirs, until__gt=timezone.now()).exclude(dismissed_by=user)
+    return Alert.objects.filter(theirs, budget__is_active=True, until__gt=timezone.now()).exclude(dismissed_by=user)

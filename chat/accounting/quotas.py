@@ -57,11 +57,17 @@ class QuotaError(RefusedError):
 
 
 class BudgetError(QuotaError):
-    """The refusal of a call by a budget; `fallback_model` is what to ask instead, if anything."""
+    """The refusal of a call by a budget, as its terms were known; they name what to ask instead, if anything.
 
-    def __init__(self, sentence: str, retry_after: int | None, terms: BudgetTerms, key: str) -> None:
+    With `is_used_up`, what is left until its window ends is too little for the call; otherwise the call exceeds the
+    whole budget, or has to wait for answers under way.
+    """
+
+    def __init__(
+        self, sentence: str, retry_after: int | None, terms: BudgetTerms, key: str, *, is_used_up: bool = False
+    ) -> None:
         super().__init__(sentence, retry_after)
-        self.budget, self.fallback_model, self.key = terms.name, terms.fallback_model, key
+        self.terms, self.key, self.is_used_up = terms, key, is_used_up
 
 
 class Quota(NamedTuple):
@@ -121,9 +127,15 @@ def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:
                 _reserve(claims, now)
     except BudgetError as error:
         if not connection.in_atomic_block:  # otherwise the caller, whose transaction is undone, tells of it
-            alerts.note_refusal(error.key)
+            note_refusal(error)
         raise
     return call
+
+
+def note_refusal(error: BudgetError) -> None:
+    """Write the alerts of a budget that is used up, outside of the transaction that its refusal undoes."""
+    if error.is_used_up:
+        alerts.note_exhaustion(error.key, error.terms)
 
 
 # The measures of which a call holds an amount until it is settled. A live answer is counted until the answer ends.
@@ -378,13 +390,15 @@ def _refuse_by_budget(claim: Claim, terms: BudgetTerms, level: Level, now: datet
     wait = ceil((level.until - now).total_seconds())
     then = f"You can continue {write_moment(level.until, now)}."
     left = claim.write(max(0, most - level.used))
+    is_used_up = True
     if level.used >= most:
         sentence = f"{whole[0].upper()}{whole[1:]} is used up. {then}"
     elif level.used + need <= most:
-        sentence, wait = f"Answers under way may take the rest of {whole}. Wait for one of them to end.", WHILE_BUSY
+        sentence = f"Answers under way may take the rest of {whole}. Wait for one of them to end."
+        wait, is_used_up = WHILE_BUSY, False
     else:
         sentence = f"{left} is left of {whole}, and this needs about {claim.write(need)}. {then}"
-    return BudgetError(sentence, wait, terms, claim.draw.key)
+    return BudgetError(sentence, wait, terms, claim.draw.key, is_used_up=is_used_up)
 
 
 # What is shown

@@ -12,7 +12,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, Field, IntegerField, Q, QuerySet, UUIDField
 
 from chat.accounting import quotas
-from chat.accounting.alerts import note_refusal
 from chat.accounts.known_logins import (
     SESSION_KINDS,
     TOKEN_KINDS,
@@ -136,11 +135,11 @@ def _keep_within_budgets(user: User, model: str, keep: Callable[[str], StartedTu
         try:
             return replace(keep(asked[-1]), remark=remark)
         except quotas.BudgetError as error:
-            note_refusal(error.key)
-            instead = error.fallback_model
+            quotas.note_refusal(error)
+            instead = error.terms.fallback_model
             if not instead or instead in asked or instead not in list_allowed_models(user):
                 raise
-            remark = describe_fallback(f"The budget {error.budget} has no room for {model}", instead)
+            remark = describe_fallback(f"The budget {error.terms.name} has no room for {model}", instead)
             asked.append(instead)
 
 

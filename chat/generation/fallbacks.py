@@ -12,8 +12,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import transaction
 
-from chat.accounting.alerts import note_refusal
-from chat.accounting.quotas import BudgetError, lock_meters
+from chat.accounting.quotas import BudgetError, lock_meters, note_refusal
 from chat.conversations import refusals
 from chat.conversations.context_window import find_context_window
 from chat.conversations.prompts import build_prompt
@@ -102,5 +101,5 @@ def ask_instead(snapshot: AnswerSnapshot, result: CallResult, error: ChatError, 
             store.keep(AnswerSnapshot.from_transcript(answer.pk, answer.fence, transcript, snapshot.first_token_at))
             return Fallback(call, prompt, transcript)
     except BudgetError as refusal:
-        note_refusal(refusal.key)
+        note_refusal(refusal)
         raise

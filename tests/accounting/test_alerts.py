@@ -21,9 +21,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from chat.accounting import meters
 from chat.accounting.alerts import find_alerts
+from chat.accounting.budgets import make_terms
 from chat.accounting.outbox import deliver
-from chat.accounting.quotas import BudgetError, admit
+from chat.accounting.quotas import BudgetError, admit, note_refusal, open_meters
 from chat.core.events import Usage
 from chat.generation.store import CallResult, settle_call
 from chat.generation.verdict import make_interruption
@@ -110,6 +112,48 @@ def test_a_budget_that_refuses_a_call_alerts_as_used_up(user: User, budget: Budg
         with pytest.raises(BudgetError):
             admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=1))
     assert list_thresholds() == [50, 80, 100]
+
+
+def test_a_question_that_exceeds_the_whole_budget_does_not_use_it_up(user: User, budget: Budget) -> None:
+    use(user, 4_000)
+    with pytest.raises(BudgetError, match="Ask something shorter") as refusal:
+        admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=10_001))
+    note_refusal(refusal.value)
+    assert list_thresholds() == []
+
+
+def test_a_budget_that_answers_under_way_hold_is_not_used_up(user: User, budget: Budget) -> None:
+    for _ in range(10_000 // 1_025):
+        admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=1))
+    with pytest.raises(BudgetError, match="Wait for one of them"):
+        admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=1))
+    assert list_thresholds() == []
+    ProviderCall.objects.all().delete()
+    meters.recount()
+    use(user, 10_000)
+    assert list_thresholds() == [50, 80, 100]
+
+
+@pytest.mark.parametrize("change", [{"tokens": 100_000}, {"is_hard": False}, {"is_active": False}])
+def test_a_budget_that_was_changed_a_moment_ago_is_not_used_up(
+    user: User, budget: Budget, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process knows the earlier terms for some seconds, and still refuses by them."""
+    use(user, 9_500)
+    known = make_terms(budget)
+    Budget.objects.update(**change)
+    open_meters(Budget.objects.get())
+    told = list_thresholds()
+    monkeypatch.setattr("chat.accounting.quotas.find_budgets", lambda user, model: [known])
+    with pytest.raises(BudgetError):
+        admit(ProviderCall(user=user, model="openai:gpt-test", input_tokens=1))
+    assert list_thresholds() == told
+
+
+def test_a_budget_that_is_switched_off_shows_no_alert(user: User, budget: Budget) -> None:
+    use(user, 10_000)
+    Budget.objects.update(is_active=False)
+    assert not find_alerts(user).exists()
 
 
 def test_a_soft_budget_warns(user: User, budget: Budget) -> None:
