@@ -356,6 +356,8 @@ def render_turn(request: HtmxRequest, user: User, answer: Message) -> HttpRespon
     if request.POST.get("edits") and not request.POST.get("in_place"):
         return reload_page(request, conversation)
     assert answer.parent is not None  # noqa: S101 - an answer answers a question
+    if (shown := request.POST.get("after")) and shown != str(answer.parent.parent_id):
+        return reload_page(request, conversation)  # another tab has changed to another branch
     beginning = ""
     if is_first:
         context = {"conversation": conversation, "row": show_new(conversation, find_zone(request))}

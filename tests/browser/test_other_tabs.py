@@ -146,6 +146,27 @@ def test_a_turn_on_another_branch_brings_its_branch(page: Page, other: Page, pro
     expect_foot(other, "complete")
 
 
+def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it(
+    page: Page, other: Page, provider: ProviderServer
+) -> None:
+    """This tab still shows the second attempt and what follows it, when the other one has gone back to the first."""
+    provider.script = Script(text="No.")
+    page.click(".retry")
+    for tab in (page, other):
+        expect(tab.locator(".text")).to_have_text("No.")
+        expect_foot(tab, "complete")
+    ask(page, "And then?")
+    for tab in (page, other):
+        expect(tab.locator(".foot[data-status=complete]")).to_have_count(2)
+    other.locator(".previous").first.click()
+    expect(other.locator(".turn")).to_have_count(1)
+    ask(page, "A third one")
+    expect(page.locator("#thread .question > p")).to_have_text(["The first question", "A third one"])
+    expect(page.locator(".text").first).to_have_text("Yes.")
+    expect_foot(page, "complete")
+    expect(page.locator("#content")).to_have_value("")
+
+
 def test_a_new_conversation_appears_in_the_list_of_a_new_chat(page: Page, context: BrowserContext) -> None:
     other = context.new_page()
     other.goto("/")
