@@ -93,8 +93,13 @@ def make_terms(row: Budget) -> BudgetTerms:
 
 
 def match_calls(pk: int) -> Q:
-    """Return the condition of the ledger's rows that count for a budget: a group's are those of its current users."""
-    row = Budget.objects.get(pk=pk)
+    """Return the condition of the ledger's rows that count for a budget: a group's are those of its current users.
+
+    None count for one that was deleted a moment ago, which this process may still know.
+    """
+    row = Budget.objects.filter(pk=pk).first()
+    if row is None:
+        return Q(pk__in=())
     found = Q(model=row.model) | Q(model__startswith=f"{row.model}:") if row.model else Q()
     if row.scope == Budget.Scope.SITE:
         return found

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from chat.accounting import ledger
 from chat.accounting.policies import find_limits
+from chat.accounting.quotas import admit
 from chat.accounts.model_access import list_allowed_models
 from chat.core.events import Usage
-from chat.models import Limit, ModelAccess, ModelPrice, ProviderCall, User
+from chat.models import Budget, Limit, ModelAccess, ModelPrice, ProviderCall, User
 from chatsite.settings import CACHES
 
 MILLION = Usage(1_000_000, 0)
@@ -55,6 +57,17 @@ def test_limits_and_restricted_models_are_cached(db: None, django_assert_num_que
         find_limits(user.pk)
     assert not Limit.objects.exists()
     assert not ModelAccess.objects.exists()
+
+
+def test_a_budget_that_another_process_has_just_deleted_fails_no_call(db: None) -> None:
+    user = User.objects.create_user("ada")
+    budget = Budget.objects.create(name="Site", scope="site", tokens=10**6)
+    admit(ProviderCall(user=user, model="openai:house", input_tokens=100))
+    with connection.cursor() as cursor:  # no signal tells this process
+        cursor.execute("DELETE FROM chat_meter")
+        cursor.execute("DELETE FROM chat_budget WHERE id = %s", [budget.pk])
+    admit(ProviderCall(user=user, model="openai:house", input_tokens=100))
+    assert ProviderCall.objects.count() == 2
 
 
 def test_the_cache_forgets_within_seconds() -> None:
