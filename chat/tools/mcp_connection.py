@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
-from mcp import Client
+from mcp import Client, MCPError
 from mcp import types as wire
 from mcp.client.session import MessageHandlerFnT
 
@@ -39,6 +39,14 @@ PROVEN = 5.0
 PROOF_TIMEOUT = 3.0
 """Seconds for a connection in doubt to answer. A call that fails or runs out of time puts it in doubt; when the server
 does nothing else meanwhile, the calls that run beside it end with the connection."""
+
+
+LISTING_PAUSE = 5.0
+"""Seconds between two listings of changed tools. It doubles whenever the list was the same as before: there are servers
+that announce a change with each list that they give."""
+
+
+LONGEST_LISTING_PAUSE = 300.0
 
 
 T = TypeVar("T")
@@ -67,8 +75,12 @@ class Connection:
         self._closing = asyncio.Event()
         self._proved = -math.inf
         self._proof: asyncio.Task[None] | None = None
+        self._tools: list[wire.Tool] = []
+        self._has_changed = False  # the tools, by the server's word, since they were last asked for
         self._listing: asyncio.Task[None] | None = None
         self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(asyncio.Future.exception)  # or asyncio logs a failure that nothing waits for
         # An empty context: the connection belongs to no request.
@@ -84,6 +96,7 @@ class Connection:
     def use(self) -> Iterator[None]:
         """Count a call as under way. One that fails, or is given up, puts the connection in doubt."""
         self._calls += 1
+        self._idle.clear()
         try:
             yield
         except BaseException:
@@ -93,6 +106,8 @@ class Connection:
             self._proved = time.monotonic()
         finally:
             self._calls -= 1
+            if not self._calls:
+                self._idle.set()
 
     async def settle(self) -> None:
         """Wait until it is known whether the connection works; one that does not is not `is_usable` any more.
@@ -115,51 +130,77 @@ class Connection:
         This runs in a task of its own, because the caller may have less time.
         """
         try:
-            self._learn(await await_result(list_tools(self.client), PROOF_TIMEOUT))
+            await self._learn_tools(PROOF_TIMEOUT)
             self._proved = time.monotonic()
         except Exception as error:
-            log.warning("The server %s does not answer any more: %s", self._name, describe_error(error))
+            if not self._closing.is_set():
+                log.warning("The server %s does not answer any more: %s", self._name, describe_error(error))
             self.close()
 
+    async def _learn_tools(self, timeout: float | None = None) -> None:
+        self._has_changed = False
+        self._tools = await await_result(list_tools(self.client), timeout)
+        self._learn(self._tools)
+
     async def _note_message(self, message: object) -> None:
-        """Begin to list the tools again where the server says that they have changed."""
-        if isinstance(message, wire.ToolListChangedNotification) and self.ready.done():
+        """Note that the tools have changed where the server says so, and begin to list them again."""
+        if isinstance(message, wire.ToolListChangedNotification):
+            self._has_changed = True
+            self._begin_listing()
+
+    def _begin_listing(self) -> None:
+        """List changed tools in a task of its own, unless one does; before the first list is there, none is needed."""
+        if self._has_changed and self.is_usable and self.ready.done() and (not self._listing or self._listing.done()):
             self._listing = asyncio.get_running_loop().create_task(
-                self._list_again(self._listing), context=contextvars.Context()
+                self._list_changed_tools(), context=contextvars.Context()
             )
 
-    async def _list_again(self, earlier: asyncio.Task[None] | None) -> None:
-        """List the tools after the `earlier` listing. A server that is busy with a call may take its time."""
-        if earlier is not None:
-            await asyncio.wait({earlier})
-        try:
-            self._learn(await await_result(list_tools(self.client), CONNECT_TIMEOUT))
-        except Exception as error:
-            log.warning("The server %s did not list its new tools: %s", self._name, describe_error(error))
+    async def _list_changed_tools(self) -> None:
+        """List the tools until the server announces no change in the pause after; see `LISTING_PAUSE`."""
+        pause = LISTING_PAUSE
+        while self._has_changed:
+            before = self._tools
+            try:
+                await self._learn_tools(CONNECT_TIMEOUT)
+            except TimeoutError:  # a server may do one thing at a time
+                self._has_changed = True
+                await self._idle.wait()
+            except Exception as error:
+                if not (isinstance(error, MCPError) and error.code == wire.CONNECTION_CLOSED):
+                    log.warning("The server %s did not list its new tools: %s", self._name, describe_error(error))
+            pause = min(pause * 2, LONGEST_LISTING_PAUSE) if self._tools == before else LISTING_PAUSE
+            await asyncio.sleep(pause)
 
     def close(self) -> None:
         """Begin to close the connection."""
         self._closing.set()
+        self._end_listing()
         if self.ready.done():
             self._limit.deadline = anyio.current_time() + CLOSE_TIMEOUT
         else:
             self._limit.cancel()
+
+    def _end_listing(self) -> None:
+        if self._listing is not None:
+            self._listing.cancel()
 
     async def _keep_open(self) -> None:
         why = f"it did not answer within {CONNECT_TIMEOUT:g} s"
         try:
             with self._limit:
                 async with self._make_client(self._note_message) as self.client:
-                    self._learn(await list_tools(self.client))
+                    await self._learn_tools()
                     self._limit.deadline = math.inf
                     self._proved = time.monotonic()
                     self.ready.set_result(None)
+                    self._begin_listing()
                     await self._closing.wait()
         except Exception as error:  # of the transport's tasks, too, as a group
             why = describe_error(error)
             if self.ready.done():
                 log.warning("The connection to the server %s broke: %s", self._name, why)
         finally:
+            self._end_listing()
             if self._closing.is_set():
                 why = "the connection was closed"
             if not self.ready.done():
