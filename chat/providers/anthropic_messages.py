@@ -62,6 +62,9 @@ def _list_blocks(turn: Turn, model: str) -> Iterator[Block]:
             yield from blocks
             return
     elif turn.native_form and (kept_blocks := read_members(turn.native_form, model).get("blocks")):
+        for part in turn.thinking:
+            if part.signature == UNSIGNED:  # of the server's asking; signed ones are bound to what stood before them
+                yield from _list_thought_blocks(part)
         yield from kept_blocks
         return
     else:

@@ -142,6 +142,11 @@ def _has_tools(prompt: Prompt) -> bool:
     return bool(prompt.tools) or any(turn.calls for turn in prompt.turns)
 
 
+def _has_thoughts(prompt: Prompt) -> bool:
+    """Return whether the prompt has thoughts that an adapter may send: none sends what nobody signed."""
+    return any(part.signature for turn in prompt.turns for part in turn.thinking)
+
+
 def _has_system(prompt: Prompt) -> bool:
     return any(turn.role == "system" for turn in prompt.turns)
 
@@ -292,7 +297,7 @@ _SPECIAL = (
     # Claude's thoughts, when something before them has changed since.
     _Row(
         _match_words(r"bound to a different conversation|invalid 'signature' in 'thinking'"),
-        _make_adaptations(lambda prompt: any(turn.thinking for turn in prompt.turns), "no_reasoning_back"),
+        _make_adaptations(_has_thoughts, "no_reasoning_back"),
     ),
     _Row(_match_words(r"reasoning\.summary|reasoning summar"), lambda _, __: (Adaptation("no_reasoning_summary"),)),
     _Row(
@@ -302,7 +307,7 @@ _SPECIAL = (
     # Groq and Mistral name the message in which the field stands.
     _Row(
         _match_words(r"reasoning_content|'reasoning'"),
-        _make_adaptations(lambda prompt: any(turn.thinking for turn in prompt.turns), "no_reasoning_back"),
+        _make_adaptations(_has_thoughts, "no_reasoning_back"),
     ),
     _Row(
         _match_words(
