@@ -7,6 +7,7 @@ that is newer or the server's own, or lack what its tool's output schema promise
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCResponse
 
 from chat.tools.mcp_schemas import fit_schema
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -59,7 +62,10 @@ class MendedStream:
 
 def _mend_message(message: SessionMessage | Exception) -> SessionMessage | Exception:
     if isinstance(message, SessionMessage) and isinstance(message.message, JSONRPCResponse):
-        message.message.result = mend_result(message.message.result)
+        try:
+            message.message.result = mend_result(message.message.result)
+        except Exception as error:  # raised here, it would end the connection
+            log.warning("A message of an MCP server is taken as it came: %s: %s", type(error).__name__, error)
     return message
 
 
@@ -69,8 +75,11 @@ def mend_result(result: Json) -> Json:
     Members that nobody reads here are left out: icons, annotations, and a tool's output schema, by which the SDK would
     refuse results. Other results are returned as they are.
     """
-    if isinstance(result.get("tools"), list):
-        result = {**result, "tools": [mended for tool in result["tools"] if (mended := _mend_tool(tool))]}
+    if "tools" in result:
+        tools = result["tools"] if isinstance(result["tools"], list) else []
+        result = {**result, "tools": [mended for tool in tools if (mended := _mend_tool(tool))]}
+        if not isinstance(result.get("nextCursor"), str):
+            result.pop("nextCursor", None)
     elif "protocolVersion" in result:
         given = result["capabilities"] if isinstance(result.get("capabilities"), dict) else {}
         capabilities = {
@@ -80,21 +89,23 @@ def mend_result(result: Json) -> Json:
     elif any(name in result for name in ("content", "structuredContent", "isError")):
         structured = result.get("structuredContent")
         result = {**result, "content": _mend_content(result.get("content")), "isError": result.get("isError") is True}
-        if isinstance(structured, list) and structured:
+        if structured is not None and not isinstance(structured, dict):
             result["structuredContent"] = {"result": structured}
-        elif not isinstance(structured, dict):
-            result.pop("structuredContent", None)
     if "_meta" in result and not isinstance(result["_meta"], dict):
         del result["_meta"]
     return result
 
 
 def _mend_tool(tool: object) -> Json | None:
-    """Return what is read of a tool; None for one without a name."""
+    """Return what is read of a tool; None for one without a name, or of a schema that nothing can be made of."""
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
         return None
     kept = {name: tool[name] for name in ("name", "title", "description") if isinstance(tool.get(name), str)}
-    return {**kept, "inputSchema": fit_schema(tool.get("inputSchema"))}
+    try:
+        return {**kept, "inputSchema": fit_schema(tool.get("inputSchema"))}
+    except Exception as error:
+        log.warning("The MCP tool %r is left out for its schema: %s: %s", tool["name"], type(error).__name__, error)
+        return None
 
 
 def _mend_content(content: object) -> list[Json]:

@@ -22,7 +22,7 @@ MANY = 1000
 class ListingServer:
     """A server in place of the SDK's client: `answer` is awaited for each list, which has the tools `names`."""
 
-    def __init__(self, answer: Callable[[ListingServer], Awaitable[None]]) -> None:
+    def __init__(self, answer: Callable[[ListingServer], Awaitable[object]]) -> None:
         self.names = ["a"]
         self.listings = 0
         self.learned: list[list[str]] = []
@@ -34,7 +34,7 @@ class ListingServer:
 
     def _make_client(self, note_message: Any) -> Client:
         self.announce = lambda: note_message(CHANGED)
-        return cast(Client, self)
+        return cast("Client", self)
 
     async def list_tools(self, cursor: str | None) -> Any:
         self.listings += 1

@@ -9,10 +9,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp import types as wire
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCResponse
 
 from chat.tools.base import Context
+from chat.tools.mcp_messages import MendedStream, mend_result
+from chat.tools.mcp_results import make_outcome
 from chat.tools.toolbox import Toolbox
+from tests.support.any_json import ODD
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +67,85 @@ async def test_a_tool_of_odd_form_is_offered_beside_the_others(members: dict[str
         assert (plain.name, odd.name, odd.parameters) == ("odd__plain", "odd__odd", OBJECT)
 
 
+async def test_an_odd_schema_costs_no_other_tool() -> None:
+    choices = [{"properties": {"x": {"anyOf": {"type": "string"}}}}, {"properties": {"x": {"type": "string"}}}]
+    async with connect(tools_list=[{"tools": [PLAIN, {"name": "odd", "inputSchema": {"anyOf": choices}}]}]) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain", "odd__odd"]
+
+
+@pytest.mark.parametrize("cursor", [2, {}, None])
+async def test_a_next_page_without_a_proper_name_costs_no_page(cursor: Any) -> None:
+    async with connect(tools_list=[{"tools": [PLAIN], "nextCursor": cursor}]) as tools:
+        assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
+
+
+def nest(depth: int) -> Any:
+    """Return more levels of JSON than Python's stack takes."""
+    value: Any = {}
+    for _ in range(depth):
+        value = {"items": value}
+    return value
+
+
+def test_a_schema_that_nothing_can_be_made_of_costs_its_tool_alone(caplog: pytest.LogCaptureFixture) -> None:
+    mended = mend_result({"tools": [PLAIN, {"name": "deep", "inputSchema": nest(5_000)}]})
+    assert [tool["name"] for tool in mended["tools"]] == ["plain"]
+    (line,) = caplog.messages
+    assert "'deep'" in line
+
+
+async def test_a_message_that_cannot_be_mended_is_taken_as_it_came() -> None:
+    sending, receiving = anyio.create_memory_object_stream[Any](1)
+    result = {"content": [[nest(5_000)]]}
+    await sending.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result=result)))
+    async with sending, MendedStream(receiving) as stream:
+        message = await stream.receive()
+    assert isinstance(message, SessionMessage)
+    assert isinstance(message.message, JSONRPCResponse)
+    assert list(message.message.result) == ["content"]
+
+
+MEMBERS = st.sampled_from(
+    [
+        "tools",
+        "name",
+        "inputSchema",
+        "description",
+        "nextCursor",
+        "_meta",
+        "content",
+        "structuredContent",
+        "isError",
+        "type",
+        "text",
+        "image",
+        "resource",
+        "resource_link",
+        "uri",
+        "data",
+        "mimeType",
+        "blob",
+    ]
+)
+ODD_MEMBERS = st.recursive(
+    ODD | MEMBERS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(MEMBERS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(MEMBERS, ODD_MEMBERS), ODD_MEMBERS)
+def test_any_json_is_a_list_of_tools_and_a_result(members: dict[str, Any], odd: Any) -> None:
+    tools = [PLAIN, odd, {"name": "odd", "inputSchema": odd}]
+    listed = wire.ListToolsResult.model_validate(mend_result({**members, "tools": tools}))
+    assert {"plain", "odd"} <= {tool.name for tool in listed.tools}
+    wire.ListToolsResult.model_validate(mend_result({**members, "tools": odd}))
+    for content in ({"content": odd}, {"structuredContent": odd}):
+        members.pop("tools", None)
+        result = mend_result({**members, **content})
+        make_outcome(wire.CallToolResult.model_validate(result))
+
+
 async def test_what_is_no_tool_is_left_out() -> None:
     async with connect(tools_list=[{"tools": [PLAIN, {"inputSchema": OBJECT}, None], "_meta": []}]) as tools:
         assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
@@ -73,6 +161,8 @@ RESULTS: dict[str, tuple[dict[str, Any], bool, str]] = {
     "no structured content, which the schema promises": ({"content": [HELLO]}, True, "hello"),
     "null for it": ({"content": [HELLO], "structuredContent": None}, True, "hello"),
     "another one than promised": ({"content": [HELLO], "structuredContent": {"b": 1}}, True, "hello"),
+    "a text of it alone": ({"structuredContent": "hello"}, True, '{"result":"hello"}'),
+    "a number of it alone": ({"content": [], "structuredContent": 0}, True, '{"result":0}'),
     "an empty list for it": ({"content": [HELLO], "structuredContent": []}, True, "hello"),
     "structured content alone": ({"structuredContent": {"a": 1}}, True, '{"a":1}'),
     "a list of it alone": ({"structuredContent": [1, 2]}, True, '{"result":[1,2]}'),
