@@ -22,7 +22,7 @@ BY_NAME = {"type": "object", "properties": {"kind": {"const": "name"}, "name": T
 KIND = {"anyOf": [{"const": "id"}, {"const": "name"}]}
 
 
-def nest_lists(depth: int) -> dict[str, Any]:
+def build_nested_lists(depth: int) -> dict[str, Any]:
     """Return a schema of lists within lists, with a form for each place and one for the rest."""
     schema = TEXT
     for _ in range(depth):
@@ -204,7 +204,7 @@ LARGE: dict[str, Any] = {
             str(number): {"anyOf": [{"$ref": f"#/$defs/{other}"} for other in range(40)]} for number in range(40)
         },
     },
-    "lists within lists": nest_lists(80),
+    "lists within lists": build_nested_lists(80),
 }
 
 

@@ -79,7 +79,7 @@ async def test_a_next_page_without_a_proper_name_costs_no_page(cursor: Any) -> N
         assert [schema.name for schema in tools.list_schemas()] == ["odd__plain"]
 
 
-def nest(depth: int) -> Any:
+def build_nested_json(depth: int) -> Any:
     """Return more levels of JSON than Python's stack takes."""
     value: Any = {}
     for _ in range(depth):
@@ -88,7 +88,7 @@ def nest(depth: int) -> Any:
 
 
 def test_a_schema_that_nothing_can_be_made_of_costs_its_tool_alone(caplog: pytest.LogCaptureFixture) -> None:
-    mended = mend_result({"tools": [PLAIN, {"name": "deep", "inputSchema": nest(5_000)}]})
+    mended = mend_result({"tools": [PLAIN, {"name": "deep", "inputSchema": build_nested_json(5_000)}]})
     assert [tool["name"] for tool in mended["tools"]] == ["plain"]
     (line,) = caplog.messages
     assert "'deep'" in line
@@ -96,7 +96,7 @@ def test_a_schema_that_nothing_can_be_made_of_costs_its_tool_alone(caplog: pytes
 
 async def test_a_message_that_cannot_be_mended_is_taken_as_it_came() -> None:
     sending, receiving = anyio.create_memory_object_stream[Any](1)
-    result = {"content": [[nest(5_000)]]}
+    result = {"content": [[build_nested_json(5_000)]]}
     await sending.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=1, result=result)))
     async with sending, MendedStream(receiving) as stream:
         message = await stream.receive()
