@@ -212,20 +212,29 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
     It has the text that the link shows, and the reasoning where that is shown; no calls of tools, whose results the
     model would read in full, no settings, and nothing of the ledger. A partial answer is one that was stopped: it is no
     failure of the copy's. The same `turn` again returns the first copy; another one where that was deleted meanwhile.
+    Raises `IntegrityError` when the reader is deleted meanwhile.
     """
-    key = uuid.uuid5(NAMESPACE, f"copy:{reader.pk}:{share.pk}:{turn}")
-    try:
-        with transaction.atomic():
-            copy = Conversation.objects.create(pk=key, user=reader, title=share.conversation.title)
-            messages = list(_copy_messages(copy, share))
-            Message.objects.bulk_create(messages)
-            copy.leaf = messages[-1] if messages else None
-            copy.save(update_fields=["leaf"])
-            return copy
-    except IntegrityError:
-        kept = Conversation.objects.owned_by(reader).filter(pk=key).first()
-        # The row of a deleted one has its key for a minute, until the sweep deletes it.
-        return kept or copy_shared(reader, share, key)
+    while True:
+        turn = key = uuid.uuid5(NAMESPACE, f"copy:{reader.pk}:{share.pk}:{turn}")
+        try:
+            with transaction.atomic():
+                return _create_copy(key, reader, share)
+        except IntegrityError:
+            earlier = Conversation.objects.filter(pk=key).first()
+            if earlier is None:
+                raise
+            if earlier.deleted_at is None:
+                return earlier
+            # The row of a deleted one has its key for a minute, until the sweep deletes it: there are few of them.
+
+
+def _create_copy(key: UUID, reader: User, share: Share) -> Conversation:
+    copy = Conversation.objects.create(pk=key, user=reader, title=share.conversation.title)
+    messages = list(_copy_messages(copy, share))
+    Message.objects.bulk_create(messages)
+    copy.leaf = messages[-1] if messages else None
+    copy.save(update_fields=["leaf"])
+    return copy
 
 
 def _copy_messages(copy: Conversation, share: Share) -> list[Message]:

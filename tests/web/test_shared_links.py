@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import IntegrityError
 from django.test import AsyncClient
 from django.utils import timezone
 from pytest_django import Settings
 
 from chat.accounts.link_guesses import MAX_MISSES
-from chat.conversations.shares import find_secret
+from chat.conversations.shares import copy_shared, find_secret
 from chat.generation.process import get_process, make_process
 from chat.models import Conversation, Message, ProviderCall, Share, User
 from tests.provider_server import ProviderServer, Script
@@ -316,6 +317,16 @@ async def test_a_reader_who_has_deleted_their_copy_gets_another_one(site: Site, 
         assert (await world.browsers["other"].get(copies[-1])).status_code == 200
         await Conversation.objects.filter(user__username="other-person").aupdate(deleted_at=timezone.now())
     assert len(set(copies)) == 3
+
+
+async def test_a_reader_whose_account_is_deleted_meanwhile_gets_no_copy(site: Site, provider: ProviderServer) -> None:
+    world = await World(site).fill(provider, audience="link")
+    reader = await User.objects.aget(username="other-person")
+    share = await Share.objects.select_related("conversation").aget()
+    await User.objects.filter(pk=reader.pk).adelete()
+    with pytest.raises(IntegrityError):
+        await sync_to_async(copy_shared)(reader, share, uuid.uuid4())
+    assert world.answer["conversation"] == str((await Conversation.objects.aget()).pk)
 
 
 # Live
