@@ -112,11 +112,7 @@ async def ask(
         conversation = conversation_id or form.cleaned_data["conversation"]
         question = form.take_question()._replace(response_schema=response_schema)
         keep = partial(_keep_if_due, user, visitor, conversation, waits=waits and not question.edits)
-        started = keep(question)
-        if may_renew and not started.is_new and (asked := started.answer.parent) is not None:
-            turn = renew_turn(question.turn, asked.text, question.content)
-            return started if turn == question.turn else keep(question._replace(turn=turn))
-        return started
+        return turns.keep_under_own_turn(keep, question) if may_renew else keep(question)
 
     return (await runner.begin(user, keep_turn, visitor)).answer
 
@@ -217,13 +213,17 @@ async def remove_next(runner: AnswerRunner, user: User, next_id: int) -> Convers
     return kept.conversation
 
 
-async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | None, turn: UUID) -> None:
+async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | None, turn: UUID, text: str) -> None:
     """End whatever is being answered in a user's own conversation, so that a form's question can be asked there.
 
-    A form that is sent twice ends nothing the second time: its question has been asked.
+    A form that is sent twice ends nothing the second time: its question has been asked. Another text with the same
+    `turn` is another question, as for `ask` with `may_renew`.
     """
     if conversation_id is None:
         return
+    questions = Message.objects.filter(pk=find_question_id(user, conversation_id, turn))
+    async for asked in questions.values_list("text", flat=True):
+        turn = renew_turn(turn, asked, text)
     question = find_question_id(user, conversation_id, turn)
     if not await Message.objects.filter(pk=question).aexists():
         live = Message.objects.live().owned_by(user).filter(conversation=conversation_id)
@@ -239,7 +239,7 @@ async def send_next(runner: AnswerRunner, user: User, visitor: Visitor, next_id:
     wanted = await run_in_thread(next_questions.get_owned_next_question, user, next_id)
     first = await run_in_thread(next_questions.find_due, wanted.conversation_id, is_forced=True)
     if first is not None and first.pk == wanted.pk:
-        await stop_for(runner, user, wanted.conversation_id, wanted.turn)
+        await stop_for(runner, user, wanted.conversation_id, wanted.turn, wanted.text)
         await ask_next(runner, wanted.conversation_id, visitor, is_forced=True)
     return wanted.conversation
 

@@ -6,6 +6,7 @@ makes them wait until their user says so, and so does a question that is refused
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
@@ -145,7 +146,8 @@ def keep_due_turn(due: NextQuestion, *, is_forced: bool) -> StartedTurn:
         if not NextQuestion.objects.filter(pk=now.pk).delete()[0]:
             raise NotDueError
         question = Question(now.text, now.model, now.turn, effort=now.effort)
-        return turns.keep_question(user, now.conversation_id, question)
+        # Another text may have been asked with its turn: it was edited, or an old page sent its turn before it.
+        return turns.keep_under_own_turn(partial(turns.keep_question, user, now.conversation_id), question)
 
 
 class ModelGoneError(RefusedError):

@@ -24,7 +24,7 @@ from chat.conversations.effort import change_effort, choose_effort
 from chat.conversations.kept_answers import OnBehalf, StartedTurn, create_answer, open_first_call, plan_answer
 from chat.conversations.prompts import build_continuation_prompt
 from chat.conversations.titles_by_rule import make_title
-from chat.conversations.turn_ids import NAMESPACE, derive_attempt_id
+from chat.conversations.turn_ids import NAMESPACE, derive_attempt_id, renew_turn
 from chat.conversations.turn_refusals import (
     BusyError,
     NoSuchConversationError,
@@ -123,6 +123,15 @@ def keep_question(
     scope = f"{user.pk}:{conversation_id or 'new'}:{question.turn}"
     keep = partial(_keep_question, user, conversation_id, question, conditions, scope)
     return _keep_within_budgets(user, question.model, keep)
+
+
+def keep_under_own_turn(keep: Callable[[Question], StartedTurn], question: Question) -> StartedTurn:
+    """Keep a question, under a turn of its own where another text has been asked with the one that it has."""
+    started = keep(question)
+    if started.is_new or (asked := started.answer.parent) is None:
+        return started
+    turn = renew_turn(question.turn, asked.text, question.content)
+    return started if turn == question.turn else keep(question._replace(turn=turn))
 
 
 def _keep_within_budgets(user: User, model: str, keep: Callable[[str], StartedTurn]) -> StartedTurn:

@@ -137,11 +137,13 @@ async def send(request: HtmxRequest) -> HttpResponseBase:
     """
     user = await load_user(request)
     visitor, runner, is_first = Visitor.from_request(request, user), get_runner(), bool(request.POST.get("now"))
+    form = MessageForm(request.POST, models=())
+    form.is_valid()
     try:
-        if is_first and request.POST.get("content", "").strip():
+        if is_first and (text := form.cleaned_data.get("content")):  # one that will be refused ends nothing
             await run_in_thread(visitor.confirm)
-            conversation_id = read_id(request.POST.get("conversation", ""))
-            await actions.stop_for(runner, user, conversation_id, read_turn_id(request))
+            conversation_id = form.cleaned_data.get("conversation")
+            await actions.stop_for(runner, user, conversation_id, read_turn_id(request), text)
         asked: Message | NextQuestion
         if request.POST.get("waits"):
             asked = await actions.ask_or_keep(runner, user, visitor, request.POST, is_first=is_first)

@@ -186,6 +186,25 @@ async def test_send_now_stops_what_is_being_written(page: Page, provider: Provid
     assert statuses == ["stopped", "complete", "complete"]
 
 
+async def test_one_that_is_too_long_to_be_sent_now_stops_nothing(
+    page: Page, provider: ProviderServer, settings: Settings
+) -> None:
+    settings.CHAT_MAX_PROMPT_CHARS = 100
+    assert (await page.send("x" * 101, now="1")).status_code == 422
+    assert await Message.objects.live().acount() == 1
+
+
+async def test_another_text_with_the_turn_of_one_that_waits_does_not_take_its_place(
+    page: Page, provider: ProviderServer
+) -> None:
+    """A browser that shows a page again as it was before its question was kept sends the old turn."""
+    turn = str(uuid.uuid4())
+    await page.send("Later", turn=turn)
+    provider.script = Script(text="Done.")
+    await page.send("Now", turn=turn, now="1")
+    await page.wait_until_asked("Now", "Later")
+
+
 async def test_the_first_is_sent_now_once_from_two_tabs(page: Page, provider: ProviderServer) -> None:
     for text in ("First", "Second"):
         await page.send(text)

@@ -50,6 +50,20 @@ async def test_while_the_first_is_answered_it_waits(site: Site, provider: Provid
     assert [kept.text async for kept in NextQuestion.objects.all()] == ["Second"]
 
 
+async def test_sent_now_it_stops_the_answer_under_way_and_is_asked_once(site: Site, provider: ProviderServer) -> None:
+    conversation, turn = await site.begin_conversation(), str(uuid.uuid4())
+    await site.ask("First", conversation=conversation, turn=turn)
+    provider.script = Script(gate_after=0)
+    await site.begin("Second", conversation=conversation)
+    for _ in range(2):
+        form = {"content": "Third\r\nline", "conversation": conversation, "turn": turn, "waits": "1", "now": "1"}
+        assert await send(site, **form) == 302
+    assert await list_questions() == ["First", "Second", "Third\nline"]
+    statuses = Message.objects.answers().order_by("created_at").values_list("status", flat=True)
+    assert [status async for status in statuses][:2] == ["complete", "stopped"]
+    assert await Message.objects.live().acount() == 1
+
+
 async def test_sent_many_times_it_is_asked_once(site: Site, provider: ProviderServer) -> None:
     turn = str(uuid.uuid4())
     await send(site, content="First", turn=turn)
