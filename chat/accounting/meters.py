@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
+from threading import Lock
 from typing import Any, NamedTuple
 
 from django.core.cache import cache
@@ -33,6 +35,12 @@ LONGEST_HOLD = timedelta(days=3)
 # from it: their process does not know of it (for the 5 s of its cache), or their transaction does not see its row yet,
 # as the meter's does not see theirs. Within that time both have passed.
 COUNT_AGAIN_AFTER = 30.0
+
+# Meters that are counted once more by one sweep, each with a query of the ledger's rows of its window.
+COUNTED_AGAIN_AT_ONCE = 20
+
+# Times that counting a meter once more may fail.
+MOST_FAILURES = 3
 
 
 class Draw(NamedTuple):
@@ -121,30 +129,52 @@ def _seed(new: Sequence[Draw], taken: Mapping[str, Sequence[Any]], count_before:
         used, held, _ = taken[draw.key]
         seeded.append((used + more_used, held + more_held, True, draw.key))
     _write_seed.execute_many(seeded)
-    new_meters.note(draw.key for draw in new)
     levels = zip(new, seeded, strict=True)
     return [draw for draw, (used, held, *_) in levels if draw.is_hard and used + held > draw.most]
 
 
+class NewMeter(NamedTuple):
+    """A meter that is to be counted once more: when it was made or tried last, in seconds, and how often it failed."""
+
+    key: str
+    made: float
+    failures: int = 0
+
+
 class NewMeters:
-    """The meters of tokens and money that this process has made a moment ago, with the time in seconds."""
+    """The meters of tokens and money that this process has made a moment ago; a restart forgets them."""
 
     def __init__(self) -> None:
-        self._made: dict[str, float] = {}
+        self._made: dict[str, NewMeter] = {}
+        self._lock = Lock()
 
     def note(self, keys: Iterable[str]) -> None:
         """Note meters that were made now, or counted anew."""
-        made = {key: time.monotonic() for key in keys if MeterKey.parse(key).measure in ("tokens", "cost")}
-        self._made.update(made)
+        measured = [key for key in keys if MeterKey.parse(key).measure in ("tokens", "cost")]
+        with self._lock:
+            self._made.update({key: NewMeter(key, time.monotonic()) for key in measured})
 
-    def list_due(self) -> list[str]:
-        """Return the meters that are to be counted once more, in the order in which they are locked."""
+    def list_due(self) -> list[NewMeter]:
+        """Return the meters that are to be counted once more, at most `COUNTED_AGAIN_AT_ONCE`, the oldest first."""
         before = time.monotonic() - COUNT_AGAIN_AFTER
-        return sorted(key for key, made in [*self._made.items()] if made <= before)
+        with self._lock:
+            due = [each for each in self._made.values() if each.made <= before]
+        return sorted(due, key=attrgetter("made"))[:COUNTED_AGAIN_AT_ONCE]
 
-    def forget(self, key: str) -> None:
-        """Forget a meter that was counted once more."""
-        self._made.pop(key, None)
+    def forget(self, counted: NewMeter) -> None:
+        """Forget a meter that was counted once more, unless it was noted anew meanwhile."""
+        with self._lock:
+            if self._made.get(counted.key) == counted:
+                del self._made[counted.key]
+
+    def defer(self, failed: NewMeter) -> None:
+        """Have a meter counted later that could not be; after `MOST_FAILURES` it stays as it is."""
+        later = NewMeter(failed.key, time.monotonic(), failed.failures + 1)
+        with self._lock:
+            if self._made.get(failed.key) == failed:
+                self._made[failed.key] = later
+        if later.failures >= MOST_FAILURES:
+            self.forget(later)
 
 
 new_meters = NewMeters()

@@ -38,13 +38,15 @@ class Housekeeping:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._recount_at = self._forget_at = self._plan_report_at = 0.0
-        # Receivers of alerts may be slow, and a long conversation takes a second to delete.
+        # Receivers of alerts may be slow, a long conversation takes a second to delete, and a month's calls to add up.
         self._delivery = _Chore(outbox.deliver, "alerts could not be sent, trying again")
+        self._counting = _Chore(quotas.recount_new_meters, "new limits are not counted once more yet, trying again")
         self._deletion = _Chore(delete_expired, "deleted conversations are not gone yet, trying again")
 
     async def aclose(self) -> None:
-        """Wait for the deletion under way. Alerts that are being sent are in the outbox until they are received."""
+        """Wait for the deletion and the counting under way; the outbox has its alerts until they are received."""
         await self._deletion.wait()
+        await self._counting.wait()
 
     async def do_what_is_due(self, *, recounts: bool) -> None:
         """Do what is due; with `recounts` the limits are corrected now."""
@@ -63,7 +65,8 @@ class Housekeeping:
         if at_once or time.monotonic() > self._recount_at:
             self._recount_at = time.monotonic() + RECOUNT_EVERY
             await run_in_thread(meters.recount)
-            await run_in_thread(quotas.recount_new_meters)
+            if not self._counting.is_under_way and meters.new_meters.list_due():
+                self._counting.begin()
 
     async def _forget_ended(self) -> None:
         """Delete the logs that other processes have left of answers that have ended, or were deleted, meanwhile."""
