@@ -556,8 +556,8 @@ def _find_missing(meter: Meter) -> int:
     row = Meter.objects.filter(pk=meter.pk).values_list("used", Subquery(added)).first()
     if row is None:
         return 0
-    used, ledgers = row[0], row[1] or 0
-    return (_count_units(ledgers) if key.measure == "cost" else int(ledgers)) - used
+    used, total = int(row[0]), Decimal(row[1] or 0)
+    return (_count_units(total) if key.measure == "cost" else int(total)) - used
 
 
 _SUMS = {
