@@ -44,7 +44,7 @@ from chat.core.events import Usage
 from chat.leases import compute_lease_end
 from chat.models import COST_UNIT, Budget, Meter, MeterKey, Period, ProviderCall, User
 from chat.models.compiled import Insert, Select
-from chat.observability.outages import FAULTS
+from chat.observability.outages import FAULTS, UnreachableError, classify_outage
 
 log = logging.getLogger(__name__)
 
@@ -518,12 +518,17 @@ def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
 
 
 def recount_new_meters() -> int:
-    """Count the ledger's usage once more for some meters that were new a moment ago; return how many it corrects."""
+    """Count the ledger's usage once more for some meters that were new a moment ago; return how many it corrects.
+
+    Raises `DatabaseError` while the database is away: that is no fault of a meter's.
+    """
     corrected = 0
     for new in meters.new_meters.list_due():
         try:
             corrected += _recount_usage(new.key)
         except FAULTS as error:
+            if isinstance(classify_outage(error), UnreachableError):
+                raise
             log.warning("meter %s: its calls could not be counted once more: %s", new.key, error)
             meters.new_meters.defer(new)
         else:

@@ -143,7 +143,9 @@ def _has_tools(prompt: Prompt) -> bool:
 
 
 def _has_thoughts(prompt: Prompt) -> bool:
-    """Return whether the prompt has thoughts that an adapter may send: none sends what nobody signed."""
+    """Return whether an adapter sends thoughts: what nobody signed only to a model that has asked for it."""
+    if prompt.find_adaptation("reasoning_back") is not None:
+        return True
     return any(part.signature for turn in prompt.turns for part in turn.thinking)
 
 

@@ -75,11 +75,8 @@ def mend_result(result: Json) -> Json:
     Members that nobody reads here are left out: icons, annotations, and a tool's output schema, by which the SDK would
     refuse results. Other results are returned as they are.
     """
-    if "tools" in result:
-        tools = result["tools"] if isinstance(result["tools"], list) else []
-        result = {**result, "tools": [mended for tool in tools if (mended := _mend_tool(tool))]}
-        if not isinstance(result.get("nextCursor"), str):
-            result.pop("nextCursor", None)
+    if isinstance(result.get("tools"), list):
+        result = _mend_list(result, result["tools"])
     elif "protocolVersion" in result:
         given = result["capabilities"] if isinstance(result.get("capabilities"), dict) else {}
         capabilities = {
@@ -91,9 +88,18 @@ def mend_result(result: Json) -> Json:
         result = {**result, "content": _mend_content(result.get("content")), "isError": result.get("isError") is True}
         if structured is not None and not isinstance(structured, dict):
             result["structuredContent"] = {"result": structured}
+    elif "tools" in result:
+        result = _mend_list(result, [])
     if "_meta" in result and not isinstance(result["_meta"], dict):
         del result["_meta"]
     return result
+
+
+def _mend_list(result: Json, tools: list[Any]) -> Json:
+    mended = {**result, "tools": [kept for tool in tools if (kept := _mend_tool(tool))]}
+    if not isinstance(mended.get("nextCursor"), str):
+        mended.pop("nextCursor", None)
+    return mended
 
 
 def _mend_tool(tool: object) -> Json | None:

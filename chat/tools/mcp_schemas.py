@@ -100,8 +100,14 @@ class _Arguments:
         return found
 
     def list_properties(self) -> Json:
-        """Return the properties; one that has another form in each choice may have any of them."""
-        return {name: _allow_any(forms) for name, forms in self._forms.items()}
+        """Return the properties; one that has another form in each choice may have any of them.
+
+        A form that takes anything is left out beside others: it says that the property is there, they say what it is.
+        """
+        telling = {
+            name: [form for form in forms if form is not True and form != {}] for name, forms in self._forms.items()
+        }
+        return {name: _allow_any(telling[name] or forms) for name, forms in self._forms.items()}
 
 
 def _allow_any(forms: list[object]) -> object:

@@ -137,13 +137,9 @@ async def send(request: HtmxRequest) -> HttpResponseBase:
     """
     user = await load_user(request)
     visitor, runner, is_first = Visitor.from_request(request, user), get_runner(), bool(request.POST.get("now"))
-    form = MessageForm(request.POST, models=())
-    form.is_valid()
     try:
-        if is_first and (text := form.cleaned_data.get("content")):  # one that will be refused ends nothing
-            await run_in_thread(visitor.confirm)
-            conversation_id = form.cleaned_data.get("conversation")
-            await actions.stop_for(runner, user, conversation_id, read_turn_id(request), text)
+        if is_first:
+            await stop_for_form(request, user, visitor)
         asked: Message | NextQuestion
         if request.POST.get("waits"):
             asked = await actions.ask_or_keep(runner, user, visitor, request.POST, is_first=is_first)
@@ -156,6 +152,19 @@ async def send(request: HtmxRequest) -> HttpResponseBase:
     if isinstance(asked, NextQuestion):
         return await run_in_thread(render_kept, request, asked)
     return add_stream(request, visitor, await run_in_thread(render_turn, request, user, asked), asked)
+
+
+async def stop_for_form(request: HtmxRequest, user: User, visitor: Visitor) -> None:
+    """End what is being answered, so that the composer's question is asked now; one that is refused ends nothing.
+
+    Raises `RefusedError` for a login that has ended.
+    """
+    form = MessageForm(request.POST, models=())
+    form.is_valid()
+    if text := form.cleaned_data.get("content"):
+        await run_in_thread(visitor.confirm)
+        conversation_id = form.cleaned_data.get("conversation")
+        await actions.stop_for(get_runner(), user, conversation_id, read_turn_id(request), text)
 
 
 @require_POST

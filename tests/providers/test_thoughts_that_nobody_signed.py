@@ -39,6 +39,16 @@ def test_only_thoughts_that_are_sent_are_left_out_at_a_refusal(signature: str, k
     assert found.kind == kind
 
 
+@pytest.mark.parametrize("thinking", [(), (Thinking("Hm.", ""),)])
+def test_what_is_sent_because_a_server_wanted_it_is_left_out_for_one_that_refuses_it(
+    thinking: tuple[Thinking, ...],
+) -> None:
+    prompt = replace(answer_with(thinking=thinking), adaptations=(Adaptation("reasoning_back"),))
+    found = find_adaptation("bad_request", "400 : Unknown parameter: 'reasoning_content'.", prompt)
+    assert found is not None
+    assert found.kind == "no_reasoning_back"
+
+
 @pytest.mark.parametrize(("thinking", "thought"), [((), " "), ((Thinking("Hm.", ""),), "Hm.")])
 def test_a_turn_in_its_native_form_has_the_thoughts_that_its_server_wants_and_its_own_blocks(
     thinking: tuple[Thinking, ...], thought: str

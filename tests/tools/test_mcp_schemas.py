@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat.tools.mcp_schemas import fit_schema
 from tests.support.any_json import ODD
+from tests.support.examples import try_examples
 
 TEXT: dict[str, Any] = {"type": "string"}
 BY_ID: dict[str, Any] = {
@@ -69,6 +70,13 @@ SCHEMAS: dict[str, tuple[Any, dict[str, Any]]] = {
             "type": "object",
             "properties": {"a": TEXT, "b": TEXT},
             "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+        },
+        {"type": "object", "properties": {"a": TEXT, "b": TEXT}},
+    ),
+    "choices that say no more than that an argument is there": (
+        {
+            "properties": {"a": TEXT, "b": TEXT},
+            "anyOf": [{"properties": {"a": True}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}],
         },
         {"type": "object", "properties": {"a": TEXT, "b": TEXT}},
     ),
@@ -164,7 +172,7 @@ SCHEMAS: dict[str, tuple[Any, dict[str, Any]]] = {
         },
         {
             "type": "object",
-            "properties": {"a": {}, "b": {}, "c": {}, "d": {"anyOf": [TEXT, {}]}, "x": {}},
+            "properties": {"a": {}, "b": {}, "c": {}, "d": {"anyOf": [TEXT, {}]}, "x": TEXT},
             "required": ["a"],
         },
     ),
@@ -243,6 +251,7 @@ ODD_SCHEMAS = st.recursive(
 )
 
 
+@settings(try_examples(100), suppress_health_check=[HealthCheck.too_slow])
 @given(ODD_SCHEMAS)
 def test_any_json_becomes_an_object_with_properties(schema: Any) -> None:
     fitted = fit_schema(schema)

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp import types as wire
 from mcp.shared.message import SessionMessage
@@ -22,6 +22,7 @@ from chat.tools.mcp_messages import MendedStream, mend_result
 from chat.tools.mcp_results import make_outcome
 from chat.tools.toolbox import Toolbox
 from tests.support.any_json import ODD
+from tests.support.examples import try_examples
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,16 +135,22 @@ ODD_MEMBERS = st.recursive(
 )
 
 
+@settings(try_examples(100), suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(MEMBERS, ODD_MEMBERS), ODD_MEMBERS)
 def test_any_json_is_a_list_of_tools_and_a_result(members: dict[str, Any], odd: Any) -> None:
     tools = [PLAIN, odd, {"name": "odd", "inputSchema": odd}]
     listed = wire.ListToolsResult.model_validate(mend_result({**members, "tools": tools}))
     assert {"plain", "odd"} <= {tool.name for tool in listed.tools}
-    wire.ListToolsResult.model_validate(mend_result({**members, "tools": odd}))
+    wire.ListToolsResult.model_validate(mend_result({"tools": odd, "nextCursor": odd, "_meta": odd}))
     for content in ({"content": odd}, {"structuredContent": odd}):
         members.pop("tools", None)
         result = mend_result({**members, **content})
         make_outcome(wire.CallToolResult.model_validate(result))
+
+
+def test_a_result_that_names_its_tools_too_is_a_result() -> None:
+    result = mend_result({"content": [{"type": "new", "text": "Done."}], "tools": None})
+    assert make_outcome(wire.CallToolResult.model_validate(result)).content == "Done."
 
 
 async def test_what_is_no_tool_is_left_out() -> None:
