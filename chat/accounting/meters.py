@@ -167,7 +167,7 @@ class NewMeters:
             if self._made.get(counted.key) == counted:
                 del self._made[counted.key]
 
-    def defer(self, failed: NewMeter) -> None:
+    def postpone(self, failed: NewMeter) -> None:
         """Have a meter counted later that could not be; after `MOST_FAILURES` it stays as it is."""
         later = NewMeter(failed.key, time.monotonic(), failed.failures + 1)
         with self._lock:

@@ -530,7 +530,7 @@ def recount_new_meters() -> int:
             if isinstance(classify_outage(error), UnreachableError):
                 raise
             log.warning("meter %s: its calls could not be counted once more: %s", new.key, error)
-            meters.new_meters.defer(new)
+            meters.new_meters.postpone(new)
         else:
             meters.new_meters.forget(new)
     return corrected
