@@ -22,6 +22,15 @@ from tests.support.odd_answers import (
     write_text,
 )
 
+# Claude's figures from a gateway, but for the input: Portkey leaves the cache out of that, Bedrock does not.
+CLAUDE_BEHIND_A_GATEWAY = {
+    "completion_tokens": 9,
+    "total_tokens": 809,
+    "prompt_tokens_details": {"cached_tokens": 150},
+    "cache_read_input_tokens": 150,
+    "cache_creation_input_tokens": 50,
+}
+
 
 @OPENAI
 @pytest.mark.parametrize(
@@ -103,14 +112,7 @@ from tests.support.odd_answers import (
         pytest.param(
             [
                 {"prompt_tokens": 600},
-                {
-                    "prompt_tokens": 600,
-                    "completion_tokens": 9,
-                    "total_tokens": 809,
-                    "prompt_tokens_details": {"cached_tokens": 150},
-                    "cache_read_input_tokens": 150,
-                    "cache_creation_input_tokens": 50,
-                },
+                {"prompt_tokens": 600, **CLAUDE_BEHIND_A_GATEWAY},
             ],
             Usage(800, 9, cached_tokens=150, written_tokens=50),
             id="less cached than read, behind Portkey",
@@ -118,14 +120,7 @@ from tests.support.odd_answers import (
         pytest.param(
             [
                 None,
-                {
-                    "prompt_tokens": 800,
-                    "completion_tokens": 9,
-                    "total_tokens": 809,
-                    "prompt_tokens_details": {"cached_tokens": 150},
-                    "cache_read_input_tokens": 150,
-                    "cache_creation_input_tokens": 50,
-                },
+                {"prompt_tokens": 800, **CLAUDE_BEHIND_A_GATEWAY},
             ],
             Usage(800, 9, cached_tokens=150, written_tokens=50),
             id="Bedrock behind Portkey, LiteLLM",
