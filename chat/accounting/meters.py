@@ -169,12 +169,13 @@ class NewMeters:
 
     def postpone(self, failed: NewMeter) -> None:
         """Have a meter counted later that could not be; after `MOST_FAILURES` it stays as it is."""
-        later = NewMeter(failed.key, time.monotonic(), failed.failures + 1)
+        failures = failed.failures + 1
+        if failures >= MOST_FAILURES:
+            self.forget(failed)
+            return
         with self._lock:
             if self._made.get(failed.key) == failed:
-                self._made[failed.key] = later
-        if later.failures >= MOST_FAILURES:
-            self.forget(later)
+                self._made[failed.key] = NewMeter(failed.key, time.monotonic(), failures)
 
 
 new_meters = NewMeters()
