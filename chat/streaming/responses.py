@@ -143,8 +143,9 @@ def make_page_response(
 def make_streaming_response(
     visitor: Visitor | None, content: AsyncIterator[bytes], media_type: str
 ) -> StreamingHttpResponse:
-    """Return a response that no proxy buffers: `X-Accel-Buffering` is for nginx, `no-transform` keeps gzip away.
+    """Return a response that no proxy buffers: `X-Accel-Buffering` is for nginx.
 
+    `no-transform` keeps a proxy from compressing it that would hold words back. nginx, which does not, ignores it.
     It ends with the visitor's login; without a visitor it depends on none.
     """
     yielded = content if visitor is None else _yield_while_welcome(visitor, content)
