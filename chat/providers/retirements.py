@@ -26,6 +26,7 @@ def _make_retirement(names: str, day: str, successor: str) -> _Retirement:
 # The dates are those of *types*, unless a line says otherwise.
 _RETIREMENTS: Mapping[str, tuple[_Retirement, ...]] = {
     "anthropic": (
+        _make_retirement(r"claude-opus-4-5", "2027-01-22", "claude-opus-5-5"),
         _make_retirement(r"claude-sonnet-4-5", "2026-11-30", "claude-sonnet-5-5"),
         _make_retirement(r"claude-opus-4-1", "2026-08-05", "claude-opus-5-5"),  # reports; it has left *types*
         _make_retirement(r"claude-mythos-preview", "2026-06-30", "claude-mythos-5-2"),
