@@ -182,4 +182,7 @@ async def run(job: Job) -> list[Reading]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(reading) for reading in uvloop.run(run(Job.read(sys.stdin.read())))]))
+    readings = uvloop.run(run(Job.read(sys.stdin.read())))
+    # A buffered file of its own: with PYTHONUNBUFFERED set, `print` lost what was beyond the pipe's 64 KiB.
+    with open(sys.stdout.fileno(), "w", closefd=False) as output:
+        json.dump([asdict(reading) for reading in readings], output)
