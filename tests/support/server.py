@@ -24,7 +24,10 @@ START = 60.0
 
 COMMANDS = {
     "daphne": ("daphne", "--bind", "127.0.0.1", "--port", "{port}", "--verbosity", "0"),
-    "uvicorn": ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning", "--no-access-log"),
+    "uvicorn": (
+        *("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"),
+        *("--no-access-log", "--no-proxy-headers"),
+    ),
 }
 
 # What a developer's shell may have and a test must not see.
