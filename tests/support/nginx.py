@@ -52,6 +52,7 @@ class Nginx:
 
     `upstreams` are the ports of the site's processes; they need not listen yet. `staticfiles` stands for the output of
     collectstatic; without it the site serves its files. `read_timeout` are seconds in the place of the real ones.
+    `proxies` is the network of another proxy in front of this one, named as the file says.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Nginx:
         *,
         staticfiles: Path | None = None,
         read_timeout: int | None = None,
+        proxies: str = "",
     ) -> None:
         self.directory = directory
+        self._proxies = proxies
         self._read_timeout = read_timeout
         self.port, self.plain_port = find_free_port(), find_free_port()
         self.url = f"https://{HOST}:{self.port}"
@@ -87,6 +90,9 @@ class Nginx:
         )
         if self._read_timeout is not None:
             text = re.sub(r"proxy_read_timeout \d+s;", f"proxy_read_timeout {self._read_timeout}s;", text)
+        if self._proxies:
+            text = re.sub(r"# (set_real_ip_from) .*;", rf"\1 {self._proxies};", text)
+            text = re.sub(r"# (real_ip_\w+ .*;)", r"\1", text)
         changes = {
             "listen 80;": f"listen {HOST}:{self.plain_port};",
             "listen 443 ssl": f"listen {HOST}:{self.port} ssl",
