@@ -553,7 +553,7 @@ def test_the_unit_runs_one_process_for_each_port_without_privileges() -> None:
     assert "--port %i" in service["ExecStart"]
     assert (service["User"], service["NoNewPrivileges"], service["CapabilityBoundingSet"]) == ("chatsite", "yes", "")
     assert service["ProtectSystem"] == "strict"
-    assert "Environment" not in service, "secrets come from EnvironmentFile"
+    assert service["Environment"] == "CHAT_EXCHANGE_DIRECTORY=/var/lib/chatsite/exchange", "secrets come from a file"
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
