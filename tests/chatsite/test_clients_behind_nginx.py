@@ -42,9 +42,11 @@ def run_nginx(directory: Path, proxies: str = "") -> Iterator[tuple[Nginx, httpx
     """Run nginx before one process; yield it and a client that trusts it."""
     with ThreadingHTTPServer((HOST, 0), Process) as process:
         threading.Thread(target=process.serve_forever, args=(0.02,), daemon=True).start()
-        with Nginx(directory, [int(process.server_address[1])], proxies=proxies) as nginx:
-            with httpx2.Client(base_url=nginx.url, verify=nginx.tls, timeout=PATIENCE, trust_env=False) as client:
-                yield nginx, client
+        with (
+            Nginx(directory, [int(process.server_address[1])], proxies=proxies) as nginx,
+            httpx2.Client(base_url=nginx.url, verify=nginx.tls, timeout=PATIENCE, trust_env=False) as client,
+        ):
+            yield nginx, client
         process.shutdown()
 
 
@@ -69,9 +71,7 @@ def fill(nginx: Nginx, stack: ExitStack, addresses: Iterator[str]) -> None:
         assert said == b"HTTP/1.1 100 Continue"
 
 
-@pytest.mark.parametrize(
-    ("proxies", "heard"), [("127.0.0.0/8", "198.51.100.7"), ("192.0.2.0/24", HOST), ("", HOST)]
-)
+@pytest.mark.parametrize(("proxies", "heard"), [("127.0.0.0/8", "198.51.100.7"), ("192.0.2.0/24", HOST), ("", HOST)])
 def test_another_proxy_is_believed_who_the_client_is_where_its_network_is_named(
     tmp_path: Path, proxies: str, heard: str
 ) -> None:

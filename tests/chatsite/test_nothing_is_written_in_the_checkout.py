@@ -16,7 +16,7 @@ from tests.support.server import OURS, ROOT
 START = 60.0
 HOME = "/var/lib/chatsite"  # which the unit and the image make for the site's user
 ASK = """
-import json, django
+import json
 from django.conf import settings
 print(json.dumps([settings.CHAT_EXCHANGE_DIRECTORY, settings.CHAT_JOURNAL]))
 """
@@ -37,7 +37,8 @@ def test_archives_and_journal_lie_outside_the_checkout(tmp_path: Path, name: str
     given = {variable: value.replace(HOME, str(tmp_path)) for variable, value in read_variables(name).items()}
     environment = {
         **{variable: value for variable, value in os.environ.items() if not variable.startswith(OURS)},
-        **{"SECRET_KEY": "only for tests", "DATABASE_URL": "postgres://chat:word@127.0.0.1:1/chat"},
+        "SECRET_KEY": "only for tests",
+        "DATABASE_URL": "postgres://chat:word@127.0.0.1:1/chat",
         "DJANGO_SETTINGS_MODULE": "chatsite.settings",
         **given,
     }
