@@ -4,6 +4,7 @@ const sidebar = document.getElementById("sidebar");
 
 // Milliseconds: news within them are fetched together. The row gives way to the first word, which comes meanwhile.
 const DELAY = 500;
+const RETRY = 5000; // after a refusal of the site, or of a proxy before it
 const MAX_ROWS = 50;
 
 export const current = () => document.getElementById("id_conversation")?.value ?? "";
@@ -120,7 +121,9 @@ const fetchRows = async () => {
   const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
   try {
     const response = await fetch(`${sidebar.dataset.rows}?${query}`, { headers: { "HX-Request": "true" } });
-    if (response.status === 401) ids.forEach((id) => wanted.add(id)); // until the next login
+    const isRefusedForNow = response.status === 429 || response.status >= 500;
+    if (response.status === 401 || isRefusedForNow) ids.forEach((id) => wanted.add(id)); // 401: until the next login
+    if (isRefusedForNow) timer = setTimeout(fetchRows, RETRY);
     if (!response.ok) return;
     const found = parse(`<ul>${await response.text()}</ul>`);
     for (const id of ids) {
