@@ -233,12 +233,14 @@ async def stop_for(runner: AnswerRunner, user: User, conversation_id: UUID | Non
 async def send_next(runner: AnswerRunner, user: User, visitor: Visitor, next_id: int) -> Conversation:
     """Stop what is being answered in a user's own conversation, ask this next question of it, and return it.
 
-    A question that is not the first one any more, as when the same was sent twice, changes nothing. Raises
-    `RefusedError`, or Http404 for one that was asked meanwhile, or is anybody else's.
+    A question that is not the first one any more, as when the same was sent twice, changes nothing, and one whose
+    model is not offered any more stops nothing. Raises `RefusedError`, or Http404 for one that was asked meanwhile, or
+    is anybody else's.
     """
     wanted = await run_in_thread(next_questions.get_owned_next_question, user, next_id)
     first = await run_in_thread(next_questions.find_due, wanted.conversation_id, is_forced=True)
     if first is not None and first.pk == wanted.pk:
+        await run_in_thread(next_questions.check_model, first, user)
         await stop_for(runner, user, wanted.conversation_id, wanted.turn, wanted.text)
         await ask_next(runner, wanted.conversation_id, visitor, is_forced=True)
     return wanted.conversation

@@ -141,13 +141,18 @@ def keep_due_turn(due: NextQuestion, *, is_forced: bool) -> StartedTurn:
         now = find_due(due.conversation_id, is_forced=is_forced)
         if now is None or now.pk != due.pk:
             raise NotDueError
-        if now.model not in list_allowed_models(user):
-            raise ModelGoneError
+        check_model(now, user)
         if not NextQuestion.objects.filter(pk=now.pk).delete()[0]:
             raise NotDueError
         question = Question(now.text, now.model, now.turn, effort=now.effort)
         # Another text may have been asked with its turn: it was edited, or an old page sent its turn before it.
         return turns.keep_under_own_turn(partial(turns.keep_question, user, now.conversation_id), question)
+
+
+def check_model(kept: NextQuestion, user: User) -> None:
+    """Raise `ModelGoneError` for a next question whose model its user may not use any more."""
+    if kept.model not in list_allowed_models(user):
+        raise ModelGoneError
 
 
 class ModelGoneError(RefusedError):

@@ -159,12 +159,11 @@ async def stop_for_form(request: HtmxRequest, user: User, visitor: Visitor) -> N
 
     Raises `RefusedError` for a login that has ended.
     """
-    form = MessageForm(request.POST, models=())
-    form.is_valid()
-    if text := form.cleaned_data.get("content"):
+    form = MessageForm(request.POST, models=await run_in_thread(list_allowed_models, user))
+    if form.is_valid():
         await run_in_thread(visitor.confirm)
-        conversation_id = form.cleaned_data.get("conversation")
-        await actions.stop_for(get_runner(), user, conversation_id, read_turn_id(request), text)
+        fields = form.cleaned_data
+        await actions.stop_for(get_runner(), user, fields["conversation"], read_turn_id(request), fields["content"])
 
 
 @require_POST

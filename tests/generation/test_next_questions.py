@@ -194,6 +194,20 @@ async def test_one_that_is_too_long_to_be_sent_now_stops_nothing(
     assert await Message.objects.live().acount() == 1
 
 
+async def test_one_whose_model_is_gone_stops_nothing(
+    page: Page, provider: ProviderServer, settings: Settings
+) -> None:
+    gone = "anthropic:messages-test"
+    await page.send("First", model=gone)
+    settings.CHAT_MODELS = ["openai:gpt-test"]
+    refused = await page.send("Now", model=gone, now="1")
+    assert (refused.status_code, "does not offer that model" in refused.content.decode()) == (422, True)
+    refused = await page.post((await page.get_first()).pk, "send")
+    assert (refused.status_code, "no longer available" in refused.content.decode()) == (403, True)
+    assert await Message.objects.live().acount() == 1
+    assert (await page.list_asked(), await page.list_waiting()) == (["Zero"], ["First"])
+
+
 async def test_another_text_with_the_turn_of_one_that_waits_does_not_take_its_place(
     page: Page, provider: ProviderServer
 ) -> None:
