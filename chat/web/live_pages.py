@@ -15,7 +15,7 @@ from uuid import UUID
 from django.http import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from chat.accounts.visitors import Visitor
 from chat.conversations import actions
@@ -40,7 +40,7 @@ SHORTEST = 1.0
 CHARS_A_SECOND = 20_000
 
 
-@require_GET
+@require_safe
 async def show_live_page(request: HtmxRequest, conversation_id: UUID) -> HttpResponseBase:
     """Stream the page of a conversation until its answer has ended; lead to the plain page where nothing is live."""
     user = await load_user(request)

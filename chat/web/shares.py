@@ -16,7 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from chat.accounts import link_guesses
 from chat.accounts.addresses import find_client_address, find_network
@@ -33,6 +33,7 @@ from chat.models import Conversation, Message, Role, Share, User
 from chat.streaming import responses
 from chat.streaming.shared_stream import make_shared_response, read_disclosure
 from chat.tasks import run_in_thread
+from chat.web.conversations import read_id
 from chat.web.listed_conversations import show_open
 from chat.web.time_zones import find_zone
 
@@ -124,7 +125,7 @@ def _render_shared(request: HtmxRequest, share: Share, reader: User | None, secr
     return render(request, "shared/page.html", context)
 
 
-@require_GET
+@require_safe
 @serve_readers
 async def stream_shared(
     request: HtmxRequest, share: Share, reader: User | None, secret: str, answer_id: UUID
@@ -217,43 +218,57 @@ def make_address(request: HttpRequest, share: Share) -> str:
     return request.build_absolute_uri(reverse("shared", args=(secret,))) if secret else ""
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit_shares(request: HtmxRequest, conversation_id: UUID) -> HttpResponse:
-    """Show the links of a conversation with the form for another one, or make that; in a dialog for htmx."""
+    """Show the links of a conversation with the form for another one, or make that; in a dialog for htmx.
+
+    `?made=` is a link that was made a moment ago: the page says so.
+    """
     conversation = get_owned_conversation(request.user, conversation_id)
-    if (
-        settings.CHAT_SHARING == "off"
-        and request.method == "GET"
-        and not Share.objects.filter(conversation=conversation).exists()
-    ):
+    if request.method == "POST":
+        return _make_share(request, conversation)
+    if settings.CHAT_SHARING == "off" and not Share.objects.filter(conversation=conversation).exists():
         raise Http404
-    form, made, status = ShareForm(request.POST or None), None, 200
-    if request.method == "POST" and form.is_valid():
-        try:
-            made = shares.create_share(request.user, conversation_id, form.to_options())
-            form = ShareForm()
-        except RefusedError as error:
-            form.add_error(None, error.sentence)
-            status = error.status
-    return _render_shares(request, conversation, form, made, status)
+    made = read_id(request.GET.get("made", ""))
+    return _render_shares(request, conversation, ShareForm(), made=made)
+
+
+def _make_share(request: HtmxRequest, conversation: Conversation) -> HttpResponse:
+    """Make the link that a form describes, and show it; without htmx on a page whose reload makes no second one."""
+    form = ShareForm(request.POST)
+    if not form.is_valid():
+        return _render_shares(request, conversation, form, status=422)
+    try:
+        made = shares.create_share(request.user, conversation.pk, form.to_options())
+    except RefusedError as error:
+        form.add_error(None, error.sentence)
+        return _render_shares(request, conversation, form, status=error.status)
+    if request.htmx:
+        return _render_shares(request, conversation, ShareForm(), made=made.pk)
+    return redirect(f"{reverse('conversation-shares', args=(conversation.pk,))}?made={made.pk}")
 
 
 def _render_shares(
-    request: HtmxRequest, conversation: Conversation, form: ShareForm, made: Share | None, status: int
+    request: HtmxRequest,
+    conversation: Conversation,
+    form: ShareForm,
+    *,
+    made: UUID | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     found = _list_with_addresses(request, shares.list_shares(request.user, conversation.pk))
     context = {
         "conversation": conversation,
         "form": form,
         "open_shares": [each for each in found if each.share.state == "open"],
-        "made": made,
+        "is_made": any(each.share.pk == made and each.share.state == "open" for each in found),
         "is_allowed": settings.CHAT_SHARING != "off",
     }
     # htmx swaps what is refused too where it is a page of its own form.
     return render(request, "shared/_edit.html" if request.htmx else "shared/edit.html", context, status=status)
 
 
-@require_GET
+@require_safe
 def list_shares(request: HtmxRequest) -> HttpResponse:
     """Show all links of the user's, those that lead nowhere any more too."""
     context = {
@@ -269,5 +284,5 @@ def revoke_share(request: HtmxRequest, share_id: UUID) -> HttpResponse:
     """Make a link lead nowhere, and show those that are left: of its conversation in a dialog, otherwise all."""
     share = shares.revoke_share(request.user, share_id)
     if request.htmx:
-        return _render_shares(request, share.conversation, ShareForm(), None, 200)
+        return _render_shares(request, share.conversation, ShareForm())
     return redirect("own-shares")

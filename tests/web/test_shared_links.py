@@ -442,11 +442,14 @@ async def test_an_owner_makes_copies_and_revokes_links_on_pages(site: Site, prov
     provider.script = Script(text=TEXT)
     conversation = (await site.ask("Why?"))["conversation"]
     page = f"/c/{conversation}/shares/"
-    made = await site.client.post(page, {"audience": "link", "ends": "7", "reasoning": "on"})
+    sent = await site.client.post(page, {"audience": "link", "ends": "7", "reasoning": "on"})
     share = await Share.objects.aget()
     assert (share.audience, share.reasoning, share.tools, share.goes_on) == ("link", True, False, False)
     assert share.expires_at is not None
-    assert f"/s/{find_secret(share)}/" in made.content.decode()
+    assert sent.status_code == 302  # a reload makes no second link
+    made = (await site.get(sent.headers["Location"])).content.decode()
+    assert f"/s/{find_secret(share)}/" in made
+    assert 'role="status"' in made
     for htmx in ({}, {"hx-request": "true"}):
         shown = await site.get(page, **htmx)
         assert find_secret(share).encode() in shown.content
@@ -454,6 +457,29 @@ async def test_an_owner_makes_copies_and_revokes_links_on_pages(site: Site, prov
     listed = (await site.get("/account/shares/")).content.decode()
     assert "revoked" in listed
     assert find_secret(share) not in listed
+
+
+async def test_a_form_that_cannot_be_taken_makes_no_link_and_says_why(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
+    """The operator may have narrowed what is allowed since the page was loaded."""
+    provider.script = Script(text=TEXT)
+    conversation = (await site.ask("Why?"))["conversation"]
+    settings.CHAT_SHARING = "team"
+    for form in ({"audience": "link"}, {"ends": "8"}):
+        refused = await site.client.post(f"/c/{conversation}/shares/", form)
+        assert (refused.status_code, 'role="alert"' in refused.content.decode()) == (422, True), form
+    assert not await Share.objects.aexists()
+
+
+async def test_the_head_of_every_page_of_links_is_that_of_the_page(site: Site, provider: ProviderServer) -> None:
+    world = await World(site).fill(provider, audience="link")
+    stream = f"{world.path}answers/{world.answer['id']}/stream/"
+    for path in (f"/c/{world.answer['conversation']}/shares/", "/account/shares/", world.path, stream):
+        got: Any = await site.client.get(path)
+        head: Any = await site.client.head(path)
+        assert (head.status_code, head.headers["Content-Type"]) == (200, got.headers["Content-Type"]), path
+        assert head.content == b""
 
 
 async def test_administrators_see_links_without_their_addresses_and_can_revoke_them(
