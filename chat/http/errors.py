@@ -12,6 +12,7 @@ from django.views.defaults import server_error
 
 from chat.core.errors import RefusedError, write_error_body
 from chat.http.requests import HtmxRequest
+from chat.models import Conversation
 from chat.streaming import encoders
 
 R = TypeVar("R", bound=HttpResponse)
@@ -138,6 +139,15 @@ def render_complaint(sentence: str, status: int) -> HttpResponse:
     """Return a sentence that htmx shows under the composer."""
     headers = {"HX-Retarget": "#composer-error", "HX-Reswap": "innerHTML"}
     return HttpResponse(escape(sentence), status=status, headers=headers)
+
+
+def show_refusal(request: HtmxRequest, error: RefusedError, conversation: Conversation) -> HttpResponse:
+    """Render a refusal: under the composer, or without htmx on a page that leads back to the conversation."""
+    if request.htmx:
+        return add_retry_after(render_complaint(error.sentence, error.status), error)
+    heading = "Try again later" if error.status in {429, 503} else "That was not possible"
+    context = {"heading": heading, "sentence": error.sentence, "back": conversation.get_absolute_url()}
+    return add_retry_after(render(request, "refused.html", context, status=error.status), error)
 
 
 def keep_out_of_error_log(response: R) -> R:

@@ -17,7 +17,7 @@ from chat.conversations.actions import find_deleted, get_owned_conversation
 from chat.conversations.changes import Changes, InvalidTitleError, clean_title
 from chat.conversations.listing import ListPlace
 from chat.generation.process import get_runner
-from chat.http.errors import render_complaint
+from chat.http.errors import show_refusal
 from chat.http.requests import HtmxRequest, load_user
 from chat.models import UNDO_FOR
 from chat.tasks import run_in_thread
@@ -82,7 +82,8 @@ async def change_conversation(request: HtmxRequest, conversation_id: UUID) -> Ht
     try:
         changes = read_changes(request)
     except InvalidTitleError as error:
-        return render_complaint(error.sentence, error.status)
+        own = await run_in_thread(get_owned_conversation, await load_user(request), conversation_id)
+        return await run_in_thread(show_refusal, request, error, own)
     await actions.change_conversation(get_runner(), await load_user(request), conversation_id, changes)
     if request.htmx:
         return HttpResponse(status=204)

@@ -15,7 +15,7 @@ from chat.conversations.actions import get_owned_conversation
 from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.generation.process import get_runner
-from chat.http.errors import add_retry_after, render_complaint
+from chat.http.errors import show_refusal
 from chat.http.requests import HtmxRequest, load_user
 from chat.models import Conversation, NextQuestion
 from chat.tasks import run_in_thread
@@ -35,7 +35,7 @@ async def edit_next(request: HtmxRequest, next_id: int) -> HttpResponse:
     try:
         conversation = await actions.edit_next(get_runner(), user, next_id, text)
     except RefusedError as error:
-        return await run_in_thread(render_refusal, request, error)
+        return await run_in_thread(refuse_next, request, user, next_id, error)
     return await run_in_thread(render_next, request, conversation)
 
 
@@ -53,15 +53,13 @@ async def send_next(request: HtmxRequest, next_id: int) -> HttpResponse:
     try:
         conversation = await actions.send_next(get_runner(), user, Visitor.from_request(request, user), next_id)
     except RefusedError as error:
-        return add_retry_after(await run_in_thread(render_refusal, request, error), error)
+        return await run_in_thread(refuse_next, request, user, next_id, error)
     return await run_in_thread(render_next, request, conversation)
 
 
-def render_refusal(request: HtmxRequest, error: RefusedError) -> HttpResponse:
-    """Render a refusal: under the composer, or on a page of its own where there is no htmx."""
-    if request.htmx:
-        return render_complaint(error.sentence, error.status)
-    return render(request, "refused.html", {"sentence": error.sentence}, status=error.status)
+def refuse_next(request: HtmxRequest, user: User, next_id: int, error: RefusedError) -> HttpResponse:
+    """Render the reason why a next question of the user's was not changed or asked."""
+    return show_refusal(request, error, next_questions.get_owned_next_question(user, next_id).conversation)
 
 
 def render_next(request: HtmxRequest, conversation: Conversation) -> HttpResponse:

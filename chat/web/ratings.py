@@ -14,7 +14,7 @@ from chat.conversations.actions import get_owned_answer
 from chat.conversations.forms import TextField
 from chat.conversations.ratings import Opinion, rate_answer, remove_rating
 from chat.core.errors import RefusedError
-from chat.http.errors import render_complaint
+from chat.http.errors import show_refusal
 from chat.http.requests import HtmxRequest
 from chat.models import Message, Rating
 from chat.streaming import own_turn
@@ -59,7 +59,7 @@ def rate(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
         else:
             remove_rating(request.user, answer_id)
     except RefusedError as error:
-        return render_complaint(error.sentence, error.status)
+        return show_refusal(request, error, get_owned_answer(request.user, answer_id).conversation)
     return render_foot(request, get_owned_answer(request.user, answer_id))
 
 
@@ -67,15 +67,20 @@ def rate(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
 def comment_on_answer(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
     """Show or keep a rating with its comment: under the answer for htmx, on a page of its own otherwise."""
     answer = get_owned_answer(request.user, answer_id)
-    form = RatingForm(request.POST or None, instance=Rating.objects.filter(answer=answer, user=request.user).first())
-    if request.method == "POST" and form.is_valid():
+    rating = Rating.objects.filter(answer=answer, user=request.user).first()
+    form, status = RatingForm(request.POST if request.method == "POST" else None, instance=rating), 200
+    if form.is_valid():
         try:
             rate_answer(request.user, answer_id, form.to_opinion())
             return render_foot(request, answer)
         except RefusedError as error:
             form.add_error(None, error.sentence)
+            status = error.status
+    elif form.is_bound:
+        status = 422
     context = {"form": form, "answer": answer, "conversation": answer.conversation}
-    return render(request, "chat/_rating_form.html" if request.htmx else "chat/rating.html", context)
+    name = "chat/_rating_form.html" if request.htmx else "chat/rating.html"
+    return render(request, name, context, status=status)
 
 
 def render_foot(request: HtmxRequest, answer: Message) -> HttpResponse:

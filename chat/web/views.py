@@ -40,7 +40,7 @@ from chat.conversations.ratings import find_ratings
 from chat.conversations.turn_ids import make_turn_id
 from chat.core.errors import RefusedError
 from chat.generation.process import get_process, get_runner
-from chat.http.errors import add_retry_after, end_stream, refuse_without_login, render_complaint
+from chat.http.errors import add_retry_after, end_stream, refuse_without_login, render_complaint, show_refusal
 from chat.http.negotiation import accepts_media_type
 from chat.http.requests import HtmxRequest, confirm_login_later, load_user, read_turn_id
 from chat.models import UNDO_FOR, Conversation, Message, NextQuestion, Role, User
@@ -105,11 +105,12 @@ def edit_settings(request: HtmxRequest, conversation_id: UUID) -> HttpResponse:
     """Show or save a conversation's title and how it is answered; the page has the form that deletes it too."""
     found = get_owned_conversation(request.user, conversation_id)
     model = choose_model(found, list_allowed_models(request.user))
-    form = ConversationForm(request.POST or None, instance=found, model=model)
-    if request.method == "POST" and form.is_valid():
+    form = ConversationForm(request.POST if request.method == "POST" else None, instance=found, model=model)
+    if form.is_valid():
         form.save_fields()
         return redirect(found)
-    return render(request, "chat/settings.html", {"form": form, "conversation": found})
+    status = 422 if form.is_bound else 200
+    return render(request, "chat/settings.html", {"form": form, "conversation": found}, status=status)
 
 
 @require_safe
@@ -188,7 +189,7 @@ async def retry(request: HtmxRequest, answer_id: UUID) -> HttpResponseBase:
             get_runner(), user, visitor, answer_id, turn_id, model=model, effort=effort
         )
     except RefusedError as error:
-        return add_retry_after(render_complaint(error.sentence, error.status), error)
+        return await run_in_thread(refuse_for_answer, request, user, answer_id, error)
     return add_stream(request, visitor, await run_in_thread(render_answer, request, attempt), attempt)
 
 
@@ -200,8 +201,13 @@ async def continue_answer(request: HtmxRequest, answer_id: UUID) -> HttpResponse
     try:
         answer = await actions.continue_answer(get_runner(), user, visitor, answer_id)
     except RefusedError as error:
-        return add_retry_after(render_complaint(error.sentence, error.status), error)
+        return await run_in_thread(refuse_for_answer, request, user, answer_id, error)
     return add_stream(request, visitor, await run_in_thread(render_answer, request, answer), answer)
+
+
+def refuse_for_answer(request: HtmxRequest, user: User, answer_id: UUID, error: RefusedError) -> HttpResponse:
+    """Render the reason why nothing was begun for an answer of the user's."""
+    return show_refusal(request, error, actions.get_owned_answer(user, answer_id).conversation)
 
 
 @require_POST

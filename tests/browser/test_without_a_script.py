@@ -43,6 +43,13 @@ def test_a_conversation_needs_no_script(page: Page, provider: ProviderServer) ->
     expect(answers).to_contain_text("The second attempt.")
     expect(page.locator("pre")).to_have_text("ls\n")
     expect(page.get_by_role("button", name="Copy")).to_have_count(0)  # of what can be seen
+    conversation = page.url.partition("live/")[0]
+    page.goto(f"{conversation}shares/")
+    page.get_by_role("button", name="Make a link").click()
+    page.goto(page.locator(".address input").input_value())
+    expect(page.locator("pre")).to_have_text("ls\n")
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    page.goto(conversation)
     expect(page.locator(".answer .attempts")).to_contain_text("Attempt 2 of 2")
     page.locator(".answer .previous").click(no_wait_after=True)
     expect(page.locator(".answer .attempts")).to_contain_text("Attempt 1 of 2")

@@ -59,7 +59,7 @@ async def test_a_model_has_its_longest_answer(site: Site, provider: ProviderServ
 async def test_a_bad_value_is_refused_and_stands_in_its_field(site: Site, field: str, value: str) -> None:
     conversation = await site.begin_conversation()
     response = await site.client.post(f"/c/{conversation}/settings/", {"title": "T", field: value})
-    assert response.status_code == 200
+    assert response.status_code == 422
     assert value in response.content.decode()
     assert (await Conversation.objects.aget(pk=conversation)).title == ""
 

@@ -181,6 +181,7 @@ async def test_a_second_press_removes_the_rating_and_the_foot_comes_back(site: S
 async def test_a_comment_form_that_is_wrong_says_so_in_its_place(site: Site, answer: str) -> None:
     htmx = {"HX-Request": "true"}
     response = await site.client.post(f"/answers/{answer}/rating/", {"comment": "Hm."}, headers=htmx)
+    assert response.status_code == 422
     assert "Say whether the answer is good or bad." in response.content.decode()
     assert "HX-Retarget" not in response.headers
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from django.test import AsyncClient
+from pytest_django import Settings
 
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, NextQuestion
 from tests.provider_server import ProviderServer, Script
 from tests.support.databases import serve_new_site
 from tests.support.server import log_in_demo
@@ -81,6 +82,34 @@ async def test_without_a_live_answer_the_plain_page_is_shown(site: Site, provide
         response = await site.get(path)
         assert (response.status_code, response.headers["Location"]) == (302, f"/c/{answer['conversation']}/")
     assert (await site.get(f"/c/{uuid4()}/live/")).status_code == 404
+
+
+async def test_what_is_refused_is_a_page_that_leads_back(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
+    """It was a sentence on an empty page, or one whose link led to an address that only forms are sent to."""
+    provider.script = Script(text="Half", drop_after=2)
+    answer = await site.ask("One?")
+    settings.CHAT_USER_REQUESTS_PER_MINUTE = 1
+    provider.script = Script(text="Half", gate_after=0)
+    await site.begin("Two?", conversation=answer["conversation"])
+    await site.client.post(
+        "/send/", {"content": "Three?", "conversation": answer["conversation"], "turn": str(uuid4()), "waits": "1"}
+    )
+    kept = await NextQuestion.objects.aget()
+    for path, form in (
+        (f"/answers/{answer['id']}/retry/", {}),
+        (f"/answers/{answer['id']}/continue/", {}),
+        (f"/answers/{answer['id']}/rate/", {"rating": "sideways"}),
+        (f"/next/{kept.pk}/edit/", {"text": " "}),
+    ):
+        refused = await site.client.post(path, form)
+        assert 400 <= refused.status_code < 500, path
+        page = refused.content.decode()
+        assert 'role="alert"' in page, path
+        [back] = re.findall(r'href="([^"]+)">Back<', page)
+        assert (await site.get(back)).status_code == 200, path
+    provider.release()
 
 
 async def test_an_expired_login_loses_no_text(site: Site, provider: ProviderServer) -> None:
