@@ -30,6 +30,7 @@ def send(page: Page, text: str) -> None:
 def test_a_conversation_needs_no_script(page: Page, provider: ProviderServer) -> None:
     expect(page.locator("[data-example]").first).to_be_hidden()
     expect(page.get_by_text("what this site is for")).to_be_hidden()
+    expect(page.get_by_label("Width of the list")).to_be_hidden()
     answers = page.locator(".text:visible")
     provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
     send(page, "Is there an answer without a script?")
@@ -48,7 +49,7 @@ def test_a_conversation_needs_no_script(page: Page, provider: ProviderServer) ->
     page.get_by_role("button", name="Make a link").click()
     page.goto(page.locator(".address input").input_value())
     expect(page.locator("pre")).to_have_text("ls\n")
-    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    expect(page.get_by_role("button", name="Copy", exact=True)).to_have_count(0)
     page.goto(conversation)
     expect(page.locator(".answer .attempts")).to_contain_text("Attempt 2 of 2")
     page.locator(".answer .previous").click(no_wait_after=True)
