@@ -22,7 +22,7 @@ DATES += [("2026", "13"), ("2026", "2", "30"), ("0",), ("\0",), ("2026", "2", HU
 
 
 @pytest.fixture
-def admin(db: None) -> Client:
+def admin(transactional_db: None) -> Client:  # PostgreSQL ends a transaction at such a value
     client = Client()
     client.force_login(User.objects.create_superuser("root", password="root"))
     return client
