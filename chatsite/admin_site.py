@@ -14,7 +14,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import reverse
 
-
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +51,7 @@ class ChatAdminSite(AdminSite):
     site_header = site_title = "Chatsite"
     index_title = "Overview"
 
-    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:  # noqa: FBT001, FBT002 - as Django has it
+    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
         """Wrap a view as Django does; values in its address that no database can look up are a 404."""
         return super().admin_view(refuse_impossible_values(view), cacheable)
 

@@ -17,7 +17,7 @@ from chat.core.errors import RefusedError
 from chat.generation.process import get_runner
 from chat.http.errors import show_refusal
 from chat.http.requests import HtmxRequest, load_user
-from chat.models import Conversation, NextQuestion
+from chat.models import Conversation, NextQuestion, User
 from chat.tasks import run_in_thread
 
 

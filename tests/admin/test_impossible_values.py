@@ -15,10 +15,10 @@ from django.test import Client
 from chat.models import User
 
 HUGE = "9" * 25
-VALUES = [HUGE, f"-{HUGE}", str(2**63), "9" * 5000, "9999", "10000", "0", "-1", "1.5", "nan", "\u0663", "\0", "\u202e", "x"]
+VALUES = [HUGE, f"-{HUGE}", str(2**63), "9" * 5000, "9999", "10000", "0", "-1", "1.5", "nan", "\u0663", "\0", "x"]
 VALUES += ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31", "2026-02-30", f"1,{HUGE}", "", ".."]
-DATES = [("9999",), ("9999", "12"), ("9999", "12", "31"), ("\u0669\u0669\u0669\u0669",), (HUGE,), ("2026", HUGE), ("1",)]
-DATES += [("2026", "13"), ("2026", "2", "30"), ("0",), ("\0",), ("2026", "2", HUGE), ("-1",)]
+DATES = [("9999",), ("9999", "12"), ("9999", "12", "31"), ("\u0669\u0669\u0669\u0669",), (HUGE,), ("2026", HUGE)]
+DATES += [("2026", "13"), ("2026", "2", "30"), ("0",), ("\0",), ("2026", "2", HUGE), ("1",), ("-1",)]
 
 
 @pytest.fixture
@@ -65,7 +65,8 @@ def test_no_id_is_a_fault(admin: Client) -> None:
 
 
 def test_no_id_in_a_form_is_a_fault(admin: Client) -> None:
-    form = {"action": "delete_selected", "_selected_action": [HUGE], "model": "openai:m", "groups": [HUGE], "user": HUGE}
+    ids = {"_selected_action": [HUGE], "groups": [HUGE], "user": HUGE}
+    form = {"action": "delete_selected", "model": "openai:m", **ids}
     for page in ("/admin/chat/limit/", "/admin/chat/limit/add/", "/admin/chat/modelaccess/add/"):
         assert admin.post(page, form).status_code in {200, 302, 404}, page
 

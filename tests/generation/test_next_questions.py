@@ -194,9 +194,7 @@ async def test_one_that_is_too_long_to_be_sent_now_stops_nothing(
     assert await Message.objects.live().acount() == 1
 
 
-async def test_one_whose_model_is_gone_stops_nothing(
-    page: Page, provider: ProviderServer, settings: Settings
-) -> None:
+async def test_one_whose_model_is_gone_stops_nothing(page: Page, provider: ProviderServer, settings: Settings) -> None:
     gone = "anthropic:messages-test"
     await page.send("First", model=gone)
     settings.CHAT_MODELS = ["openai:gpt-test"]

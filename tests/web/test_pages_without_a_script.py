@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from django.test import AsyncClient
@@ -109,6 +110,14 @@ async def test_what_is_refused_is_a_page_that_leads_back(
         assert 'role="alert"' in page, path
         [back] = re.findall(r'href="([^"]+)">Back<', page)
         assert (await site.get(back)).status_code == 200, path
+    provider.release()
+
+
+async def test_the_head_of_a_page_that_grows_is_answered_at_once(site: Site, provider: ProviderServer) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    address = await begin(site)
+    head: Any = await site.client.head(address)
+    assert (head.status_code, head.headers["Content-Type"], head.content) == (200, "text/html; charset=utf-8", b"")
     provider.release()
 
 
