@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
 from django.db import DataError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import reverse
 
 log = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 class SiteAdminConfig(AdminConfig):
@@ -51,7 +53,7 @@ class ChatAdminSite(AdminSite):
     site_header = site_title = "Chatsite"
     index_title = "Overview"
 
-    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Wrap a view as Django does; values in its address that no database can look up are a 404."""
         return super().admin_view(refuse_impossible_values(view), cacheable)
 
@@ -69,7 +71,7 @@ class ChatAdminSite(AdminSite):
         return apps if app_label else list(group_by_task(request, apps))
 
 
-def refuse_impossible_values(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def refuse_impossible_values(view: View) -> View:
     """Make a view raise `Http404` for an id of more than 64 bits, a day outside the calendar, or a text with NUL.
 
     Django checks values of filters by what their fields take, which is more than databases do, and does not check those
@@ -77,7 +79,7 @@ def refuse_impossible_values(view: Callable[..., HttpResponse]) -> Callable[...,
     """
 
     @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             response = view(request, *args, **kwargs)
             # Lists and forms ask the database while they are rendered, which would be after this.
@@ -88,7 +90,7 @@ def refuse_impossible_values(view: Callable[..., HttpResponse]) -> Callable[...,
             log.warning("%s %s has a value that cannot be looked up", request.method, request.path, exc_info=True)
             raise Http404 from error
 
-    return wrapped
+    return cast("View", wrapped)
 
 
 def group_by_task(request: HttpRequest, apps: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:

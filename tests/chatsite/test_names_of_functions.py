@@ -46,6 +46,7 @@ OVERRIDES = frozenset(
     [
         "aauthenticate",
         "addWriter",
+        "admin_view",
         "changelist_view",
         "choices",
         "connectionLost",
