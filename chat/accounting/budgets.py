@@ -16,6 +16,7 @@ from django.utils import timezone
 from chat.accounting import meters
 from chat.accounting.periods import Window, find_window
 from chat.accounting.policies import find_groups
+from chat.accounting.providers import match_model, split_provider
 from chat.models import COST_UNIT, Budget, MeterKey, ProviderCall, User
 from chat.site_facts import SiteFact
 
@@ -46,7 +47,7 @@ class BudgetTerms(NamedTuple):
 
     def covers(self, user: int | None, groups: frozenset[int], model: str) -> bool:
         """Return whether a call of this user to a `provider:model` counts for the budget."""
-        if self.model and self.model not in (model, model.partition(":")[0]):
+        if self.model and self.model not in (model, split_provider(model)):
             return False
         if self.scope == Budget.Scope.SITE:
             return True
@@ -100,7 +101,7 @@ def match_calls(pk: int) -> Q:
     row = Budget.objects.filter(pk=pk).first()
     if row is None:
         return Q(pk__in=())
-    found = Q(model=row.model) | Q(model__startswith=f"{row.model}:") if row.model else Q()
+    found = match_model(row.model)
     if row.scope == Budget.Scope.SITE:
         return found
     users = Q(user=row.user_id) if row.group_id is None else Q(user__in=User.objects.filter(groups=row.group_id))

@@ -7,6 +7,7 @@ from datetime import date
 from typing import NamedTuple
 
 from chat.accounting.histogram import compute_percentile
+from chat.accounting.providers import split_provider
 from chat.models import Measure
 
 
@@ -20,11 +21,6 @@ class Timing(NamedTuple):
 
 
 UNKNOWN = Timing()
-
-
-def split_provider(model: str) -> str:
-    """Return the provider of a `provider:model`."""
-    return model.partition(":")[0]
 
 
 class LatencyHistogram:

@@ -14,7 +14,7 @@ from typing import Literal
 from django.contrib.auth.models import Group
 
 from chat.accounting.figures import Line, find_line, merge_line, sort_by_size
-from chat.accounting.latency import split_provider
+from chat.accounting.providers import split_provider
 from chat.accounting.report_steps import Cells, Step, group_in_memory, read_months, write_step_name
 from chat.accounting.report_times import read_times
 from chat.accounting.selections import Selection, clip_period

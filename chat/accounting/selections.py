@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
-from chat.accounting.latency import split_provider
+from chat.accounting.providers import match_model, split_provider
 from chat.accounting.rollups import find_midnight
 from chat.models import Outcome, ProviderCall, UsageDay, User
 
@@ -40,7 +40,7 @@ class Selection:
         if self.model:
             chosen &= Q(model=self.model)
         if self.provider:
-            chosen &= Q(model__startswith=f"{self.provider}:")
+            chosen &= match_model(self.provider)
         if self.outcome:
             chosen &= Q(outcome=self.outcome)
         return chosen

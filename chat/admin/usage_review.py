@@ -20,8 +20,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from chat.accounting import call_tables, latency, reports, rollups
+from chat.accounting import call_tables, reports, rollups
 from chat.accounting.figures import Line
+from chat.accounting.providers import split_provider
 from chat.accounting.report_steps import Step, find_days_of_step
 from chat.accounting.report_times import MAX_CALLS_TIMED
 from chat.accounting.reports import By
@@ -75,7 +76,7 @@ class SelectionForm(forms.Form):
         super().__init__(data, label_suffix="")
         models = list_models()
         self._offer("model", models)
-        self._offer("provider", sorted({latency.split_provider(model) for model in models}))
+        self._offer("provider", sorted({split_provider(model) for model in models}))
 
     def _offer(self, name: str, values: Iterable[str]) -> None:
         field = self.fields[name]

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 from django.utils import timezone
 
+from chat.accounting.providers import match_model
 from chat.accounting.simulation import TriedLimit, simulate
 from chat.management.numbers import make_parser
 from chat.models import COST_UNIT, Period, User
@@ -48,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=make_parser("a number of days", most=3660), default=30)
 
     def handle(self, *args: Any, group: str | None, site: bool, model: str, days: int, **options: Any) -> None:
-        calls = Q(model=model) | Q(model__startswith=f"{model}:") if model else Q()
+        calls = match_model(model)
         if group is not None:
             found = Group.objects.filter(name=group).first()
             if found is None:
