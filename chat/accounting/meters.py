@@ -9,18 +9,15 @@ by then it has locked its other rows, those of a turn or of an answer's end.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
-from threading import Lock
 from typing import Any, NamedTuple
 
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models import CharField, Count, Q
+from django.db.models import CharField, Count, Q, QuerySet
 from django.utils import timezone
 
 from chat.models import LIVE, Meter, MeterKey, Outcome, ProviderCall
@@ -31,16 +28,16 @@ log = logging.getLogger(__name__)
 # How long a call may run after the end of the window that it counts for: twice the maximum of CHAT_TOTAL_TIMEOUT.
 LONGEST_HOLD = timedelta(days=3)
 
-# Seconds after which what a new meter has counted is counted once more. Calls that end as it is made may be missing
+# Time after which what a new meter has counted is counted once more. Calls that end as it is made may be missing
 # from it: their process does not know of it (for the 5 s of its cache), or their transaction does not see its row yet,
 # as the meter's does not see theirs. Within that time both have passed.
-COUNT_AGAIN_AFTER = 30.0
+COUNT_AGAIN_AFTER = timedelta(seconds=30)
 
 # Meters that are counted once more by one sweep, each with a query of the ledger's rows of its window.
 COUNTED_AGAIN_AT_ONCE = 20
 
-# Times that counting a meter once more may fail.
-MOST_FAILURES = 3
+# Time after which a meter is tried again that could not be counted: each time is a line in the log.
+PAUSE_AFTER_FAILURE = timedelta(minutes=10)
 
 
 class Draw(NamedTuple):
@@ -119,7 +116,9 @@ def reserve(draws: Iterable[Draw], count_before: CountBefore) -> list[Draw]:
     return [draw for draw in ordered if draw.key not in taken] + (_seed(new, taken, count_before) if new else [])
 
 
-_write_seed = Update(Meter, ("used", "held", "is_seeded"), lambda pk: Meter.objects.filter(pk=pk), CharField())
+_write_seed = Update(
+    Meter, ("used", "held", "is_seeded", "count_again_at"), lambda pk: Meter.objects.filter(pk=pk), CharField()
+)
 
 
 def _seed(new: Sequence[Draw], taken: Mapping[str, Sequence[Any]], count_before: CountBefore) -> list[Draw]:
@@ -127,58 +126,39 @@ def _seed(new: Sequence[Draw], taken: Mapping[str, Sequence[Any]], count_before:
     seeded = []
     for draw, (more_used, more_held) in zip(new, count_before(new), strict=True):
         used, held, _ = taken[draw.key]
-        seeded.append((used + more_used, held + more_held, True, draw.key))
+        seeded.append((used + more_used, held + more_held, True, compute_count_again(draw.key), draw.key))
     _write_seed.execute_many(seeded)
     levels = zip(new, seeded, strict=True)
     return [draw for draw, (used, held, *_) in levels if draw.is_hard and used + held > draw.most]
 
 
-class NewMeter(NamedTuple):
-    """A meter that is to be counted once more: when it was made or tried last, in seconds, and how often it failed."""
-
-    key: str
-    made: float
-    failures: int = 0
+def is_any_new() -> bool:
+    """Return whether a meter is to be counted once more now."""
+    return _select_new().exists()
 
 
-class NewMeters:
-    """The meters of tokens and money that this process has made a moment ago; a restart forgets them."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, NewMeter] = {}
-        self._lock = Lock()
-
-    def note(self, keys: Iterable[str]) -> None:
-        """Note meters that were made now, or counted anew."""
-        measured = [key for key in keys if MeterKey.parse(key).measure in ("tokens", "cost")]
-        with self._lock:
-            self._made.update({key: NewMeter(key, time.monotonic()) for key in measured})
-
-    def list_due(self) -> list[NewMeter]:
-        """Return the meters that are to be counted once more, at most `COUNTED_AGAIN_AT_ONCE`, the oldest first."""
-        before = time.monotonic() - COUNT_AGAIN_AFTER
-        with self._lock:
-            due = [each for each in self._made.values() if each.made <= before]
-        return sorted(due, key=attrgetter("made"))[:COUNTED_AGAIN_AT_ONCE]
-
-    def forget(self, counted: NewMeter) -> None:
-        """Forget a meter that was counted once more, unless it was noted anew meanwhile."""
-        with self._lock:
-            if self._made.get(counted.key) == counted:
-                del self._made[counted.key]
-
-    def postpone(self, failed: NewMeter) -> None:
-        """Have a meter counted later that could not be; after `MOST_FAILURES` it stays as it is."""
-        failures = failed.failures + 1
-        if failures >= MOST_FAILURES:
-            self.forget(failed)
-            return
-        with self._lock:
-            if self._made.get(failed.key) == failed:
-                self._made[failed.key] = NewMeter(failed.key, time.monotonic(), failures)
+def list_new_meters() -> list[Meter]:
+    """Return meters that are to be counted once more now, at most `COUNTED_AGAIN_AT_ONCE`, the oldest first."""
+    return list(_select_new().order_by("count_again_at")[:COUNTED_AGAIN_AT_ONCE])
 
 
-new_meters = NewMeters()
+def _select_new() -> QuerySet[Meter]:
+    now = timezone.now()
+    return Meter.objects.filter(count_again_at__lte=now, until__gt=now)
+
+
+def compute_count_again(key: str) -> datetime | None:
+    """Return when a meter that is counted now is to be counted once more; None for one that no ledger's rows fill."""
+    return timezone.now() + COUNT_AGAIN_AFTER if MeterKey.parse(key).measure in ("tokens", "cost") else None
+
+
+def note_count(meter: Meter, *, failed: bool = False) -> None:
+    """Note that a meter was counted once more, or that it is to be later because that `failed`.
+
+    One that was made anew meanwhile is counted again.
+    """
+    again_at = timezone.now() + PAUSE_AFTER_FAILURE if failed else None
+    Meter.objects.filter(pk=meter.pk, count_again_at=meter.count_again_at).update(count_again_at=again_at)
 
 
 @lru_cache(maxsize=32)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -28,7 +28,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
-    Sum,
 )
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
@@ -274,14 +273,13 @@ def _count_before(draws: Sequence[Draw]) -> list[tuple[int, int]]:
     """Return the ledger's figures for new meters: for each the amount used, and the amount held by all other calls.
 
     A user with one call in these windows, this one, has used nothing: one query finds that out, where adding up takes
-    0.7 ms a meter. It is each user's first question of a day; the other new meters may miss calls, and are noted.
+    0.7 ms a meter. It is each user's first question of a day.
     """
     begins: dict[int, datetime] = {}
     for draw in draws:
         if (key := MeterKey.parse(draw.key)).scope == "user":
             begins[key.owner] = min(draw.begins, begins.get(key.owner, draw.begins))
     newcomers = {owner for owner, since in begins.items() if len(_user_calls.list_keys(owner, since)) < 2}
-    meters.new_meters.note(draw.key for draw in draws if not _is_of_user(draw.key, newcomers))
     return [_count_for_meter(draw, newcomers) for draw in draws]
 
 
@@ -315,13 +313,23 @@ def _find_ended_calls(begins: datetime, until: datetime, user_id: int) -> QueryS
 
 def _add_up(calls: QuerySet[ProviderCall], measure: str) -> int:
     """Return the tokens of these calls, or their cost in units of `COST_UNIT`."""
-    if measure == "tokens":
-        return calls.aggregate(sum=Sum(F("input_tokens") + F("output_tokens"), default=0))["sum"]  # type: ignore[no-any-return]
-    return _count_units(calls.aggregate(sum=Sum("cost", default=Decimal(0)))["sum"])
+    return _read_sum(_select_sum(calls, measure).get()["sum"], measure)
 
 
-def _count_units(dollars: Decimal) -> int:
-    return int((dollars / COST_UNIT).to_integral_value())
+def _select_sum(calls: QuerySet[ProviderCall], measure: str) -> QuerySet[ProviderCall, Any]:
+    """Return the statement for the sum of these calls, to be read with `_read_sum`; it may be a part of another one."""
+    return calls.order_by().values(sum=_SUMS[measure])
+
+
+# As functions of one row each: Django's own Sum groups by the key, where it is a part of another statement.
+_SUMS = {
+    "tokens": Func(F("input_tokens") + F("output_tokens"), function="SUM", output_field=BigIntegerField()),
+    "cost": Func(F("cost"), function="SUM", output_field=ProviderCall._meta.get_field("cost")),
+}
+
+
+def _read_sum(kept: int | Decimal | None, measure: str) -> int:
+    return int((Decimal(kept or 0) / (COST_UNIT if measure == "cost" else 1)).to_integral_value())
 
 
 def settle(calls: Iterable[ProviderCall], counted_user_id: int | None = None) -> None:
@@ -511,10 +519,10 @@ def open_meters(budget: Budget, anew: Collection[str] = ()) -> None:
             meter, is_new = Meter.objects.select_for_update().get_or_create(key=key, defaults=row)
             if is_new or measure in anew:
                 [(meter.used, _)] = _count_before([draw])
-                meter.is_seeded = True
+                meter.is_seeded, meter.count_again_at = True, meters.compute_count_again(key)
             meter.most, meter.is_hard = most, budget.is_hard
             alerts.withdraw_alerts(meter)
-            meter.save(update_fields=["used", "most", "is_hard", "is_seeded", "told"])
+            meter.save(update_fields=["used", "most", "is_hard", "is_seeded", "count_again_at", "told"])
 
 
 def recount_new_meters() -> int:
@@ -523,30 +531,31 @@ def recount_new_meters() -> int:
     Raises `DatabaseError` while the database is away: that is no fault of a meter's.
     """
     corrected = 0
-    for new in meters.new_meters.list_due():
+    for new in meters.list_new_meters():
         try:
-            corrected += _recount_usage(new.key)
+            corrected += _recount_usage(new)
         except FAULTS as error:
             if isinstance(classify_outage(error), UnreachableError):
                 raise
             log.warning("meter %s: its calls could not be counted once more: %s", new.key, error)
-            meters.new_meters.postpone(new)
+            meters.note_count(new, failed=True)
         else:
-            meters.new_meters.forget(new)
+            meters.note_count(new)
     return corrected
 
 
-def _recount_usage(key: str) -> bool:
+def _recount_usage(meter: Meter) -> bool:
     """Correct what is used of a meter by the ledger; return whether it was wrong.
 
     Only then is its row locked, because calls of a month can take seconds to add up, and its admissions would wait.
     """
-    meter = Meter.objects.filter(pk=key).first()
-    if meter is None or not _find_missing(meter):
+    if not _find_missing(meter):
         return False
     with transaction.atomic():
-        locked = Meter.objects.select_for_update().filter(pk=key).first()
-        return locked is not None and Meter.objects.filter(pk=key).update(used=F("used") + _find_missing(locked)) > 0
+        locked = Meter.objects.select_for_update().filter(pk=meter.pk).first()
+        return (
+            locked is not None and Meter.objects.filter(pk=meter.pk).update(used=F("used") + _find_missing(locked)) > 0
+        )
 
 
 def _find_missing(meter: Meter) -> int:
@@ -557,18 +566,9 @@ def _find_missing(meter: Meter) -> int:
     key = MeterKey.parse(meter.key)
     if key.scope == "budget" and not Budget.objects.filter(pk=key.owner).exists():
         return 0
-    added = _find_metered_calls(meter).order_by().values(sum=_SUMS[key.measure])  # a Sum would group by the key
-    row = Meter.objects.filter(pk=meter.pk).values_list("used", Subquery(added)).first()
-    if row is None:
-        return 0
-    used, total = int(row[0]), Decimal(row[1] or 0)
-    return (_count_units(total) if key.measure == "cost" else int(total)) - used
-
-
-_SUMS = {
-    "tokens": Func(F("input_tokens") + F("output_tokens"), function="SUM", output_field=BigIntegerField()),
-    "cost": Func(F("cost"), function="SUM", output_field=ProviderCall._meta.get_field("cost")),
-}
+    added = Subquery(_select_sum(_find_metered_calls(meter), key.measure))
+    row = Meter.objects.filter(pk=meter.pk).values_list("used", added).first()
+    return 0 if row is None else _read_sum(row[1], key.measure) - int(row[0])
 
 
 def _convert_to_decimal(figure: int | None) -> Decimal | None:

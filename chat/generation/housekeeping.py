@@ -65,7 +65,7 @@ class Housekeeping:
         if at_once or time.monotonic() > self._recount_at:
             self._recount_at = time.monotonic() + RECOUNT_EVERY
             await run_in_thread(meters.recount)
-            if not self._counting.is_under_way and meters.new_meters.list_due():
+            if not self._counting.is_under_way and await run_in_thread(meters.is_any_new):
                 self._counting.begin()
 
     async def _forget_ended(self) -> None:

@@ -93,10 +93,18 @@ class Meter(models.Model):
     is_hard = models.BooleanField(default=True, help_text="Refuse whatever would exceed the limit.")
     told = models.PositiveSmallIntegerField(default=0, help_text="The highest threshold that was reported, in percent.")
     is_seeded = models.BooleanField(default=False, help_text="Whether it includes what the ledger had before.")
+    count_again_at = models.DateTimeField(
+        null=True, help_text="When the ledger is added up once more: calls that ended as it was made may be missing."
+    )
 
     class Meta:
         # No column that changes with every call: so PostgreSQL writes no index at an update.
-        indexes = (models.Index(fields=("until",), name="meters_by_end"),)
+        indexes = (
+            models.Index(fields=("until",), name="meters_by_end"),
+            models.Index(
+                fields=("count_again_at",), condition=Q(count_again_at__isnull=False), name="meters_to_count_again"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.key

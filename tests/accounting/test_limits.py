@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -15,16 +14,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.core.management import call_command
-from django.db import DataError, IntegrityError
+from django.db import IntegrityError
 from django.test import Client
-from django.utils import timezone
 from pytest_django import Settings
 
 from chat.accounting.formatting import write_dollars
-from chat.accounting.meters import COUNTED_AGAIN_AT_ONCE, NewMeters, recount
+from chat.accounting.meters import recount
 from chat.accounting.periods import find_window
 from chat.accounting.policies import find_limits
-from chat.accounting.quotas import Quota, QuotaError, Standing, admit, find_standing, recount_new_meters
+from chat.accounting.quotas import Quota, QuotaError, Standing, admit, find_standing
 from chat.core.events import Usage
 from chat.core.prices import Price
 from chat.generation.lost_answers import seize_expired, settle_lost
@@ -35,7 +33,6 @@ from tests.provider_server import ProviderServer, Script
 from tests.support.questions import HTMX, read_error, send
 from tests.support.site import Site
 from tests.support.sockets import make_session_headers, open_socket
-from tests.support.statements import hear_statements
 
 
 def find_today() -> date:
@@ -457,133 +454,6 @@ def test_a_call_that_began_before_the_limit_counts_when_it_ends(user: User, sett
     settle_with(begin_call(user), 100)
     settle_with(early, 9_000)
     assert read_figures(find_standing(user).tokens) == (10_000, 9_100, 0)
-
-
-@pytest.fixture
-def new_meters(monkeypatch: pytest.MonkeyPatch) -> NewMeters:
-    """The new meters of a process that has just begun."""
-    made = NewMeters()
-    monkeypatch.setattr("chat.accounting.meters.new_meters", made)
-    return made
-
-
-def test_calls_that_end_before_their_process_knows_of_a_limit_are_counted_later(
-    user: User, settings: Settings, new_meters: NewMeters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For some seconds it believes that the site has no limit at all."""
-    early, late = begin_call(user), begin_call(user)
-    settings.CHAT_USER_TOKENS_PER_DAY = 10_000
-    settle_with(begin_call(user), 3)
-    with monkeypatch.context() as ignorant:
-        ignorant.setattr("chat.accounting.meters.is_any_open", lambda: False)
-        settle_with(early, 40)
-    assert find_standing(user).tokens.used == 3
-    assert recount_new_meters() == 0  # it may not know yet
-    monkeypatch.setattr("chat.accounting.meters.COUNT_AGAIN_AFTER", 0.0)
-    assert recount_new_meters() == 1
-    assert find_standing(user).tokens.used == 43
-    settle_with(late, 500)
-    assert find_standing(user).tokens.used == 543
-    assert recount_new_meters() == 0
-
-
-@pytest.fixture
-def counted_at_once(new_meters: NewMeters, monkeypatch: pytest.MonkeyPatch) -> NewMeters:
-    """The new meters of a process that counts them once more without a delay."""
-    monkeypatch.setattr("chat.accounting.meters.COUNT_AGAIN_AFTER", 0.0)
-    return new_meters
-
-
-@pytest.mark.usefixtures("wide_limit")
-def test_a_users_first_question_of_a_day_makes_a_meter_that_misses_nothing(
-    user: User, counted_at_once: NewMeters
-) -> None:
-    begin_call(user)
-    assert counted_at_once.list_due() == []
-    begin_call(user)
-    assert counted_at_once.list_due() == []
-
-
-def add_missing_usage(user: User, *figures: Mapping[str, Any]) -> None:
-    """Add calls to the ledger that the user's meters do not know of."""
-    for each in figures:
-        ProviderCall.objects.create(user=user, model="openai:gpt-test", outcome="complete", **each)
-
-
-MEASURES: dict[str, Mapping[str, Any]] = {
-    "tokens": {"input_tokens": 40, "output_tokens": 3},
-    "cost": {"cost": Decimal("0.12345678")},
-}
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_each_measure_is_counted_once_more(
-    measure: str, user: User, settings: Settings, counted_at_once: NewMeters
-) -> None:
-    settings.CHAT_PRICES, settings.CHAT_USER_COST_PER_MONTH = PRICES, Decimal(50)
-    settings.CHAT_USER_TOKENS_PER_DAY = 100_000
-    add_missing_usage(user, MEASURES[measure])
-    begin_call(user)
-    before = find_standing(user)
-    assert len(counted_at_once.list_due()) == 2
-    add_missing_usage(user, MEASURES[measure], MEASURES[measure])
-    assert recount_new_meters() == 1
-    after = find_standing(user)
-    assert getattr(after, measure).used == 3 * getattr(before, measure).used > 0
-    assert getattr(after, measure).reserved == getattr(before, measure).reserved
-    assert counted_at_once.list_due() == []
-
-
-@pytest.mark.usefixtures("wide_limit")
-def test_a_meter_that_is_right_is_counted_once_more_without_a_lock(user: User, counted_at_once: NewMeters) -> None:
-    add_missing_usage(user, MEASURES["tokens"])
-    begin_call(user)
-    told: list[str] = []
-    with hear_statements(told.append):
-        assert recount_new_meters() == 0
-    assert told
-    assert not [sql for sql in told if "UPDATE" in sql or "BEGIN" in sql or "SAVEPOINT" in sql]
-
-
-@pytest.mark.usefixtures("wide_limit")
-def test_many_new_meters_are_counted_once_more_by_several_sweeps(user: User, counted_at_once: NewMeters) -> None:
-    counted_at_once.note(f"user/{user_id}/tokens/2026-11-30" for user_id in range(COUNTED_AGAIN_AT_ONCE + 5))
-    left = []
-    for _ in range(3):
-        left.append(len(counted_at_once.list_due()))
-        recount_new_meters()
-    assert left == [COUNTED_AGAIN_AT_ONCE, 5, 0]
-
-
-@pytest.mark.usefixtures("wide_limit")
-def test_a_meter_that_cannot_be_counted_holds_up_no_other_and_is_given_up(
-    user: User, counted_at_once: NewMeters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_missing_usage(user, MEASURES["tokens"])
-    counted_at_once.note(["budget/7/tokens/2026-11-30"])
-    begin_call(user)
-    add_missing_usage(user, MEASURES["tokens"])
-    bad = Meter.objects.create(key="budget/7/tokens/2026-11-30", **WINDOW)
-    monkeypatch.setattr("chat.accounting.quotas.Budget.objects.filter", raise_fault)
-    assert [recount_new_meters() for _ in range(4)] == [1, 0, 0, 0]
-    assert find_standing(user).tokens.used == 86
-    assert counted_at_once.list_due() == []
-    assert Meter.objects.filter(pk=bad.pk).exists()
-
-
-WINDOW = {"begins": timezone.now() - timedelta(hours=1), "until": timezone.now() + timedelta(days=1)}
-
-
-def raise_fault(**_filter: object) -> None:
-    raise DataError("integer out of range")
-
-
-def test_a_meter_that_is_made_anew_while_it_is_counted_is_counted_again(counted_at_once: NewMeters) -> None:
-    counted_at_once.note(["budget/7/tokens/2026-11-30"])
-    [listed] = counted_at_once.list_due()
-    counted_at_once.note([listed.key])
-    counted_at_once.forget(listed)
-    assert [each.key for each in counted_at_once.list_due()] == [listed.key]
 
 
 @pytest.mark.usefixtures("wide_limit")
