@@ -221,11 +221,12 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
                 return _create_copy(key, reader, share)
         except IntegrityError:
             earlier = Conversation.objects.filter(pk=key).first()
-            if earlier is None:
+            if earlier is None and not User.objects.filter(pk=reader.pk).exists():
                 raise
-            if earlier.deleted_at is None:
+            if earlier is not None and earlier.deleted_at is None:
                 return earlier
-            # The row of a deleted one has its key for a minute, until the sweep deletes it: there are few of them.
+            # The row of a deleted one has its key for a minute, until the sweep deletes it: there are few of them. It
+            # may have done so a moment ago.
 
 
 def _create_copy(key: UUID, reader: User, share: Share) -> Conversation:

@@ -23,6 +23,7 @@ from chat.generation.process import get_process, make_process
 from chat.models import Conversation, Message, ProviderCall, Share, User
 from tests.provider_server import ProviderServer, Script
 from tests.support.site import Json, Site
+from tests.support.statements import hear_statements
 
 TEXT = "The sky is blue because of Rayleigh."
 ROLES = ("owner", "other", "anonymous", "staff")
@@ -317,6 +318,33 @@ async def test_a_reader_who_has_deleted_their_copy_gets_another_one(site: Site, 
         assert (await world.browsers["other"].get(copies[-1])).status_code == 200
         await Conversation.objects.filter(user__username="other-person").aupdate(deleted_at=timezone.now())
     assert len(set(copies)) == 3
+
+
+async def test_a_reader_whose_deleted_copy_is_swept_as_they_ask_again_gets_another_one(
+    site: Site, provider: ProviderServer
+) -> None:
+    await World(site).fill(provider, audience="link")
+    turn = uuid.uuid4()
+    reader = await User.objects.aget(username="other-person")
+    share = await Share.objects.select_related("conversation").aget()
+    first = await sync_to_async(copy_shared)(reader, share, turn)
+    await Conversation.objects.filter(pk=first.pk).aupdate(deleted_at=timezone.now())
+
+    def sweep_after_refusal(sql: str) -> None:
+        """Delete the row after it has refused a second one of its key, and before it is looked at."""
+        if sql.startswith("INSERT") and "chat_conversation" in sql:
+            refused.append(sql)
+        elif refused and not swept and "SELECT" in sql and "chat_conversation" in sql:
+            swept.append(sql)
+            Conversation.objects.filter(pk=first.pk).delete()
+
+    refused: list[str] = []
+    swept: list[str] = []
+    with hear_statements(sweep_after_refusal):
+        second = await sync_to_async(copy_shared)(reader, share, turn)
+    assert swept
+    assert (await Conversation.objects.aget(user=reader)).pk == second.pk
+    assert await second.messages.acount() == 2
 
 
 async def test_a_reader_whose_account_is_deleted_meanwhile_gets_no_copy(site: Site, provider: ProviderServer) -> None:
