@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,8 +12,9 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import models
+from django.db.models import Min, Q
 
-from chat.models import COST_UNIT, Limit
+from chat.models import COST_UNIT, Limit, User
 from chat.models.compiled import Select
 from chat.site_facts import SiteFact
 
@@ -57,6 +60,11 @@ class _SharedLimits(NamedTuple):
     of_groups: dict[int, _LimitRow]
     is_any_own: bool
 
+    def combine(self, own: _LimitRow | tuple[()], groups: Iterable[int]) -> Limits:
+        """Return the limits of a user with this row of their own, if any, who is in these groups."""
+        of_groups = [self.of_groups[group] for group in groups if group in self.of_groups]
+        return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
+
 
 _groups = Select(Group, lambda user: Group.objects.filter(user=user).only("pk").order_by(), models.IntegerField())
 _own = Select(Limit, lambda user: Limit.objects.filter(user=user), models.IntegerField())
@@ -80,9 +88,25 @@ def find_limits(user_id: int) -> Limits:
     """
     shared = _shared.get()
     own = shared.is_any_own and cache.get_or_set(f"chat.own_limit.{user_id}", partial(_read_own, user_id))
-    groups = find_groups(user_id) if shared.of_groups else ()
-    of_groups = [shared.of_groups[group] for group in groups if group in shared.of_groups]
-    return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
+    return shared.combine(own or (), find_groups(user_id) if shared.of_groups else ())
+
+
+def load_limits(users: Collection[int]) -> dict[int, Limits]:
+    """Return the limits of many users, as the database has them now."""
+    shared = _read_shared()
+    own = {row.user_id: _read_row(row) for row in Limit.objects.filter(user__in=users)}
+    groups: dict[int, list[int]] = defaultdict(list)
+    of_users = User.groups.through._default_manager.filter(user__in=users, group__in=shared.of_groups)
+    for user, group in of_users.values_list("user", "group"):
+        groups[user].append(group)
+    return {user: shared.combine(own.get(user, ()), groups.get(user, ())) for user in users}
+
+
+def find_lowest_limits() -> Limits:
+    """Return for each figure the lowest that any user may have; None where nobody has a limit."""
+    lowest = Limit.objects.aggregate(**{name: Min(name, filter=Q(**{f"{name}__gt": 0})) for name in FIGURES})
+    given = ([figure for figure in (lowest[name], getattr(settings, FIGURES[name])) if figure] for name in FIGURES)
+    return Limits(*(min(figures, default=None) for figures in given))
 
 
 def _read_shared() -> _SharedLimits:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -19,7 +19,7 @@ from chat.accounting.figures import Figures
 from chat.accounting.overview import Overview, forecast_month, make_overview
 from chat.accounting.periods import find_window
 from chat.accounting.rollups import catch_up
-from chat.models import Budget, Conversation, Dismissal, Message, Meter, ProviderCall, Rating, User
+from chat.models import Budget, Conversation, Dismissal, Limit, Message, Meter, ProviderCall, Rating, User
 from chatsite.admin_site import OTHER, TASKS, Link
 from tests.support import ledger_rows
 from tests.support.lost_answers import keep_lost_answer
@@ -173,6 +173,24 @@ def test_a_limit_that_was_raised_is_not_nearly_used(desk: Client, nearly_used: B
     assert "800 tokens" not in html
     assert "85.0 %" in html
     assert "$60.00" in html
+
+
+@pytest.mark.parametrize("whose", ["site", "group", "user"])
+def test_a_limit_that_was_lowered_is_nearly_used_before_its_users_next_question(
+    desk: Client, nearly_used: Budget, settings: Settings, whose: str
+) -> None:
+    bob = User.objects.get(username="bob")
+    if whose == "site":
+        settings.CHAT_USER_TOKENS_PER_DAY = 900
+    elif whose == "group":
+        bob.groups.add(Group.objects.create(name="Guests"))
+        Limit.objects.create(group=Group.objects.get(), tokens_per_day=900)
+    else:
+        Limit.objects.create(user=bob, tokens_per_day=900)
+    html = read_index(desk)
+    assert "bob" in html
+    assert "799 tokens" in html
+    assert "88.8 %" in html
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"cost": None, "tokens": 5}, {"period": "day"}])
