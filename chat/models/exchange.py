@@ -72,6 +72,7 @@ class ImportedConversation(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     site = models.CharField(max_length=20)
     source_id = models.CharField(max_length=200)
+    imported_at = models.DateTimeField(auto_now_add=True, null=True, help_text="Empty before this was noted.")
 
     class Meta:
         constraints = (

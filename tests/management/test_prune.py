@@ -15,7 +15,17 @@ from django.utils import timezone
 from chat.accounting import rollups
 from chat.accounting.periods import find_window
 from chat.management.commands import prune
-from chat.models import Conversation, Message, Outcome, Period, ProviderCall, Pruning, UsageDay, User
+from chat.models import (
+    Conversation,
+    ImportedConversation,
+    Message,
+    Outcome,
+    Period,
+    ProviderCall,
+    Pruning,
+    UsageDay,
+    User,
+)
 from tests.support import ledger_rows
 from tests.support.usage_ledger import add_up_in_sql, load_page, read_cards
 
@@ -75,6 +85,21 @@ def test_old_conversations_go_and_their_calls_stay(ada: User, monkeypatch: pytes
     assert Message.objects.count() == 4
     assert ProviderCall.objects.count() == 7
     assert [line.strip() for line in printed.splitlines()[1:]] == ["2 of 5", "4 of 5", "5 of 5"]
+
+
+def test_an_imported_conversation_counts_from_its_import(ada: User) -> None:
+    """Otherwise what a user brings today would be gone tonight."""
+    for imported_days_ago in (0, 29, 31, None):
+        brought = make_conversation(ada, 400)
+        row = ImportedConversation.objects.create(
+            conversation=brought, user=ada, site="chatgpt", source_id=str(brought.pk)
+        )
+        at = None if imported_days_ago is None else timezone.now() - timedelta(days=imported_days_ago)
+        ImportedConversation.objects.filter(pk=row.pk).update(imported_at=at)
+    assert "Would delete 2 conversations" in run("--conversations", "30")
+    run("--conversations", "30", "--yes")
+    assert Conversation.objects.count() == 2
+    assert ImportedConversation.objects.filter(imported_at__gt=timezone.now() - timedelta(days=30)).count() == 2
 
 
 def test_a_conversation_that_is_being_answered_is_kept(ada: User) -> None:

@@ -15,7 +15,18 @@ from django.utils import timezone
 from chat.accounting.periods import find_window
 from chat.accounting.rollups import catch_up, find_midnight
 from chat.management.numbers import make_parser
-from chat.models import LIVE, Conversation, Message, Meter, Outcome, OutcomeHour, Period, ProviderCall, Pruning
+from chat.models import (
+    LIVE,
+    Conversation,
+    ImportedConversation,
+    Message,
+    Meter,
+    Outcome,
+    OutcomeHour,
+    Period,
+    ProviderCall,
+    Pruning,
+)
 
 # The rows that one transaction deletes, in about 0.1 s, during which SQLite has no other writer.
 CONVERSATIONS_A_BATCH = 100
@@ -25,7 +36,8 @@ EPILOG = """
 Nothing is deleted without --yes: a run without it says what would be deleted. It may be stopped and started again at
 any time, while the site runs.
 
-A conversation is deleted with its messages when it had no question for DAYS days. Its calls stay on the ledger.
+A conversation is deleted with its messages when it had no question for DAYS days; one that was imported, when that was
+DAYS days ago as well, however old it is. Its calls stay on the ledger.
 A ledger row is deleted DAYS days after its call began; the sums of its day stay, so reports and the review show the
 same totals as before, but no single calls. The meters of limits and the hourly counts of failures are deleted with
 their days. Days are UTC, and a day is pruned as a whole. The rows of this month and of this week stay: a new limit or
@@ -78,7 +90,9 @@ class Command(BaseCommand):
     def _prune_conversations(self, keep: int, *, yes: bool) -> None:
         before = timezone.now() - timedelta(days=keep)
         live = Message.objects.filter(status__in=LIVE).values("conversation")
-        old = Conversation.objects.filter(updated_at__lt=before).exclude(pk__in=live).order_by("pk")
+        imported = ImportedConversation.objects.filter(imported_at__gte=before).values("conversation")
+        old = Conversation.objects.filter(updated_at__lt=before).exclude(pk__in=live).exclude(pk__in=imported)
+        old = old.order_by("pk")
         count, messages = old.count(), Message.objects.filter(conversation__in=old).count()
         description = f"{count:,} conversations with {messages:,} messages, without a question since {before:%Y-%m-%d}"
         self._delete(old, CONVERSATIONS_A_BATCH, description, count, yes=yes)
