@@ -134,7 +134,7 @@ class Retrier:
             await run_in_thread(_put_back, item, error.retry_after)
             return
         except DrainingError:
-            await run_in_thread(_select_item(item).update, status=RetryItem.Status.WAITING)
+            await run_in_thread(_put_back, item)
             raise
         except RefusedError as error:
             await run_in_thread(_end_item, item, RetryItem.Status.FAILED, error.code)
@@ -277,8 +277,8 @@ def _derive_turn(item: RetryItem) -> UUID:
 
 
 def _load_answer(item: RetryItem) -> Message | None:
-    """Return the answer to retry; skip the item and return None when that is gone."""
-    answers = Message.objects.select_related("conversation__user")
+    """Return the answer to retry; skip the item and return None when that is gone, or deleted a moment ago."""
+    answers = Message.objects.filter(conversation__deleted_at=None).select_related("conversation__user")
     answer = answers.filter(pk=item.answer_id).first() if item.answer_id else None
     if answer is None:
         _skip(item, "deleted")
@@ -296,7 +296,7 @@ def _find_starter(item: RetryItem) -> User | None:
     elif not select_open_failures().filter(pk__in=[item.answer_id]).exists():
         _skip(item, "answered")
     elif batch.paused_at:
-        _select_item(item).update(status=RetryItem.Status.WAITING)
+        _put_back(item)
     else:
         return batch.requested_by
     return None
@@ -314,10 +314,11 @@ def _put_off(item: RetryItem) -> None:
     _put_back(item, BUSY_PAUSE, delays=1)
 
 
-def _put_back(item: RetryItem, seconds: float, *, delays: int = 0) -> None:
-    """Make an item due again in `seconds`."""
-    due_at = timezone.now() + timedelta(seconds=seconds)
-    _select_item(item).update(status=RetryItem.Status.WAITING, delays=F("delays") + delays, due_at=due_at)
+def _put_back(item: RetryItem, seconds: float = 0.0, *, delays: int = 0) -> None:
+    """Make an item due again in `seconds`, unless a process that took its batch over has ended it."""
+    due_at = timezone.now() + timedelta(seconds=seconds) if seconds else F("due_at")
+    running = _select_item(item).filter(status=RetryItem.Status.RUNNING)
+    running.update(status=RetryItem.Status.WAITING, delays=F("delays") + delays, due_at=due_at)
 
 
 def _settle(item: RetryItem, attempt: UUID) -> None:
