@@ -234,6 +234,19 @@ async def test_answers_that_their_user_retried_first_are_skipped(
     assert len(provider.requests) == 2
 
 
+async def test_nobody_is_asked_for_a_conversation_that_was_deleted_a_moment_ago(
+    desk: Site, provider: ProviderServer
+) -> None:
+    """Its user sees it no more, and may restore it: then its failure is open as before."""
+    [answer] = await sync_to_async(make_outage)(1)
+    await Conversation.objects.filter(pk=answer.conversation_id).aupdate(deleted_at=timezone.now())
+    batch = await retry(desk)
+    await wait_until(make_check_of_end(batch))
+    item = await batch.items.aget()
+    assert (item.status, item.code) == ("skipped", "deleted")
+    assert provider.requests == []
+
+
 async def test_failures_are_counted_with_their_codes(desk: Site, provider: ProviderServer) -> None:
     provider.enqueue(Script(status=500), Script(text="Half an answer", drop_after=4))
     await sync_to_async(make_outage)(5)
