@@ -15,7 +15,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -29,6 +29,7 @@ from chat.generation.admission import OverloadedError
 from chat.generation.process import Process, get_process
 from chat.leases import can_trust_leases, compute_lease_end, name_owner
 from chat.models import BatchLogEntry, Message, RetryBatch, RetryItem, Status, User
+from chat.observability.outages import FAULTS, classify_outage
 from chat.staff import failures
 from chat.staff.batch_log import note_in_log
 from chat.streaming import follow
@@ -88,7 +89,7 @@ class Retrier:
                 self._tell_starter(ended)
         except* DrainingError:
             await run_in_thread(_leave, batch)
-        except* DatabaseError:
+        except* FAULTS:
             log.exception("batch %s: left for another process to continue", batch)
         finally:
             renewal.cancel()
@@ -101,7 +102,7 @@ class Retrier:
             try:
                 if await run_in_thread(_renew, batch):
                     continue
-            except DatabaseError as error:
+            except FAULTS as error:
                 log.warning("batch %s: the lease was not renewed: %s", batch, error)
                 continue
             if work is not None:
@@ -142,9 +143,9 @@ class Retrier:
         except Message.DoesNotExist:  # it was deleted a moment ago
             await run_in_thread(_skip, item, "deleted")
             return
-        except DatabaseError:
-            raise
-        except Exception:  # otherwise the sweep would try this item for ever, and no other would have its turn
+        except Exception as error:  # otherwise the sweep would try this item for ever, and no other would have its turn
+            if classify_outage(error) is not None:  # which is no fault of the item's
+                raise
             log.exception("batch %s: item %s could not be begun", item.batch_id, item.pk)
             await run_in_thread(_end_item, item, RetryItem.Status.FAILED, "site_error")
             return

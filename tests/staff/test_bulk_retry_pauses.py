@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import DataError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -309,8 +310,9 @@ async def test_items_not_begun_are_skipped_when_their_starter_is_gone(
     assert provider.requests == []
 
 
+@pytest.mark.parametrize("fault", [ZeroDivisionError(), DataError("integer out of range")])
 async def test_an_item_that_cannot_be_begun_does_not_hold_up_the_others(
-    desk: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
+    fault: Exception, desk: Site, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider.script = Script(text="Yes.")
     answers = await sync_to_async(make_outage)(3)
@@ -318,7 +320,7 @@ async def test_an_item_that_cannot_be_begun_does_not_hold_up_the_others(
 
     async def fail_for_the_first(runner: Any, staff: User, answer: Message, turn: uuid.UUID, **fields: Any) -> Message:
         if answer.pk == answers[0].pk:
-            raise ZeroDivisionError
+            raise fault
         return await begin(runner, staff, answer, turn, **fields)
 
     monkeypatch.setattr(actions, "retry_on_behalf", fail_for_the_first)
