@@ -60,7 +60,7 @@ class _SharedLimits(NamedTuple):
     of_groups: dict[int, _LimitRow]
     is_any_own: bool
 
-    def combine(self, own: _LimitRow | tuple[()], groups: Iterable[int]) -> Limits:
+    def merge(self, own: _LimitRow | tuple[()], groups: Iterable[int]) -> Limits:
         """Return the limits of a user with this row of their own, if any, who is in these groups."""
         of_groups = [self.of_groups[group] for group in groups if group in self.of_groups]
         return Limits(*(_choose_figure(name, [own] if own else [], of_groups) for name in FIGURES))
@@ -88,7 +88,7 @@ def find_limits(user_id: int) -> Limits:
     """
     shared = _shared.get()
     own = shared.is_any_own and cache.get_or_set(f"chat.own_limit.{user_id}", partial(_read_own, user_id))
-    return shared.combine(own or (), find_groups(user_id) if shared.of_groups else ())
+    return shared.merge(own or (), find_groups(user_id) if shared.of_groups else ())
 
 
 def load_limits(users: Collection[int]) -> dict[int, Limits]:
@@ -99,7 +99,7 @@ def load_limits(users: Collection[int]) -> dict[int, Limits]:
     of_users = User.groups.through._default_manager.filter(user__in=users, group__in=shared.of_groups)
     for user, group in of_users.values_list("user", "group"):
         groups[user].append(group)
-    return {user: shared.combine(own.get(user, ()), groups.get(user, ())) for user in users}
+    return {user: shared.merge(own.get(user, ()), groups.get(user, ())) for user in users}
 
 
 def find_lowest_limits() -> Limits:
