@@ -96,6 +96,7 @@ def remember(model: str, lessons: Sequence[Lesson]) -> None:
             model=model,
             server=hash_server(model),
             kind=adaptation.kind,
+            name=adaptation.name,
             defaults={"value": adaptation.value, "detail": detail[:300], "learnt_at": now},
         )
     _lessons.forget()

@@ -19,13 +19,16 @@ class Refusal(models.Model):
     server = models.CharField(max_length=16, blank=True, help_text="A digest of the server's address.")
     kind = models.CharField(max_length=30, help_text="Of `chat.providers.base.AdaptationKind`.")
     value = models.FloatField(null=True, blank=True, help_text="The figure that the provider named.")
+    name = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Of the tool that it is about."
+    )
     detail = models.CharField(max_length=300, blank=True, help_text="The provider's words, without what is secret.")
     learnt_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ("model", "kind")
+        ordering = ("model", "kind", "name")
         constraints = (
-            models.UniqueConstraint(fields=("model", "server", "kind"), name="a_model_refuses_a_thing_once"),
+            models.UniqueConstraint(fields=("model", "server", "kind", "name"), name="a_model_refuses_each_thing_once"),
         )
 
     def __str__(self) -> str:
@@ -33,7 +36,7 @@ class Refusal(models.Model):
 
     @property
     def adaptation(self) -> Adaptation:
-        return Adaptation(self.kind, self.value)  # type: ignore[arg-type]  # `chat.conversations.refusals` writes these kinds
+        return Adaptation(self.kind, self.value, self.name)  # type: ignore[arg-type]  # `chat.conversations.refusals` writes these kinds
 
     @property
     def description(self) -> str:

@@ -11,16 +11,16 @@ from chat.providers.base import Adaptation, AdaptationKind, Prompt
 class _Wording(NamedTuple):
     """The words for one adaptation: a few for the admin, a sentence for a reader whose wish it concerns.
 
-    `wished` says whether a prompt wished for what is left out or changed.
+    `wished` says whether a prompt wished for what the adaptation leaves out or changes.
     """
 
     admin: str
     reader: str = ""
-    wished: Callable[[Prompt, float | None], object] = lambda _, __: False
+    wished: Callable[[Prompt, Adaptation], object] = lambda _, __: False
 
 
-def _is_lowered(prompt: Prompt, most: float | None) -> bool:
-    return prompt.max_output_tokens is not None and most is not None and prompt.max_output_tokens > most
+def _is_lowered(wish: float | None, most: float | None) -> bool:
+    return wish is not None and most is not None and wish > most
 
 
 _WORDINGS: dict[AdaptationKind, _Wording] = {
@@ -28,6 +28,16 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
         "asked without tools",
         "This model does not take tools. It answers without them.",
         lambda prompt, _: prompt.tools,
+    ),
+    "no_tool": _Wording(
+        "asked without the tool {name!r}",
+        "This model's provider refuses the tool {name!r}. The model answers without it.",
+        lambda prompt, adaptation: any(tool.name == adaptation.name for tool in prompt.tools),
+    ),
+    "tools_at_most": _Wording(
+        "given at most {value:,.0f} tools",
+        "This model takes at most {value:,.0f} tools. It was given the first ones.",
+        lambda prompt, adaptation: _is_lowered(len(prompt.tools), adaptation.value),
     ),
     "no_tool_choice": _Wording(
         "no tool is forced", "This model cannot be made to use a tool.", lambda p, _: p.tool_choice
@@ -40,14 +50,14 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
     "temperature_at_most": _Wording(
         "temperature at most {value:g}",
         "This model takes a temperature of at most {value:g}. It was lowered to that.",
-        lambda p, most: p.temperature is not None and most is not None and p.temperature > most,
+        lambda prompt, adaptation: _is_lowered(prompt.temperature, adaptation.value),
     ),
     "max_completion_tokens": _Wording("the limit of tokens is sent as max_completion_tokens"),
     "max_tokens": _Wording("the limit of tokens is sent as max_tokens"),
     "tokens_at_most": _Wording(
         "at most {value:,.0f} tokens an answer",
         "This model can write at most {value:,.0f} tokens here. The limit was lowered to that.",
-        _is_lowered,
+        lambda prompt, adaptation: _is_lowered(prompt.max_output_tokens, adaptation.value),
     ),
     "no_token_limit": _Wording(
         "asked without a limit of tokens",
@@ -118,7 +128,7 @@ def list_remarks(prompt: Prompt) -> list[str]:
     sentences = [
         wording.reader.format(value=adaptation.value, name=adaptation.name)
         for adaptation in prompt.adaptations
-        if (wording := _WORDINGS[adaptation.kind]).reader and wording.wished(prompt, adaptation.value)
+        if (wording := _WORDINGS[adaptation.kind]).reader and wording.wished(prompt, adaptation)
     ]
     return list(dict.fromkeys(sentences))
 

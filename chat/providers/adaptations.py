@@ -134,8 +134,19 @@ def _shorten_id(call_id: str) -> str:
     return call_id if _SHORT_ID.fullmatch(call_id) else sha256(call_id.encode()).hexdigest()[:9]
 
 
+def _drop_refused_tools(prompt: Prompt, _: float | None) -> Prompt:
+    """Return the prompt with its remaining tools; where there are none, as one without tools."""
+    tools = prompt.remaining_tools
+    if prompt.tools and not tools:
+        return _drop_tools(prompt, None)
+    names = {tool.name for tool in tools}
+    return replace(prompt, tools=tools, tool_choice=prompt.tool_choice if prompt.tool_choice in names else "")
+
+
 _CHANGES: dict[AdaptationKind, Callable[[Prompt, float | None], Prompt]] = {
     "no_tools": _drop_tools,
+    "no_tool": _drop_refused_tools,
+    "tools_at_most": _drop_refused_tools,
     "no_tool_choice": lambda prompt, _: replace(prompt, tool_choice=""),
     "no_temperature": lambda prompt, _: replace(prompt, temperature=None),
     "temperature_at_most": _lower_temperature,

@@ -91,6 +91,8 @@ class Turn:
 
 AdaptationKind = Literal[
     "no_tools",
+    "no_tool",
+    "tools_at_most",
     "no_tool_choice",
     "no_temperature",
     "temperature_at_most",
@@ -130,7 +132,7 @@ class Adaptation:
     """A change of the request, because the provider refuses it in its usual form.
 
     See `chat.providers.adaptations`. `value` is the figure that the refusal named, `name` the word for it, where the
-    kind has one.
+    kind has one; a prompt may have several of the kind `no_tool`, each with the name of the tool that is left out.
     """
 
     kind: AdaptationKind
@@ -179,8 +181,16 @@ class Prompt:
         of the answer that it is to give.
         """
         chars = sum(turn.measure_for(self.model) for turn in self.turns)
-        tools = 0 if self.find_adaptation("no_tools") else sum(tool.size for tool in self.tools)
+        tools = 0 if self.find_adaptation("no_tools") else sum(tool.size for tool in self.remaining_tools)
         return chars + tools + (0 if self.response_schema is None else _measure_json(self.response_schema))
+
+    @property
+    def remaining_tools(self) -> tuple[ToolSchema, ...]:
+        """The tools without those that its provider refuses, and without those that are more than it takes."""
+        left_out = {adaptation.name for adaptation in self.adaptations if adaptation.kind == "no_tool"}
+        most = self.find_adaptation("tools_at_most")
+        tools = tuple(tool for tool in self.tools if tool.name not in left_out)
+        return tools if most is None or most.value is None else tools[: int(most.value)]
 
 
 def _measure_json(value: Mapping[str, Any]) -> int:

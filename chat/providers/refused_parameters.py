@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from chat.providers.adaptations import is_prefilled
 from chat.providers.base import Adaptation, AdaptationKind, Prompt
+from chat.providers.refused_tools import find_refused_tool, find_tool_limit
 
 # An answer needs three or four at most, at a server that takes nothing but text: it is asked without tools,
 # temperature, `stream_options` and a token limit.
@@ -32,9 +33,10 @@ _REFUSING = re.compile(
     r"implement|(?:a )?valid|avail|compatible|work|known)|no longer support|unknown|unrecogni[sz]ed|unexpected|"
     r"extra_forbidden|extra (?:inputs?|fields?)|additional propert|invalid|incompatible|deprecated|unavailable|"
     r"only .{0,60}\b(?:allowed|supported|accepted)|only (?:the default|support)|\bmust\b|\bshould\b|(?:can|may) only|"
-    r"may not|cannot|\brequires?\b|disabled|cannot find field|no endpoints found|not in the|too large|"
-    r"less than|at most|exceed|out of range|supported range|\brange\b|(?:larger|greater|higher|more) than|immutable|"
-    r"too many|failed to compile|\bexpected last role",
+    r"may not|cannot|\brequires?\b|disabled|cannot find field|missing field|"
+    r"field required|no endpoints found|not in the|too large|less than|at most|exceed|out of range|"
+    r"supported range|\brange\b|(?:larger|greater|higher|more) than|immutable|"
+    r"too (?:many|long)|maximum number|failed to compile|\bexpected last role",
     re.IGNORECASE,
 )
 
@@ -62,7 +64,8 @@ def find_adaptation(code: str, detail: str, prompt: Prompt) -> Adaptation | None
 
     None when the words name nothing that the prompt could do without.
     """
-    if is_failed_tool_call(detail) or len(prompt.adaptations) >= MAX_ADAPTATIONS:
+    tried = sum(adaptation.kind != "no_tool" for adaptation in prompt.adaptations)
+    if is_failed_tool_call(detail) or tried >= MAX_ADAPTATIONS:
         return None
     if _is_lacking_responses(code, detail, prompt):
         return Adaptation("chat_completions")
@@ -108,6 +111,10 @@ def _list_candidates(words: str, prompt: Prompt) -> Iterator[Adaptation]:
     for special in _SPECIAL:
         if special.words.search(words):
             yield from _drop_known(special.ways(words, prompt), prompt)
+    if tool := find_refused_tool(words, prompt):
+        yield Adaptation("no_tool", name=tool)
+    elif most := find_tool_limit(words, prompt):
+        yield from _drop_known((Adaptation("tools_at_most", most),), prompt)
     named = [(found.start(), row) for row in _TABLE if (found := row.words.search(words))]
     for _, row in sorted(named, key=lambda pair: pair[0]):
         yield from _drop_known(row.ways(words, prompt), prompt)

@@ -133,7 +133,7 @@ ROWS: list[tuple[Prompt, str, tuple[str, ...]]] = [
     (
         ASKED,
         "400 INVALID_ARGUMENT: * GenerateContentRequest.tools[0].function_declarations[0].parameters.properties: should be non-empty for OBJECT type",
-        ("no_tools",),
+        ("no_tool",),
     ),
     (ASKED, "400 : Extra inputs are not permitted, field: 'reasoning_effort', value: 'high'", ("no_effort",)),
     (ASKED, "400 : Validation: Unsupported parameter(s): `stream_options`", ("no_stream_options",)),
