@@ -21,7 +21,7 @@ from chat.accounts.model_access import list_allowed_models
 from chat.accounts.model_registry import list_offered_models
 from chat.accounts.visitors import Visitor
 from chat.conversations import next_questions, turns
-from chat.conversations.changes import Changes, apply_changes, make_notice, make_title_notice
+from chat.conversations.changes import Changes, apply_changes, make_branch_notice, make_notice, make_title_notice
 from chat.conversations.deletions import GRACE
 from chat.conversations.forms import MessageForm
 from chat.conversations.kept_answers import StartedTurn
@@ -401,11 +401,24 @@ async def _stop_all(runner: AnswerRunner, answers: QuerySet[Message]) -> None:
         await runner.stop(answer.pk)
 
 
-def show_message(user: User, message_id: UUID) -> Message:
+async def show_message(runner: AnswerRunner, user: User, message_id: UUID) -> Message:
     """Show another attempt at a question, or another wording of it, with the messages that were last seen after it.
 
-    Return that message, whose conversation knows its new leaf. Raises Http404 for a message of anybody else's.
+    Tell the user's other pages. Return that message, whose conversation knows its new leaf. Raises Http404 for a
+    message of anybody else's.
     """
+    message = await run_in_thread(change_branch, user, message_id)
+    tell_branch(runner, message.conversation)
+    return message
+
+
+def tell_branch(runner: AnswerRunner, conversation: Conversation) -> None:
+    """Tell the user's open pages which branch of a conversation is shown now."""
+    runner.notices.tell_user(conversation.user_id, make_branch_notice(conversation))
+
+
+def change_branch(user: User, message_id: UUID) -> Message:
+    """Put a conversation on the branch of a message and return the message, see `show_message`."""
     owned = Message.objects.owned_by(user).select_related("conversation")
     message = get_object_or_404(owned, pk=message_id)
     turns.remember_branch(message.conversation, message.list_attempt_ids())

@@ -82,6 +82,11 @@ def make_turn_notice(answer: Message) -> dict[str, Any]:
     }
 
 
+def make_branch_notice(conversation: Conversation) -> dict[str, Any]:
+    """Return the notice to a user's open pages that another branch of a conversation is shown now."""
+    return {"type": "branch", "conversation": str(conversation.pk), "leaf": str(conversation.leaf_id)}
+
+
 def make_title_notice(conversation_id: UUID, title: str) -> dict[str, Any]:
     """Return the notice to a user's open pages of a new title."""
     return {"type": "title", "conversation": str(conversation_id), "title": title}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from chat.conversations.actions import show_message
+from chat.conversations.actions import change_branch
 from chat.models import MESSAGES_SHOWN, Conversation, Message, Role
 
 LONGEST_PIECE = 1000
@@ -30,7 +30,7 @@ def open_at(conversation: Conversation, message_id: UUID) -> Piece:
         return Piece()
     branch = _list_branch(conversation)
     if message_id not in branch:
-        conversation.leaf = show_message(conversation.user, message_id).conversation.leaf
+        conversation.leaf = change_branch(conversation.user, message_id).conversation.leaf
         branch = _list_branch(conversation)
     distance = branch.index(message_id)
     if distance < LONGEST_PIECE:

@@ -97,7 +97,11 @@ async def show_conversation(request: HtmxRequest, conversation_id: UUID) -> Http
     found = await run_in_thread(get_owned_conversation, user, conversation_id)
     if found.is_unread:
         await actions.mark_as_read(get_runner(), user, conversation_id)
-    return await run_in_thread(render_conversation, request, user, found)
+    shown = found.leaf_id
+    response = await run_in_thread(render_conversation, request, user, found)
+    if found.leaf_id != shown:
+        actions.tell_branch(get_runner(), found)
+    return response
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -211,18 +215,24 @@ def refuse_for_answer(request: HtmxRequest, user: User, answer_id: UUID, error: 
 
 
 @require_POST
-def show_message(request: HtmxRequest, message_id: UUID) -> HttpResponse:
+async def show_message(request: HtmxRequest, message_id: UUID) -> HttpResponse:
     """Show another attempt at a question, or another wording of it, with the messages that were last seen after it.
 
     The page gets the turn and those that follow it, in place of the turn that it shows there.
     """
-    message = actions.show_message(request.user, message_id)
+    user = await load_user(request)
+    message = await actions.show_message(get_runner(), user, message_id)
+    return await run_in_thread(render_branch, request, user, message)
+
+
+def render_branch(request: HtmxRequest, user: User, message: Message) -> HttpResponse:
+    """Return the turn of a message and those that follow it, or the page where there is no htmx."""
     context = list_turns(message.conversation, {})
     question = message.pk if message.role == Role.USER else message.parent_id
     shown = list(dropwhile(lambda turn: turn.id != question, context["turns"]))
     if not (shown and request.htmx):  # or so much follows it that the end of the conversation begins after it
         return reload_page(request, message.conversation)
-    context |= {"turns": shown, "is_longer": False, "line": write_cost_line(request.user, message.conversation)}
+    context |= {"turns": shown, "is_longer": False, "line": write_cost_line(user, message.conversation)}
     return render(request, "chat/_shown.html", context)
 
 

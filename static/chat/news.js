@@ -55,7 +55,7 @@ let isReading = false;
 // The sidebar gets every notice, for its list; this module handles those of the conversation on the page.
 const handleNotice = (notice) => {
   document.dispatchEvent(new CustomEvent("notice", { detail: notice }));
-  if (notice.type !== "turn" && notice.type !== "title") return;
+  if (!["turn", "title", "branch"].includes(notice.type)) return;
   news.push(notice);
   readNews();
 };
@@ -76,7 +76,8 @@ export const readNews = async () => {
 
 const pathOf = (id) => `/c/${id}/`;
 
-const applyNotice = async ({ type, question, answer, title, shown, continues }) => {
+const applyNotice = async ({ type, question, answer, title, shown, continues, leaf }) => {
+  if (type === "branch") return showBranchOf(leaf);
   if (title) byId("heading").textContent = title;
   if (title) document.title = `${title} · Chatsite`;
   const known = byId(`answer-${answer}`);
@@ -104,6 +105,12 @@ const loadTurn = async (question) => {
     await load(`${path}?after=${last}`, thread, { swap: "beforeend" });
   }
   clearArrived();
+};
+
+// Another tab or device shows another branch. A question that is being edited here stays: sending it loads the page.
+const showBranchOf = async (leaf) => {
+  const isShown = thread.querySelector(".turn:last-child")?.contains(byId(`answer-${leaf}`) ?? byId(`turn-${leaf}`));
+  if (!isShown && !thread.querySelector(".editor")) await loadThread();
 };
 
 export const loadThread = async () => {

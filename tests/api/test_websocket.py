@@ -145,6 +145,21 @@ async def test_those_who_watch_are_told_of_a_new_turn(socket: Socket, site: Site
     }
 
 
+async def test_those_who_watch_are_told_which_branch_is_shown(socket: Socket, site: Site) -> None:
+    first = await site.ask("Why?")
+    second = await site.retry(first["id"])
+    await site.answer(second)
+    await socket.say(type="watch")
+    await socket.say(type="nonsense")
+    await socket.receive()
+    told = {"type": "branch", "conversation": first["conversation"]}
+    await site.client.post(f"/messages/{first['id']}/show/")
+    assert await socket.receive() == {**told, "leaf": first["id"]}
+    await site.get(f"/c/{first['conversation']}/?at={second}")  # as a hit of the search opens it
+    assert (await socket.receive())["change"] == "read"
+    assert await socket.receive() == {**told, "leaf": second}
+
+
 async def test_those_who_watch_since_a_moment_are_told_of_the_turns_since_then(socket: Socket, site: Site) -> None:
     """What is asked between a page's making and its watch would be missed for ever."""
     conversation, later = await site.begin_conversation(), await site.begin_conversation()

@@ -149,7 +149,9 @@ def test_a_turn_on_another_branch_brings_its_branch(page: Page, other: Page, pro
 def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it(
     page: Page, other: Page, provider: ProviderServer
 ) -> None:
-    """This tab still shows the second attempt and what follows it, when the other one has gone back to the first."""
+    """This tab hears of nothing: it shows the second attempt and what follows it, when the other one shows the first."""
+    page.route_web_socket("**/ws/chat/", lambda socket: socket.close())
+    page.reload()
     provider.script = Script(text="No.")
     page.click(".retry")
     for tab in (page, other):
@@ -165,6 +167,48 @@ def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it
     expect(page.locator(".text").first).to_have_text("Yes.")
     expect_foot(page, "complete")
     expect(page.locator("#content")).to_have_value("")
+
+
+def test_a_tab_that_only_watches_shows_the_branch_that_another_one_shows(
+    page: Page, other: Page, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="No.")
+    page.click(".retry")
+    for tab in (page, other):
+        expect(tab.locator(".text")).to_have_text("No.")
+        expect_foot(tab, "complete")
+    ask(page, "And then?")
+    for tab in (page, other):
+        expect(tab.locator(".foot[data-status=complete]")).to_have_count(2)
+    page.locator(".previous").first.click()
+    for tab in (page, other):
+        expect(tab.locator(".turn")).to_have_count(1)
+        expect(tab.locator(".text")).to_have_text("Yes.")
+    other.locator(".next").first.click()
+    for tab in (page, other):
+        expect(tab.locator(".turn")).to_have_count(2)
+        expect(tab.locator(".text").first).to_have_text("No.")
+    assert read_thread(page) == read_thread(other)
+
+
+def test_a_tab_that_edits_a_question_keeps_it_when_another_one_shows_another_branch(
+    page: Page, other: Page, server: Server, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="No.")
+    page.click(".retry")
+    for tab in (page, other):
+        expect(tab.locator(".text")).to_have_text("No.")
+        expect_foot(tab, "complete")
+    other.locator("#thread .question").hover()
+    other.locator("#thread .question .edit").click()
+    other.fill(".editor textarea", "A better question")
+    page.click(".previous")
+    expect(page.locator(".text")).to_have_text("Yes.")
+    address = f"{server.url}/api/conversations/{page.url.split('/')[-2]}/"
+    token = server.manage("apitoken", "demo")
+    httpx2.patch(address, json={"title": "Told later"}, headers={"Authorization": f"Bearer {token}"})
+    expect(other.locator("#heading")).to_have_text("Told later")
+    expect(other.locator(".editor textarea")).to_have_value("A better question")
 
 
 def test_a_new_conversation_appears_in_the_list_of_a_new_chat(page: Page, context: BrowserContext) -> None:
