@@ -79,11 +79,16 @@ def _read_address(value: object) -> str:
     return value if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(value) else ""
 
 
+def write_link_to(address: object, title: object) -> str:
+    """Return a link to a page of the web as Markdown; empty where the address is none."""
+    found = _read_address(address)
+    return _write_link(found, title if isinstance(title, str) else "") if found else ""
+
+
 def _write_page(address: object, title: object) -> str:
     """Return a link to a page, or words for one without an address: the pages after it keep their numbers."""
     words = title if isinstance(title, str) else ""
-    found = _read_address(address)
-    return _write_link(found, words) if found else _write_words(words) or "(no address)"
+    return write_link_to(address, title) or _write_words(words) or "(no address)"
 
 
 def _write_link(address: str, title: str) -> str:

@@ -149,7 +149,7 @@ def test_a_turn_on_another_branch_brings_its_branch(page: Page, other: Page, pro
 def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it(
     page: Page, other: Page, provider: ProviderServer
 ) -> None:
-    """This tab hears of nothing: it shows the second attempt and what follows it, when the other one shows the first."""
+    """This tab hears of nothing: it shows the second attempt and what follows, when the other one shows the first."""
     page.route_web_socket("**/ws/chat/", lambda socket: socket.close())
     page.reload()
     provider.script = Script(text="No.")

@@ -209,6 +209,62 @@ def test_marks_of_citations_are_left_out_of_the_text() -> None:
     assert (show(found)[1], found.left_out) == ("Yes.", {"mark of a citation": 1})
 
 
+def test_names_links_and_citations_of_its_page_are_words_and_links() -> None:
+    """Names were lost from the middle of sentences."""
+    text = (
+        'In \ue200entity\ue202["city","Paris","capital of France"]\ue201 see '
+        "\ue200url\ue202the tower\ue202https://tower.example/\ue201, \ue200url\ue202a map\ue202turn0search3\ue201 and "
+        "\ue200url\ue202a walk\ue202turn0search9\ue201.\ue200cite\ue202turn0search1\ue202turn0search2\ue201 "
+        "\ue200image_group\ue202{}\ue201"
+    )
+    cited = [{"title": "One", "url": "https://one.example/a"}, {"title": "", "url": "https://two.example/"}]
+    references = [
+        {
+            "matched_text": "\ue200cite\ue202turn0search1\ue202turn0search2\ue201",
+            "items": [*cited, {"url": "file:///x"}],
+        },
+        {"matched_text": "\ue200url\ue202a map\ue202turn0search3\ue201", "title": "Map", "url": "https://map.example/"},
+        {"matched_text": 3},
+        "nonsense",
+    ]
+    said = say("a", "q", "assistant", text, metadata={"content_references": references})
+    found = read_chatgpt(say("q", "root", "user", "Q"), said)
+    assert show(found)[1].rstrip() == (
+        "In Paris see [the tower](<https://tower.example/>), [a map](<https://map.example/>) and a walk."
+        "([One](<https://one.example/a>), [two.example](<https://two.example/>))"
+    )
+    assert found.left_out == {"mark of a citation": 1}
+
+
+@pytest.mark.parametrize(
+    "mark", ["entity\ue202[", "entity\ue202[1]", "entity\ue202[1, 2]", "cite", "", "url\ue202\ue202"]
+)
+def test_a_mark_that_nobody_can_read_is_left_out(mark: str) -> None:
+    found = read_chatgpt(say("q", "root", "user", "Q"), say("a", "q", "assistant", f"So\ue200{mark}\ue201."))
+    assert show(found)[1] == "So."
+
+
+@pytest.mark.parametrize(
+    ("fields", "pinned", "archived"),
+    [
+        ({"is_archived": True, "is_starred": None}, None, 1_700_000_900),
+        ({"is_archived": False, "is_starred": False}, None, None),
+        ({"is_starred": True}, 1_700_000_900, None),
+        ({"is_starred": True, "pinned_time": 1_700_000_500.0}, 1_700_000_500, None),
+        ({"is_archived": "yes", "is_starred": 1, "pinned_time": "nonsense"}, None, None),
+    ],
+)
+def test_what_was_archived_or_pinned_there_is_so_here(fields: Json, pinned: int | None, archived: int | None) -> None:
+    found = read_chatgpt(say("q", "root", "user", "Q"), say("a", "q", "assistant", "A"), **fields)
+    moments = [None if moment is None else moment.timestamp() for moment in (found.pinned_at, found.archived_at)]
+    assert moments == [pinned, archived]
+
+
+def test_a_conversation_with_a_star_at_claude_is_pinned() -> None:
+    assert read_claude(is_starred=True).pinned_at == datetime(2025, 5, 2, 10, tzinfo=UTC)
+    assert read_claude(is_starred=False).pinned_at is None
+
+
 def test_typed_text_is_made_storable() -> None:
     found = read_chatgpt(say("q", "root", "user", "a\0b\ud83dc\r\nd"), say("a", "q", "assistant", "x\0y"))
     assert show(found) == ["a\ufffdb\ufffdc\nd", "x\ufffdy"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from chat.conversations.exchange.chatgpt_marks import Marks
 from chat.conversations.exchange.foreign_content import (
     make_call_id,
     make_result,
@@ -26,9 +27,6 @@ from chat.conversations.exchange.tree import Node, assemble_tree
 from chat.core.events import Lasting, Reasoning, Thought, Token, ToolArguments, ToolCall
 
 SITE = "chatgpt"
-
-# Marks of citations and of other widgets of ChatGPT's page begin and end with private characters.
-_WIDGET = re.compile("\ue200[^\ue200\ue201]{0,2000}\ue201")
 
 _IMAGES = ("image_asset_pointer", "video_container_asset_pointer")
 _SOUNDS = ("audio_asset_pointer", "real_time_user_audio_video_asset_pointer")
@@ -50,14 +48,18 @@ def read_conversation(value: Mapping[str, Any]) -> PortableConversation:
     shown = value.get("current_node")
     shown = reader.find_kept(shown) if isinstance(shown, str) else None
     messages, leaf = assemble_tree(nodes, shown, reader.left_out, begun_at)
+    updated_at = find_moment(value.get("update_time")) or begun_at
     return PortableConversation(
         source=Source(SITE, take_text(value.get("conversation_id") or value.get("id"), "conversation_id", 200)),
         title=shorten_title(take_text(value.get("title"), "title", 1000)),
         created_at=begun_at,
-        updated_at=find_moment(value.get("update_time")) or begun_at,
+        updated_at=updated_at,
         messages=messages,
         leaf=leaf,
         system_prompt=reader.system_prompt,
+        # Its page calls a star a pin. When a conversation was archived is not said.
+        pinned_at=find_moment(value.get("pinned_time")) or (updated_at if value.get("is_starred") is True else None),
+        archived_at=updated_at if value.get("is_archived") is True else None,
         left_out=reader.left_out,
     )
 
@@ -215,14 +217,15 @@ class _Reader:
 
     def _read_texts(self, message: _Message) -> Iterator[str]:
         names = _list_attachments(message.metadata)
+        marks = Marks(message.metadata.get("content_references"), self.left_out)
         for part in _list_texts(message.content):
             if isinstance(part, str):
-                yield self._clean(part)
+                yield marks.replace_in(take_text(part, "text"))
                 continue
             body = take_object(part, "parts")
             kind = _take_word(body.get("content_type"))
             if isinstance(text := body.get("text"), str) and text:
-                yield self._clean(text)
+                yield marks.replace_in(take_text(text, "text"))
             elif kind in _IMAGES or kind in _SOUNDS:
                 what = "image" if kind in _IMAGES else "recording"
                 name = names.pop(0) if names else take_text(body.get("asset_pointer"), "asset_pointer", 120)
@@ -231,12 +234,6 @@ class _Reader:
                 self.left_out[f"content of the kind {kind or 'unknown'}"] += 1
         for name in names:
             yield note_left_out(self.left_out, "file", name)
-
-    def _clean(self, text: str) -> str:
-        cleaned, widgets = _WIDGET.subn("", take_text(text, "text"))
-        if widgets:
-            self.left_out["mark of a citation"] += widgets
-        return cleaned
 
 
 def _list_texts(content: Mapping[str, Any]) -> list[Any]:

@@ -51,14 +51,16 @@ def read_conversation(value: Mapping[str, Any]) -> PortableConversation:
     messages = value["chat_messages"]
     nodes = _link([_read_message(*numbered, model, left_out) for numbered in enumerate(messages)], left_out)
     shown = value.get("current_leaf_message_uuid")
+    updated_at = find_moment(value.get("updated_at")) or begun_at
     tree = assemble_tree(nodes, shown if isinstance(shown, str) else None, left_out, begun_at)
     return PortableConversation(
         source=Source(SITE, take_text(value.get("uuid"), "uuid", 200)),
         title=shorten_title(take_text(value.get("name"), "name", 1000)),
         created_at=begun_at,
-        updated_at=find_moment(value.get("updated_at")) or begun_at,
+        updated_at=updated_at,
         messages=tree.messages,
         leaf=tree.leaf,
+        pinned_at=updated_at if value.get("is_starred") is True else None,
         left_out=left_out,
     )
 
