@@ -151,7 +151,7 @@ class Decoder(ABC):
         try:
             for name, data in self._splitter.feed(read):
                 if data or name == b"error":
-                    self._read_event(name, _drop_second_name(data))
+                    self._read_data(name, data)
                 if self.finished:
                     break
         except ChatError as error:
@@ -164,7 +164,7 @@ class Decoder(ABC):
             # Some servers end without the last blank line. An event that was cut in half is dropped.
             for name, data in self._splitter.finish():
                 if data[:1] != b"{" or is_whole_json(data):
-                    self._read_event(name, _drop_second_name(data))
+                    self._read_data(name, data)
                 if self.finished:
                     return self._take()
         except ChatError as error:
@@ -207,12 +207,32 @@ class Decoder(ABC):
     def _read_events(self, events: Iterable[SSE]) -> list[ProviderEvent]:
         for name, data in events:
             if not self.finished and (data or name == b"error"):
-                self._read_event(name, _drop_second_name(data))
+                self._read_data(name, data)
         if not self.finished:
             if not self.may_end:
                 raise ChatError("upstream_error", "the events ended without an end marker")
             self._conclude()
         return self._take()
+
+    def _read_data(self, name: bytes, data: bytes) -> None:
+        """Add what one server-sent event means, or each of the events that a gateway has written into one."""
+        data = _drop_second_name(data)
+        try:
+            self._read_event(name, data)
+        except _MalformedError:
+            *whole, rest = _split_objects(data)
+            for part in whole:
+                if not self.finished:
+                    self._read_event(name, part)
+            if rest and not self.finished:
+                self._look_behind(rest)
+                self._read_event(name, rest)
+
+    def _look_behind(self, broken: bytes) -> None:
+        """Raise the failure that a gateway has written behind half an event, if there is one."""
+        for line in broken.splitlines()[1:]:
+            if line.startswith(b"{") and is_whole_json(line):
+                self._look_for_error(line)
 
     @property
     def may_end(self) -> bool:
@@ -369,8 +389,32 @@ def _decode_slowly(data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8", "replace"), strict=False)
     except (ValueError, RecursionError) as error:
+        raise _MalformedError(error) from error
+
+
+class _MalformedError(ChatError):
+    """What a server sent as JSON is none."""
+
+    def __init__(self, error: Exception) -> None:
         detail = f"sent malformed JSON: {type(error).__name__}"
-        raise ChatError("upstream_error", detail, cause=Cause.BAD_ANSWER) from error
+        super().__init__("upstream_error", detail, cause=Cause.BAD_ANSWER)
+
+
+_LOOSE_JSON = json.JSONDecoder(strict=False)
+
+
+def _split_objects(data: bytes) -> list[bytes]:
+    """Return the JSON objects that stand in one line, and last what follows them: nothing, or no whole object."""
+    text = data.decode("utf-8", "replace").strip()
+    parts: list[str] = []
+    while text.startswith("{"):
+        try:
+            _, end = _LOOSE_JSON.raw_decode(text)
+        except (ValueError, RecursionError):
+            break
+        parts.append(text[:end])
+        text = text[end:].strip()
+    return [part.encode() for part in (*parts, text)]
 
 
 def is_whole_json(data: bytes) -> bool:

@@ -142,12 +142,12 @@ class ChatCompletionsDecoder(decoder.Decoder):
         report_openai_usage(self._counts, completion.usage)
 
     def _read_choice(self, choice: _Choice) -> None:
-        delta = choice.delta
-        if delta is None and not self._has_spoken:
-            delta = choice.message  # a whole answer as the only event of a stream
+        delta, is_whole = choice.delta, False
+        if delta is None and not self._has_spoken and choice.message is not None:
+            delta, is_whole = choice.message, True  # a whole answer as the only event of a stream
         if delta is None and choice.text:
             delta = _Delta(content=choice.text)
-        has_text = delta is not None and self._read_delta(delta)
+        has_text = delta is not None and self._read_delta(delta, is_whole=is_whole)
         if has_text:
             self._has_spoken = self._counts.is_running = True
             if self._ending is not None:
@@ -156,7 +156,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
             # What was said of the end of the same text may get worse, not better.
             if self._ending is None or self._is_overtaken or not self._ending.is_worse_than(ending):
                 self._ending, self._is_overtaken = ending, False
-            if has_text:
+            if has_text and not is_whole:
                 self._is_premature = True
         if choice.usage:
             report_openai_usage(self._counts, choice.usage)
