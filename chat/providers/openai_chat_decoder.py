@@ -12,6 +12,7 @@ from chat.providers import decoder
 from chat.providers.base import Prompt
 from chat.providers.endings import read_ending
 from chat.providers.errors import describe_stream_failure, has_content
+from chat.providers.growing_text import GrowingText
 from chat.providers.loose_json import fit, list_texts, read_index, read_plain_text
 from chat.providers.native_content import write_extra
 from chat.providers.reasoning_details import ReasoningDetails, get_details_text
@@ -84,6 +85,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
         super().__init__(max_line_bytes, prompt, TokenCounts(prompt.size))
         self._calls = CallGatherer(self._batch, prompt)
         self._thinking = ""
+        self._text, self._thought = GrowingText(), GrowingText()
         self._details = ReasoningDetails(prompt.model)
         self._model = prompt.model
         self._cited: Any = None  # the pages that came beside the text
@@ -173,7 +175,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
             if content:  # nearly always
                 if self._thinking:
                     self._seal()
-                self._add_model_text(content)
+                self._add_model_text(content if self._text.is_plain else self._text.take(content))
                 return True
             if not delta.refusal:
                 return False
@@ -190,7 +192,7 @@ class ChatCompletionsDecoder(decoder.Decoder):
                 self._think("content", text)
             else:
                 self._seal()
-                self._add_model_text(text)
+                self._add_model_text(self._text.take(text))
         if pieces := read_pieces(delta.tool_calls or delta.function_call):
             self._seal()
             self._end_text()
@@ -229,9 +231,19 @@ class ChatCompletionsDecoder(decoder.Decoder):
     def _think(self, name: str, text: str) -> None:
         self._thinking = name
         self._calls.release()
-        self._batch.add_text(Reasoning, text)
+        self._batch.add_text(Reasoning, self._thought.take(text))
+
+    def _end_text(self) -> None:
+        """See `Decoder`. What was held back because it seemed to be a repetition is added first."""
+        if thought := self._thought.release():
+            self._batch.add_text(Reasoning, thought)
+        if text := self._text.release():
+            self._add_model_text(text)
+        super()._end_text()
 
     def _seal(self) -> None:
+        if thought := self._thought.release():
+            self._batch.add_text(Reasoning, thought)
         if self._thinking:
             self._batch.put(Signature(FIELD + self._thinking))
             self._thinking = ""
