@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from chat.accounts.model_registry import find_capabilities
 from chat.models import Refusal
+from chat.providers.adaptation_remarks import KINDS
 from chat.providers.base import Adaptation, Prompt
 from chat.providers.capabilities import Capabilities
 from chat.providers.known_limits import adapt_to_limits, find_learnt_fields
@@ -33,8 +34,12 @@ class Lesson(NamedTuple):
 
 
 def list_kept_refusals() -> QuerySet[Refusal]:
-    """Return the refusals that still count, also those of servers that are not configured any more."""
-    return Refusal.objects.filter(learnt_at__gt=timezone.now() - timedelta(seconds=settings.CHAT_REFUSAL_MEMORY))
+    """Return the refusals that still count, also those of servers that are not configured any more.
+
+    While a site is updated, processes of the next release may have learnt what this one does not know how to do.
+    """
+    since = timezone.now() - timedelta(seconds=settings.CHAT_REFUSAL_MEMORY)
+    return Refusal.objects.filter(kind__in=KINDS, learnt_at__gt=since)
 
 
 # Adaptations by the model and the server that refused to be asked without them.
