@@ -1,4 +1,4 @@
-"""What a process of a later release has learnt about a model costs this one nothing: both run while a site is updated."""
+"""What a process of a later release has learnt of a model costs this one nothing: both run while a site is updated."""
 
 from __future__ import annotations
 
