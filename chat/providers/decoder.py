@@ -369,12 +369,12 @@ class Decoder(ABC):
         try:
             return decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a wrong type is a DecodeError too
-            return _decode_loosely(decoder.type, data)
+            return _decode_loosely(decoder, data)
 
 
-def _decode_loosely(shape: type[_Shape], data: bytes) -> _Shape:
+def _decode_loosely(decoder: msgspec.json.Decoder[_Shape], data: bytes) -> _Shape:
     """Return JSON of an unexpected form as far as it can be read, so that the text in it is never lost."""
-    value = _decode_slowly(data)
+    value, shape = _decode_slowly(data), decoder.type
     if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
         return fit(value, shape)
     loose: _Shape = value

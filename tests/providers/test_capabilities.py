@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
-from anthropic.resources.messages.messages import DEPRECATED_MODELS
+from anthropic.resources.messages.messages import DEPRECATED_MODELS  # type: ignore[attr-defined]  # not its own
 from openai.types.shared import chat_model
 
 from chat.providers.capabilities import EFFORTS, Capabilities
