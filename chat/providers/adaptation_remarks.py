@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from chat.providers.base import Adaptation, AdaptationKind, Prompt
+from chat.providers.base import Adaptation, AdaptationKind, Prompt, ToolSchema
 
 
 class _Wording(NamedTuple):
@@ -23,6 +23,11 @@ def _is_lowered(wish: float | None, most: float | None) -> bool:
     return wish is not None and most is not None and wish > most
 
 
+def _list_wished_tools(prompt: Prompt) -> Sequence[ToolSchema]:
+    """Return the tools of which a reader may be told; none where they are told already that there are none."""
+    return () if prompt.find_adaptation("no_tools") else prompt.tools
+
+
 _WORDINGS: dict[AdaptationKind, _Wording] = {
     "no_tools": _Wording(
         "asked without tools",
@@ -32,12 +37,12 @@ _WORDINGS: dict[AdaptationKind, _Wording] = {
     "no_tool": _Wording(
         "asked without the tool {name!r}",
         "This model's provider refuses the tool {name!r}. The model answers without it.",
-        lambda prompt, adaptation: any(tool.name == adaptation.name for tool in prompt.tools),
+        lambda prompt, adaptation: any(tool.name == adaptation.name for tool in _list_wished_tools(prompt)),
     ),
     "tools_at_most": _Wording(
         "given at most {value:,.0f} tools",
         "This model takes at most {value:,.0f} tools. It was given the first ones.",
-        lambda prompt, adaptation: _is_lowered(len(prompt.tools), adaptation.value),
+        lambda prompt, adaptation: _is_lowered(len(_list_wished_tools(prompt)), adaptation.value),
     ),
     "no_tool_choice": _Wording(
         "no tool is forced", "This model cannot be made to use a tool.", lambda p, _: p.tool_choice

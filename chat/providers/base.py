@@ -181,16 +181,23 @@ class Prompt:
         of the answer that it is to give.
         """
         chars = sum(turn.measure_for(self.model) for turn in self.turns)
-        tools = 0 if self.find_adaptation("no_tools") else sum(tool.size for tool in self.remaining_tools)
+        tools = sum(tool.size for tool in self.remaining_tools)
         return chars + tools + (0 if self.response_schema is None else _measure_json(self.response_schema))
 
     @property
     def remaining_tools(self) -> tuple[ToolSchema, ...]:
-        """The tools without those that its provider refuses, and without those that are more than it takes."""
+        """The tools without those that its provider refuses, and without those that are more than it takes.
+
+        One that is to be used is among those that it takes.
+        """
+        if self.find_adaptation("no_tools"):
+            return ()
         left_out = {adaptation.name for adaptation in self.adaptations if adaptation.kind == "no_tool"}
         most = self.find_adaptation("tools_at_most")
         tools = tuple(tool for tool in self.tools if tool.name not in left_out)
-        return tools if most is None or most.value is None else tools[: int(most.value)]
+        if most is None or most.value is None:
+            return tools
+        return tuple(sorted(tools, key=lambda tool: tool.name != self.tool_choice))[: int(most.value)]
 
 
 def _measure_json(value: Mapping[str, Any]) -> int:

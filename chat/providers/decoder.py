@@ -163,8 +163,8 @@ class Decoder(ABC):
         try:
             # Some servers end without the last blank line. An event that was cut in half is dropped.
             for name, data in self._splitter.finish():
-                if data[:1] != b"{" or is_whole_json(data):
-                    self._read_data(name, data)
+                if whole := _drop_cut_object(data):
+                    self._read_data(name, whole)
                 if self.finished:
                     return self._take()
         except ChatError as error:
@@ -401,20 +401,29 @@ class _MalformedError(ChatError):
 
 
 _LOOSE_JSON = json.JSONDecoder(strict=False)
+_OBJECT_BEGINS = re.compile(r"\s*\{")
 
 
 def _split_objects(data: bytes) -> list[bytes]:
     """Return the JSON objects that stand in one line, and last what follows them: nothing, or no whole object."""
     text = data.decode("utf-8", "replace").strip()
     parts: list[str] = []
-    while text.startswith("{"):
+    end = 0
+    while found := _OBJECT_BEGINS.match(text, end):
         try:
-            _, end = _LOOSE_JSON.raw_decode(text)
+            _, end = _LOOSE_JSON.raw_decode(text, found.end() - 1)
         except (ValueError, RecursionError):
             break
-        parts.append(text[:end])
-        text = text[end:].strip()
-    return [part.encode() for part in (*parts, text)]
+        parts.append(text[found.end() - 1 : end])
+    return [part.encode() for part in (*parts, text[end:].lstrip())]
+
+
+def _drop_cut_object(data: bytes) -> bytes:
+    """Return the data of a last event without an object at its end that was cut in half."""
+    if data[:1] != b"{" or is_whole_json(data):
+        return data
+    *whole, rest = _split_objects(data)
+    return b"".join(whole) + (b"" if rest.startswith(b"{") else rest)
 
 
 def is_whole_json(data: bytes) -> bool:

@@ -7,13 +7,16 @@ from __future__ import annotations
 _LEAST_REPEATED = 12
 _LEAST_DIFFERENT = 6
 
+# Deltas that are held back at most: as many as of one character each before a text is long enough.
+_MOST_HELD = 16
+
 
 class GrowingText:
     """Returns what the deltas of one text add to it, whichever way the server sends them.
 
     Some of Alibaba's models send all of the text with each delta (QwenLM/qwen-code#3896). Only a text of which the
     second and the third delta begin with all of the one before is one. Until that is certain the deltas are held back
-    after the first one; in other texts the second delta ends the matter.
+    after the first one, a few of them; in other texts the second delta ends the matter.
     """
 
     def __init__(self) -> None:
@@ -33,7 +36,8 @@ class GrowingText:
             return delta
         if self._is_growing and self._whole.startswith(delta):
             return ""  # once more, at the end
-        if not delta.startswith(self._whole):
+        is_equal = delta == self._whole and not self._is_growing
+        if is_equal or len(self._held) == _MOST_HELD or not delta.startswith(self._whole):
             self.is_plain = True
             return f"{self.release()}{delta}"
         is_telling = len(self._whole) >= _LEAST_REPEATED and len(set(self._whole)) >= _LEAST_DIFFERENT

@@ -1,8 +1,8 @@
 """Refusals that name a parameter, and the adaptations of the prompt that answer them.
 
 A provider's refusal is a sentence, so it is matched with a table of words: the parameter that it names, beside words
-that refuse. Only parameters that the prompt has are left out, and each adaptation is tried once: a refusal that is
-misread costs one more call. Nothing here knows Django or an HTTP client.
+that refuse. Only parameters that the prompt has are left out, and each adaptation is tried once, so a refusal that is
+misread costs one more call; tools are left out one by one, up to a number. Nothing here knows Django or an HTTP client.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from chat.providers.adaptations import is_prefilled
 from chat.providers.base import Adaptation, AdaptationKind, Prompt
 from chat.providers.refused_tools import find_refused_tool, find_tool_limit
 
-# An answer needs three or four at most, at a server that takes nothing but text: it is asked without tools,
-# temperature, `stream_options` and a token limit.
+# An answer needs three or four at most, beside the tools that are left out one by one, at a server that takes nothing
+# but text: it is asked without tools, temperature, `stream_options` and a token limit.
 MAX_ADAPTATIONS = 8
 
 # A failure to write a tool call, of which the next try is free (Groq, llama.cpp, Gemini): it says nothing about whether
@@ -454,4 +454,4 @@ def is_of_the_model(adaptation: Adaptation, error_code: str, detail: str) -> boo
         return False
     if adaptation.kind in ("json_object", "schema_in_prompt") and _OF_ONE_SCHEMA.search(detail):
         return False
-    return not (adaptation.kind in ("no_tools", "no_thinking") and _OF_ONE_HISTORY.search(detail))
+    return not (adaptation.kind in ("no_tools", "no_tool", "no_thinking") and _OF_ONE_HISTORY.search(detail))

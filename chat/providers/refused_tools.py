@@ -13,8 +13,12 @@ from chat.providers.base import Prompt
 # An answer leaves out no more tools than this one by one: each costs a refused call, so then it is asked without any.
 MAX_TOOLS_LEFT_OUT = 6
 
-# A refusal of how the tools are used, not of how one of them is described.
-_OF_THEIR_USE = re.compile(r"tool_choice|tool_calls?\b|tool_use\b|tool_result|parallel|reasoning_effort", re.IGNORECASE)
+# A refusal of how the tools are used, or of what was said with them, not of how one of them is described.
+_OF_THEIR_USE = re.compile(
+    r"tool_choice|tool_calls?\b|tool_use\b|tool_result|parallel|reasoning_effort|forced"
+    r"|\b(?:calls?|responses?|results?|turns?|roles?)\b|\bmessages?[.\[]",
+    re.IGNORECASE,
+)
 
 _STEP = r"(?:\]?\[|\]?\.|'?, '?|/| ?-> ?|\]?:? |'\]\[?)"
 
@@ -37,15 +41,16 @@ _GEMINI_END = re.compile(r"'tools\[(\d+)\]\.function_?declarations\[(\d+)\]", re
 _TOO_MANY = re.compile(
     r"'tools'?: array too long\. expected an array with maximum length (\d+)|(?:more than|at most|maximum(?: is| of)?"
     r"|up to|limit(?: is| of)?|exceeds?(?: the limit of)?) (\d+) (?:tools|functions)\b"
-    r"|\b(?:tools|functions)(?: allowed| supported)?:? (?:is|exceeds?(?: the)? (?:limit|maximum)(?: of)?) (\d+)",
+    r"|\b(?:tools|functions)(?: allowed| supported)?:? (?:is|exceeds?(?: the)? (?:limit|maximum)(?: of)?) (\d+)"
+    r"|\b(?:tools|functions)\b[^.]{0,40}?\b(?:at most|max(?:imum)?(?: of)?:?) (\d+)(?!\d| ?(?:character|char|byte|token))",
     re.IGNORECASE,
 )
 
 
 def find_tool_limit(words: str, prompt: Prompt) -> int | None:
     """Return how many tools the server takes, where these words say that there are too many."""
-    found = _TOO_MANY.search(words)
-    most = int(found[1] or found[2] or found[3]) if found else 0
+    found = None if _OF_THEIR_USE.search(words) else _TOO_MANY.search(words)
+    most = int(found[1] or found[2] or found[3] or found[4]) if found else 0
     return most if 0 < most < len(prompt.remaining_tools) else None
 
 
@@ -76,6 +81,11 @@ def _list_places(words: str) -> Iterator[int]:
 
 
 def _is_named(name: str, words: str) -> bool:
-    """Return whether a name stands in quotation marks, or behind the word for a tool."""
-    name = re.escape(name)
-    return re.search(rf"'{name}'|\b(?:[Ff]unction|[Tt]ool)(?: name)?:? {name}(?![\w-])", words) is not None
+    """Return whether a name stands beside the word for a tool.
+
+    In quotation marks alone it may be the parameter that is refused, or be part of the request, which some servers
+    repeat.
+    """
+    word, name = r"(?:function|tool)(?: name)?", rf"'?(?-i:{re.escape(name)})'?"
+    beside = rf"\b{word}:? {name}(?![\w-])|(?<![\w-]){name} (?:function|tool)"
+    return re.search(beside, words, re.IGNORECASE) is not None

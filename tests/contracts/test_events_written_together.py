@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -33,6 +34,29 @@ async def test_objects_in_one_line_of_data_are_as_many_events(
         server.script = Script(raw=raw, http_chunk_size=http_chunk_size)
         heard = await hear(provider)
         assert (heard.error, heard.text, heard.finishes) == (None, "Hi. é😀", ["stop"])
+
+
+async def test_the_last_of_them_need_no_blank_line(name: str, provider: Provider, server: ProviderServer) -> None:
+    data = list_data(name, "Hi.")
+    server.script = Script(raw=f"data: {''.join(data)}\n")
+    heard = await hear(provider)
+    assert (heard.error, heard.text, heard.finishes) == (None, "Hi.", ["stop"])
+    place = next(place for place, event in enumerate(data) if "Hi." in event)
+    server.script = Script(raw=f"data: {''.join(data[: place + 1])}{data[place][:-4]}\n")
+    assert (await hear(provider)).text == "Hi."
+
+
+@OPENAI
+async def test_a_line_of_many_objects_is_read_in_time_that_grows_with_it(
+    provider: Provider, server: ProviderServer
+) -> None:
+    event, times = json.dumps({"nothing": "x" * 190}), []
+    for events in (2_500, 20_000):
+        server.script = Script(raw=f"data: {event * events}x\n\n")
+        began = time.process_time()
+        await hear(provider)
+        times.append(time.process_time() - began)
+    assert times[1] < 25 * times[0]  # eight times as long; it was 100 where each was cut off what follows it
 
 
 async def test_half_an_object_behind_a_whole_one_costs_itself_alone(

@@ -115,6 +115,34 @@ OF_ALL = [
 ]
 
 
+# A tool has the name of what is refused, or the request is repeated in the refusal.
+NOT_OF_A_TOOL = [
+    ("temperature", "400 : Unsupported value: 'temperature' does not support 1 with this model.", "no_temperature"),
+    (
+        "calculator",
+        "422 : ('body', 'temperature') Input should be less than or equal to 1 {'tools': [{'type': 'function', "
+        "'function': {'name': 'calculator', 'parameters': {}}}]}",
+        "temperature_at_most",
+    ),
+    ("user", "400 : Conversation roles must alternate between 'user' and 'assistant'", "system_in_question"),
+    (
+        "calculator",
+        "400 INVALID_ARGUMENT: Function calculator response turn must come immediately after the function call turn",
+        "no_tools",
+    ),
+    ("calculator", "400 : messages.3.name: Extra inputs are not permitted, input: 'calculator', tools", "no_tools"),
+]
+
+
+@pytest.mark.parametrize(("name", "detail", "kind"), NOT_OF_A_TOOL)
+def test_a_tool_that_is_only_mentioned_is_kept(name: str, detail: str, kind: str) -> None:
+    tools = (ToolSchema(name, "It works.", {}), *PROMPT.tools)
+    turns = (Turn("system", "Be brief."), *PROMPT.turns)
+    found = find_adaptation("bad_request", detail, replace(PROMPT, turns=turns, tools=tools, temperature=1.5))
+    assert found is not None
+    assert found.kind == kind
+
+
 @pytest.mark.parametrize(("detail", "name"), NAMED)
 def test_the_tool_that_a_refusal_names_is_left_out(detail: str, name: str) -> None:
     found = find_adaptation("bad_request", detail, PROMPT)
@@ -144,6 +172,12 @@ def test_a_server_that_refuses_one_after_the_other_is_asked_without_any_at_last(
         prompt = replace(prompt, adaptations=(*prompt.adaptations, found))
         kinds.append(found.kind)
     assert kinds == ["no_tool"] * 6 + ["no_tools"]
+    assert list_remarks(prompt) == ["This model does not take tools. It answers without them."]
+
+
+def test_one_that_refuses_all_is_not_asked_without_one_of_them() -> None:
+    prompt = replace(PROMPT, adaptations=(Adaptation("no_tools"),))
+    assert find_adaptation("bad_request", "400 : Invalid 'tools[0].function.name'", prompt) is None
 
 
 @pytest.mark.parametrize(
@@ -154,6 +188,9 @@ def test_a_server_that_refuses_one_after_the_other_is_asked_without_any_at_last(
         "maximum length 3, but got an array with length 5 instead.",
         "400 : You may not include more than 3 tools in your request.",
         "400 : maximum number of tools is 3",
+        "400 : The number of tools must be at most 3.",
+        "422 : tools: List should have at most 3 items after validation, not 5",
+        "400 : too many tools provided: 5 (max 3)",
     ],
 )
 def test_a_server_that_takes_fewer_tools_is_given_the_first_ones(detail: str) -> None:
@@ -162,6 +199,24 @@ def test_a_server_that_takes_fewer_tools_is_given_the_first_ones(detail: str) ->
     asked = replace(PROMPT, adaptations=(found,))
     assert [tool.name for tool in apply_adaptations(asked).tools] == list(NAMES[:3])
     assert list_remarks(asked) == ["This model takes at most 3 tools. It was given the first ones."]
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "400 : no more than 1 tools may be forced: tool_choice",
+        "422 : tools: the name of a function must be at most 4 characters",
+    ],
+)
+def test_another_figure_is_no_number_of_tools(detail: str) -> None:
+    found = find_adaptation("bad_request", detail, PROMPT)
+    assert found is None or found.kind != "tools_at_most"
+
+
+def test_a_forced_tool_is_among_the_first_ones() -> None:
+    asked = replace(PROMPT, tool_choice="halve", adaptations=(Adaptation("tools_at_most", 2),))
+    adapted = apply_adaptations(asked)
+    assert ([tool.name for tool in adapted.tools], adapted.tool_choice) == (["halve", "get_time"], "halve")
 
 
 def test_a_forced_tool_that_is_refused_is_forced_no_more() -> None:
