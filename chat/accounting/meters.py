@@ -33,8 +33,12 @@ LONGEST_HOLD = timedelta(days=3)
 # as the meter's does not see theirs. Within that time both have passed.
 COUNT_AGAIN_AFTER = timedelta(seconds=30)
 
-# Meters that are counted once more by one sweep, each with a query of the ledger's rows of its window.
-COUNTED_AGAIN_AT_ONCE = 20
+# Meters that are counted once more by one sweep, each with a query of the ledger's rows of its window. Each user's
+# first call of a day makes one or two.
+COUNTED_AGAIN_AT_ONCE = 100
+
+# Time for which other processes leave a meter to the one that counts it.
+CLAIMED_FOR = timedelta(minutes=1)
 
 # Time after which a meter is tried again that could not be counted: each time is a line in the log.
 PAUSE_AFTER_FAILURE = timedelta(minutes=10)
@@ -152,13 +156,24 @@ def compute_count_again(key: str) -> datetime | None:
     return timezone.now() + COUNT_AGAIN_AFTER if MeterKey.parse(key).measure in ("tokens", "cost") else None
 
 
+def claim_count(meter: Meter) -> bool:
+    """Note that this process counts a meter once more; return False when another one does."""
+    return _set_count_again(meter, timezone.now() + CLAIMED_FOR)
+
+
 def note_count(meter: Meter, *, failed: bool = False) -> None:
     """Note that a meter was counted once more, or that it is to be later because that `failed`.
 
     One that was made anew meanwhile is counted again.
     """
-    again_at = timezone.now() + PAUSE_AFTER_FAILURE if failed else None
-    Meter.objects.filter(pk=meter.pk, count_again_at=meter.count_again_at).update(count_again_at=again_at)
+    _set_count_again(meter, timezone.now() + PAUSE_AFTER_FAILURE if failed else None)
+
+
+def _set_count_again(meter: Meter, at: datetime | None) -> bool:
+    """Set when a meter is counted once more, unless that has been set anew since the meter was read."""
+    is_ours = Meter.objects.filter(pk=meter.pk, count_again_at=meter.count_again_at).update(count_again_at=at) > 0
+    meter.count_again_at = at
+    return is_ours
 
 
 @lru_cache(maxsize=32)

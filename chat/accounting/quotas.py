@@ -532,6 +532,8 @@ def recount_new_meters() -> int:
     """
     corrected = 0
     for new in meters.list_new_meters():
+        if not meters.claim_count(new):
+            continue
         try:
             corrected += _recount_usage(new)
         except FAULTS as error:

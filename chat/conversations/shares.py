@@ -214,6 +214,7 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
     failure of the copy's. The same `turn` again returns the first copy; another one where that was deleted meanwhile.
     Raises `IntegrityError` when the reader is deleted meanwhile.
     """
+    was_gone = False
     while True:
         turn = key = uuid.uuid5(NAMESPACE, f"copy:{reader.pk}:{share.pk}:{turn}")
         try:
@@ -221,12 +222,13 @@ def copy_shared(reader: User, share: Share, turn: UUID) -> Conversation:
                 return _create_copy(key, reader, share)
         except IntegrityError:
             earlier = Conversation.objects.filter(pk=key).first()
-            if earlier is None and not User.objects.filter(pk=reader.pk).exists():
-                raise
             if earlier is not None and earlier.deleted_at is None:
                 return earlier
             # The row of a deleted one has its key for a minute, until the sweep deletes it: there are few of them. It
-            # may have done so a moment ago.
+            # may have done so a moment ago, but not twice: then the reader is gone.
+            if earlier is None and was_gone:
+                raise
+            was_gone = earlier is None
 
 
 def _create_copy(key: UUID, reader: User, share: Share) -> Conversation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -141,12 +142,17 @@ def render_complaint(sentence: str, status: int) -> HttpResponse:
     return HttpResponse(escape(sentence), status=status, headers=headers)
 
 
-def show_refusal(request: HtmxRequest, error: RefusedError, conversation: Conversation) -> HttpResponse:
-    """Render a refusal: under the composer, or without htmx on a page that leads back to the conversation."""
+def show_refusal(
+    request: HtmxRequest, error: RefusedError, find_conversation: Callable[[], Conversation]
+) -> HttpResponse:
+    """Render a refusal: under the composer, or without htmx on a page that leads back to the conversation.
+
+    That is looked up for the page alone.
+    """
     if request.htmx:
         return add_retry_after(render_complaint(error.sentence, error.status), error)
     heading = "Try again later" if error.status in {429, 503} else "That was not possible"
-    context = {"heading": heading, "sentence": error.sentence, "back": conversation.get_absolute_url()}
+    context = {"heading": heading, "sentence": error.sentence, "back": find_conversation().get_absolute_url()}
     return add_retry_after(render(request, "refused.html", context, status=error.status), error)
 
 

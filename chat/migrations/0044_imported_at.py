@@ -10,7 +10,13 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # In two steps: with `auto_now_add` the rows that are there would get the time of the migration.
         migrations.AddField(
+            model_name='importedconversation',
+            name='imported_at',
+            field=models.DateTimeField(help_text='Empty before this was noted.', null=True),
+        ),
+        migrations.AlterField(
             model_name='importedconversation',
             name='imported_at',
             field=models.DateTimeField(auto_now_add=True, help_text='Empty before this was noted.', null=True),

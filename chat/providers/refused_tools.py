@@ -42,7 +42,7 @@ _TOO_MANY = re.compile(
     r"'tools'?: array too long\. expected an array with maximum length (\d+)|(?:more than|at most|maximum(?: is| of)?"
     r"|up to|limit(?: is| of)?|exceeds?(?: the limit of)?) (\d+) (?:tools|functions)\b"
     r"|\b(?:tools|functions)(?: allowed| supported)?:? (?:is|exceeds?(?: the)? (?:limit|maximum)(?: of)?) (\d+)"
-    r"|\b(?:tools|functions)\b[^.]{0,40}?\b(?:at most|max(?:imum)?(?: of)?:?) (\d+)(?!\d| ?(?:character|char|byte|token))",
+    r"|\b(?:tools|functions)\b[^.]{0,40}?\b(?:at most|max(?:imum)?(?: of)?:?) (\d+)(?!\d| ?(?:char|byte|token))",
     re.IGNORECASE,
 )
 

@@ -89,7 +89,7 @@ class Retrier:
                 self._tell_starter(ended)
         except* DrainingError:
             await run_in_thread(_leave, batch)
-        except* FAULTS:
+        except* (*FAULTS, OSError):  # the disk is full
             log.exception("batch %s: left for another process to continue", batch)
         finally:
             renewal.cancel()

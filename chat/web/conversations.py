@@ -5,6 +5,7 @@ Each works without JavaScript too, as a page or as a form that leads to one.
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -82,8 +83,8 @@ async def change_conversation(request: HtmxRequest, conversation_id: UUID) -> Ht
     try:
         changes = read_changes(request)
     except InvalidTitleError as error:
-        own = await run_in_thread(get_owned_conversation, await load_user(request), conversation_id)
-        return await run_in_thread(show_refusal, request, error, own)
+        find = partial(get_owned_conversation, await load_user(request), conversation_id)
+        return await run_in_thread(show_refusal, request, error, find)
     await actions.change_conversation(get_runner(), await load_user(request), conversation_id, changes)
     if request.htmx:
         return HttpResponse(status=204)

@@ -59,7 +59,7 @@ async def send_next(request: HtmxRequest, next_id: int) -> HttpResponse:
 
 def refuse_next(request: HtmxRequest, user: User, next_id: int, error: RefusedError) -> HttpResponse:
     """Render the reason why a next question of the user's was not changed or asked."""
-    return show_refusal(request, error, next_questions.get_owned_next_question(user, next_id).conversation)
+    return show_refusal(request, error, lambda: next_questions.get_owned_next_question(user, next_id).conversation)
 
 
 def render_next(request: HtmxRequest, conversation: Conversation) -> HttpResponse:

@@ -59,7 +59,7 @@ def rate(request: HtmxRequest, answer_id: UUID) -> HttpResponse:
         else:
             remove_rating(request.user, answer_id)
     except RefusedError as error:
-        return show_refusal(request, error, get_owned_answer(request.user, answer_id).conversation)
+        return show_refusal(request, error, lambda: get_owned_answer(request.user, answer_id).conversation)
     return render_foot(request, get_owned_answer(request.user, answer_id))
 
 

@@ -211,7 +211,7 @@ async def continue_answer(request: HtmxRequest, answer_id: UUID) -> HttpResponse
 
 def refuse_for_answer(request: HtmxRequest, user: User, answer_id: UUID, error: RefusedError) -> HttpResponse:
     """Render the reason why nothing was begun for an answer of the user's."""
-    return show_refusal(request, error, actions.get_owned_answer(user, answer_id).conversation)
+    return show_refusal(request, error, lambda: actions.get_owned_answer(user, answer_id).conversation)
 
 
 @require_POST

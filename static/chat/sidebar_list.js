@@ -4,7 +4,8 @@ const sidebar = document.getElementById("sidebar");
 
 // Milliseconds: news within them are fetched together. The row gives way to the first word, which comes meanwhile.
 const DELAY = 500;
-const RETRY = 5000; // after a refusal of the site, or of a proxy before it
+const RETRY = 5000; // after a refusal of the site, or of a proxy before it; twice as long each time, up to
+const LONGEST_RETRY = 80_000;
 const MAX_ROWS = 50;
 
 export const current = () => document.getElementById("id_conversation")?.value ?? "";
@@ -98,6 +99,7 @@ export const watch = (socket) => {
 
 const wanted = new Set();
 let timer = 0;
+let retry = RETRY;
 let isLoggedOut = false; // then rows wait for the next login
 
 document.addEventListener("logout", () => (isLoggedOut = true));
@@ -108,8 +110,18 @@ document.addEventListener("login", () => {
 
 export const refresh = (id, delay = DELAY) => {
   wanted.add(id);
+  fetchRowsIn(delay);
+};
+
+const fetchRowsIn = (delay) => {
   clearTimeout(timer);
   timer = setTimeout(fetchRows, delay);
+};
+
+// A quarter more or less: the pages that a restart has refused do not all come back together.
+const fetchRowsLater = () => {
+  fetchRowsIn(retry * (0.75 + Math.random() / 2));
+  retry = Math.min(2 * retry, LONGEST_RETRY);
 };
 
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
@@ -121,10 +133,11 @@ const fetchRows = async () => {
   const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
   try {
     const response = await fetch(`${sidebar.dataset.rows}?${query}`, { headers: { "HX-Request": "true" } });
-    const isRefusedForNow = response.status === 429 || response.status >= 500;
+    const isRefusedForNow = [429, 502, 503, 504].includes(response.status);
     if (response.status === 401 || isRefusedForNow) ids.forEach((id) => wanted.add(id)); // 401: until the next login
-    if (isRefusedForNow) timer = setTimeout(fetchRows, RETRY);
+    if (isRefusedForNow) fetchRowsLater();
     if (!response.ok) return;
+    retry = RETRY;
     const found = parse(`<ul>${await response.text()}</ul>`);
     for (const id of ids) {
       const row = found.querySelector(`[data-conversation="${id}"]`);
@@ -134,7 +147,7 @@ const fetchRows = async () => {
   } catch {
     // Away: the whole list is fetched when the connection is back.
   }
-  if (wanted.size) timer = setTimeout(fetchRows, DELAY);
+  if (wanted.size) fetchRowsIn(DELAY);
 };
 
 document.addEventListener("notice", ({ detail: { type, change, conversation } }) => {

@@ -12,7 +12,7 @@ from django.db import DataError
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.accounting.meters import COUNTED_AGAIN_AT_ONCE, list_new_meters, note_count
+from chat.accounting.meters import COUNTED_AGAIN_AT_ONCE, claim_count, list_new_meters, note_count
 from chat.accounting.quotas import admit, find_standing, open_meters, recount_new_meters
 from chat.core.events import Usage
 from chat.core.prices import Price
@@ -148,7 +148,21 @@ def test_a_meter_that_is_right_is_counted_once_more_without_a_lock(user: User) -
         assert recount_new_meters() == 0
     assert [sql for sql in told if "SUM(" in sql]
     assert not [sql for sql in told if "FOR UPDATE" in sql or "BEGIN" in sql or "SAVEPOINT" in sql]
-    assert [sql.split()[0] for sql in told if "UPDATE" in sql] == ["UPDATE"]  # the note that it was counted
+    assert [sql.split()[0] for sql in told if "UPDATE" in sql] == ["UPDATE"] * 2  # that it is counted, and was
+
+
+@pytest.mark.usefixtures("wide_limit", "counted_at_once")
+def test_a_meter_that_another_process_counts_is_left_to_it(user: User) -> None:
+    begin_call(user)
+    add_missing_usage(user, MEASURES["tokens"])
+    [of_both] = list_new_meters()
+    [of_one] = list_new_meters()
+    assert claim_count(of_one)
+    assert not claim_count(of_both)
+    assert recount_new_meters() == 0
+    note_count(of_both)  # it has claimed nothing, and says nothing of the other's count
+    let_time_pass()
+    assert recount_new_meters() == 1
 
 
 def test_many_new_meters_are_counted_once_more_by_several_sweeps(user: User) -> None:

@@ -96,6 +96,7 @@ def test_a_client_brings_ten_archives_at_once_and_is_refused_the_next_before_its
         ("2001:db8::{:x}", "2001:db8::5:6:7", 429),
         ("2001:db8:1:2::{:x}", "2001:db8:1:3::1", 200),
         ("198.51.100.{}", "198.51.100.200", 200),
+        ("64:ff9b::c633:64{:02x}", "64:ff9b::c633:64ff", 200),  # the same, as a gateway to IPv4 writes them
     ],
 )
 def test_all_addresses_of_an_ipv6_subscriber_are_one_client(

@@ -245,6 +245,18 @@ def test_a_mark_that_nobody_can_read_is_left_out(mark: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('In \ue200entity\ue202["city","Par\\u0000is \\ud800"]\ue201.', "In Par\ufffdis \ufffd."),
+        ("\ue200a\ue200cite\ue202b\ue201c\ue201", "ac"),
+    ],
+)
+def test_nothing_that_no_database_keeps_and_no_piece_of_a_mark_is_left(text: str, kept: str) -> None:
+    found = read_chatgpt(say("q", "root", "user", "Q"), say("a", "q", "assistant", text))
+    assert show(found)[1] == kept
+
+
+@pytest.mark.parametrize(
     ("fields", "pinned", "archived"),
     [
         ({"is_archived": True, "is_starred": None}, None, 1_700_000_900),

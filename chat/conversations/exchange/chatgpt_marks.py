@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chat.core.events import make_storable
 from chat.providers.sources import write_link_to
 
 _MARK = re.compile("\ue200([^\ue200\ue201]{0,2000})\ue201")
+_LEFT_OVER = re.compile("[\ue200-\ue202]")
 
 # No sentence needs more pages than this behind it.
 MAX_CITED = 5
@@ -28,7 +30,7 @@ class Marks:
 
     def replace_in(self, text: str) -> str:
         """Return the text with words and links in the place of marks; what has neither is left out, and counted."""
-        return _MARK.sub(self._replace, text) if "\ue200" in text else text
+        return _LEFT_OVER.sub("", _MARK.sub(self._replace, text)) if "\ue200" in text else text
 
     def _replace(self, found: re.Match[str]) -> str:
         kind, _, rest = found[1].partition("\ue202")
@@ -59,4 +61,4 @@ def _read_name(values: str) -> str:
     except (ValueError, RecursionError):
         return ""
     name = listed[1] if isinstance(listed, list) and len(listed) > 1 else ""
-    return name if isinstance(name, str) else ""
+    return make_storable(name) if isinstance(name, str) else ""  # JSON can name what no database keeps
