@@ -313,7 +313,8 @@ def _find_ended_calls(begins: datetime, until: datetime, user_id: int) -> QueryS
 
 def _add_up(calls: QuerySet[ProviderCall], measure: str) -> int:
     """Return the tokens of these calls, or their cost in units of `COST_UNIT`."""
-    return _read_sum(_select_sum(calls, measure).get()["sum"], measure)
+    # There is no row where nothing can match, as for a budget that is gone: Django asks no database then.
+    return _read_sum(next((row["sum"] for row in _select_sum(calls, measure)), None), measure)
 
 
 def _select_sum(calls: QuerySet[ProviderCall], measure: str) -> QuerySet[ProviderCall, Any]:

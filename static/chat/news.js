@@ -1,10 +1,10 @@
 // News from other tabs and devices, over a WebSocket.
 
-import { byId, conversation, error, on, thread } from "./page.js";
+import { byId, conversation, error, lastAnswer, on, thread } from "./page.js";
 import { isLoggedOut } from "./connection.js";
 import { draftKey } from "./draft.js";
 import { clearSent, isBusy, unsentText } from "./requests.js";
-import { watch } from "./sidebar_list.js";
+import { loadList, watch } from "./sidebar_list.js";
 
 // Milliseconds; at most three attempts a minute, because a socket that a proxy blocks never opens.
 const SOCKET_RETRIES = [1000, 5000, 30_000];
@@ -89,11 +89,6 @@ const load = async (path, target, options) => {
   await htmx.ajax("GET", path, { source: target, target, ...options });
 };
 
-export const loadList = () => {
-  const list = byId("conversations");
-  return load(`${byId("sidebar").dataset.list}?current=${conversation()}`, list, { swap: "outerMorph" });
-};
-
 const loadTurn = async (question) => {
   const path = `${pathOf(conversation())}turns/${question}/`;
   const turn = byId(`turn-${question}`);
@@ -101,16 +96,14 @@ const loadTurn = async (question) => {
     while (turn.nextElementSibling) turn.nextElementSibling.remove();
     await load(path, turn, { swap: "outerHTML" });
   } else {
-    const last = thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "";
-    await load(`${path}?after=${last}`, thread, { swap: "beforeend" });
+    await load(`${path}?after=${lastAnswer()}`, thread, { swap: "beforeend" });
   }
   clearArrived();
 };
 
 // Another tab or device shows another branch. A question that is being edited here stays: sending it loads the page.
 const showBranchOf = async (leaf) => {
-  const isShown = thread.querySelector(".turn:last-child")?.contains(byId(`answer-${leaf}`) ?? byId(`turn-${leaf}`));
-  if (!isShown && !thread.querySelector(".editor")) await loadThread();
+  if (leaf !== lastAnswer() && !thread.querySelector(".editor")) await loadThread();
 };
 
 export const loadThread = async () => {

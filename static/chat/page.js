@@ -16,7 +16,10 @@ export const on = (names, handle, options) =>
   names.split(" ").forEach((name) => document.addEventListener(name, handle, options));
 
 // The conversation that the page shows; "" before its first question.
-export const conversation = () => composer.elements.conversation?.value ?? "";
+export const conversation = () => byId("id_conversation")?.value ?? "";
+
+// The id of the last answer that the page shows; "" where there is none.
+export const lastAnswer = () => thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "";
 
 // A browser may refuse storage altogether; then nothing is kept.
 export const stored = (use) => {

@@ -1,6 +1,6 @@
 // The requests that the page makes by htmx: their token, what they show while under way, and what a failed one says.
 
-import { byId, box, composer, error, on, thread, wire } from "./page.js";
+import { byId, box, composer, error, lastAnswer, on, wire } from "./page.js";
 import { clearDraft, draftKey } from "./draft.js";
 import { isLoggedOut, logIn, logOut } from "./connection.js";
 import { splitStream } from "./sent_streams.js";
@@ -43,7 +43,7 @@ on("htmx:config:request", ({ detail: { ctx } }) => {
   if (!isQuestion(ctx)) return;
   if (unsent && unsent !== box.value) ctx.request.body.delete("turn");
   // Another tab may show another branch meanwhile, on which the question is asked: then the server has the page loaded.
-  ctx.request.body.set("after", thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "");
+  ctx.request.body.set("after", lastAnswer());
 });
 
 // The user's own words show at once, above the waiting answer.

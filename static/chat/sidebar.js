@@ -1,9 +1,10 @@
 // The sidebar, on each page that has one.
 
 import { onUse, run } from "./on_demand.js";
-import { current } from "./sidebar_list.js";
+import { conversation, on } from "./page.js";
 import "./menus.js";
 import "./sidebar_hidden.js";
+import "./sidebar_list.js";
 
 // The chat page has a socket of its own.
 if (!document.getElementById("composer")) import("./sidebar_socket.js").catch(() => {});
@@ -13,15 +14,15 @@ const menu = () => import("./sidebar_menu.js");
 onUse("click", ".conversation > .more", menu, "open");
 onUse("submit", ".undo, #conversation-menu form", menu, "submit");
 
-document.addEventListener("notice", ({ detail: { change, conversation } }) => {
-  if (conversation && conversation === current() && ["deleted", "restored"].includes(change)) run(menu, "tell", change);
+on("notice", ({ detail: { change, conversation: id } }) => {
+  if (id && id === conversation() && ["deleted", "restored"].includes(change)) run(menu, "tell", change);
 });
 
 // On the page that followed a deletion.
 document.querySelectorAll(".dock > .undo").forEach((form) => setTimeout(() => form.remove(), 1000 * form.dataset.seconds));
 
 // F2 at a title is the shortest way to its name.
-document.addEventListener("keydown", ({ key, target }) => {
+on("keydown", ({ key, target }) => {
   const row = key === "F2" && target.closest?.(".conversation");
   if (row) run(() => import("./sidebar_rename.js"), "rename", row);
 });

@@ -1,26 +1,24 @@
 // The lists of conversations: rows that change stand in their place at once, the older ones come as the list is scrolled.
 
-const sidebar = document.getElementById("sidebar");
+import { byId, conversation, on, onSwap } from "./page.js";
+
+const sidebar = byId("sidebar");
 
 // Milliseconds: news within them are fetched together. The row gives way to the first word, which comes meanwhile.
 const DELAY = 500;
-const RETRY = 5000; // after a refusal of the site, or of a proxy before it; twice as long each time, up to
-const LONGEST_RETRY = 80_000;
+
+// Twice as long at each refusal of the site, or of a proxy before it. By chance: the pages that a restart has refused do
+// not all come back together.
+const FIRST_RETRY = 2000 + 1000 * Math.random();
 const MAX_ROWS = 50;
 
-export const current = () => document.getElementById("id_conversation")?.value ?? "";
 export const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
 export const rowsOf = (id) => document.querySelectorAll(`.conversations > [data-conversation="${id}"]`);
 
 export const send = (address, body) =>
   fetch(address, { method: "POST", body, headers: { "HX-Request": "true", "X-CSRFToken": csrfToken() } });
 
-const makeHeading = (day) => {
-  const heading = document.createElement("li");
-  heading.className = "day";
-  heading.textContent = day;
-  return heading;
-};
+const makeHeading = (day) => Object.assign(document.createElement("li"), { className: "day", textContent: day });
 
 // Each day has one heading, before its first row.
 const regroup = (list) => {
@@ -55,7 +53,7 @@ const focusIn = (id) => {
 export const place = (row) => {
   const id = row.dataset.conversation;
   if ([...rowsOf(id)].some((each) => each.querySelector(".rename"))) return;
-  if (id === current()) row.querySelector(".title").setAttribute("aria-current", "page");
+  if (id === conversation()) row.querySelector(".title").setAttribute("aria-current", "page");
   const focused = focusIn(id);
   const list = document.querySelector(`.conversations[data-shelf="${row.dataset.shelf}"]`);
   const rows = list ? [...list.querySelectorAll(":scope > .conversation")] : [];
@@ -82,14 +80,12 @@ const unmark = (id) =>
     row.querySelector(".mark.unread")?.remove();
   });
 
-document.addEventListener("visibilitychange", () => {
-  if (current()) rowsOf(current()).forEach(markRead);
-});
+on("visibilitychange", () => rowsOf(conversation()).forEach(markRead));
 
 // --- Changes that the page has heard of
 
 // Once, with what was asked between the page's making and now; when a socket opens again the whole list is loaded.
-let askedUntil = document.getElementById("conversations")?.dataset.askedUntil;
+let askedUntil = byId("conversations")?.dataset.askedUntil;
 
 export const watch = (socket) => {
   socket.send(JSON.stringify({ type: "watch", since: askedUntil }));
@@ -99,11 +95,11 @@ export const watch = (socket) => {
 
 const wanted = new Set();
 let timer = 0;
-let retry = RETRY;
+let retry = FIRST_RETRY;
 let isLoggedOut = false; // then rows wait for the next login
 
-document.addEventListener("logout", () => (isLoggedOut = true));
-document.addEventListener("login", () => {
+on("logout", () => (isLoggedOut = true));
+on("login", () => {
   isLoggedOut = false;
   fetchRows();
 });
@@ -118,26 +114,20 @@ const fetchRowsIn = (delay) => {
   timer = setTimeout(fetchRows, delay);
 };
 
-// A quarter more or less: the pages that a restart has refused do not all come back together.
-const fetchRowsLater = () => {
-  fetchRowsIn(retry * (0.75 + Math.random() / 2));
-  retry = Math.min(2 * retry, LONGEST_RETRY);
-};
-
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
 const fetchRows = async () => {
   if (isLoggedOut || !wanted.size || !navigator.onLine) return; // the whole list is fetched when there is a network again
   const ids = [...wanted].slice(0, MAX_ROWS);
   ids.forEach((id) => wanted.delete(id));
-  const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", current()]]);
+  const query = new URLSearchParams([...ids.map((id) => ["id", id]), ["current", conversation()]]);
   try {
     const response = await fetch(`${sidebar.dataset.rows}?${query}`, { headers: { "HX-Request": "true" } });
     const isRefusedForNow = [429, 502, 503, 504].includes(response.status);
     if (response.status === 401 || isRefusedForNow) ids.forEach((id) => wanted.add(id)); // 401: until the next login
-    if (isRefusedForNow) fetchRowsLater();
+    if (isRefusedForNow) fetchRowsIn((retry *= 2));
     if (!response.ok) return;
-    retry = RETRY;
+    retry = FIRST_RETRY;
     const found = parse(`<ul>${await response.text()}</ul>`);
     for (const id of ids) {
       const row = found.querySelector(`[data-conversation="${id}"]`);
@@ -150,20 +140,26 @@ const fetchRows = async () => {
   if (wanted.size) fetchRowsIn(DELAY);
 };
 
-document.addEventListener("notice", ({ detail: { type, change, conversation } }) => {
-  if (!conversation || !["turn", "title", "conversation"].includes(type)) return;
-  if (change === "read") unmark(conversation);
-  else if (change === "deleted") remove(conversation);
-  else refresh(conversation);
+on("notice", ({ detail: { type, change, conversation: id } }) => {
+  if (!id || !["turn", "title", "conversation"].includes(type)) return;
+  if (change === "read") unmark(id);
+  else if (change === "deleted") remove(id);
+  else refresh(id);
 });
 
 // Fetches the rows of answers that ended, or were read, between the rendering of the page and its first notice.
-document.addEventListener("watching", () => {
+on("watching", () => {
   const marked = document.querySelectorAll(".conversation:is([data-unread], :has(> .streaming))");
   [...marked].slice(0, MAX_ROWS).forEach((row) => refresh(row.dataset.conversation));
 });
 
 // --- Rows that come by htmx
+
+export const loadList = () => {
+  const list = byId("conversations");
+  const path = `${sidebar.dataset.list}?current=${conversation()}`;
+  return htmx.ajax("GET", path, { source: list, target: list, swap: "outerMorph" });
+};
 
 const nearEnd = new IntersectionObserver(
   (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && target.querySelector("a").click()),
@@ -182,8 +178,7 @@ const tidy = (list) => {
   document.querySelectorAll(".conversations > .older").forEach((older) => nearEnd.observe(older));
 };
 
-document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
-  if (ctx.sourceElement?.matches(".wire")) return; // an answer's text, twenty times a second
+onSwap(() => {
   document.querySelectorAll("#new-row > .conversation").forEach(place);
   document.querySelectorAll(".conversations").forEach(tidy);
 });
@@ -195,6 +190,5 @@ let today = new Date().toDateString();
 setInterval(() => {
   if (new Date().toDateString() === today || document.hidden || !navigator.onLine) return;
   today = new Date().toDateString();
-  const list = document.getElementById("conversations");
-  htmx.ajax("GET", `${sidebar.dataset.list}?current=${current()}`, { source: list, target: list, swap: "outerMorph" });
+  loadList();
 }, 60_000);

@@ -1,6 +1,7 @@
 // The menu of a conversation, and what it does: the server sends its items, each a link or a form of one button.
 
-import { current, refresh, remove, send } from "./sidebar_list.js";
+import { conversation } from "./page.js";
+import { refresh, remove, send } from "./sidebar_list.js";
 import { rename } from "./sidebar_rename.js";
 
 const menu = document.getElementById("conversation-menu");
@@ -75,7 +76,7 @@ const change = async (action, row, id, body) => {
   const response = await send(action, body).catch(() => null);
   if (!response?.ok) return say("This could not be changed. Try again.");
   if (!isDeletion) return refresh(id, 0);
-  if (id === current()) return location.assign(`/?deleted=${id}`);
+  if (id === conversation()) return location.assign(`/?deleted=${id}`);
   remove(id);
   neighbour?.focus({ preventScroll: true });
   offerUndo(await response.text());
