@@ -21,8 +21,6 @@ from tests.support.client import Client
 from tests.support.databases import serve_new_site
 from tests.support.waiting import block_until
 
-pytestmark = pytest.mark.database
-
 TEXT = "".join(f"word{number} " for number in range(2000))
 
 
@@ -42,6 +40,7 @@ def environment(provider_thread: ProviderServer) -> dict[str, str]:
     return {"OPENAI_BASE_URL": provider_thread.openai_url, "CHAT_MODELS": "openai:gpt-test", "CHAT_LEASE": "3"}
 
 
+@pytest.mark.database
 def test_an_answer_streams_as_it_is_said(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
@@ -70,6 +69,7 @@ def test_a_connection_is_kept_between_two_requests(kind: str, tmp_path: Path) ->
         connection.close()
 
 
+@pytest.mark.database
 def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
@@ -94,6 +94,7 @@ def test_kill_9_keeps_an_exact_prefix_and_the_answer_ends_after_the_restart(
         assert time.monotonic() - began < 15
 
 
+@pytest.mark.database
 def test_sigterm_loses_nothing_and_ends_in_time(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_sigterm_loses_nothing_and_ends_in_time(
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.database
 def test_sigterm_lets_a_short_answer_finish(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
@@ -126,6 +128,7 @@ def test_sigterm_lets_a_short_answer_finish(
         assert client.answer(answer)["status"] == "complete"
 
 
+@pytest.mark.database
 def test_a_reader_that_leaves_does_not_end_the_answer(
     kind: str, tmp_path: Path, provider_thread: ProviderServer, environment: dict[str, str]
 ) -> None:
