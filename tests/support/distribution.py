@@ -7,7 +7,9 @@ from xdist.workermanage import WorkerController
 
 BROWSER = "tests/browser/"
 
+# Their fixtures of a module take 5 to 20 s.
 MODULES = {
+    "tests/accounting/test_usage_totals.py",
     "tests/contracts/test_limits_contract.py",
     "tests/observability/test_database_away.py",
     "tests/chatsite/test_configuration.py",
