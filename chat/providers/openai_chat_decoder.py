@@ -235,15 +235,17 @@ class ChatCompletionsDecoder(decoder.Decoder):
 
     def _end_text(self) -> None:
         """See `Decoder`. What was held back because it seemed to be a repetition is added first."""
-        if thought := self._thought.release():
-            self._batch.add_text(Reasoning, thought)
+        self._release_thought()
         if text := self._text.release():
             self._add_model_text(text)
         super()._end_text()
 
-    def _seal(self) -> None:
+    def _release_thought(self) -> None:
         if thought := self._thought.release():
             self._batch.add_text(Reasoning, thought)
+
+    def _seal(self) -> None:
+        self._release_thought()
         if self._thinking:
             self._batch.put(Signature(FIELD + self._thinking))
             self._thinking = ""

@@ -146,12 +146,8 @@ def test_a_turn_on_another_branch_brings_its_branch(page: Page, other: Page, pro
     expect_foot(other, "complete")
 
 
-def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it(
-    page: Page, other: Page, provider: ProviderServer
-) -> None:
-    """This tab hears of nothing: it shows the second attempt and what follows, when the other one shows the first."""
-    page.route_web_socket("**/ws/chat/", lambda socket: socket.close())
-    page.reload()
+def answer_again_and_go_on(page: Page, other: Page, provider: ProviderServer) -> None:
+    """Have the first question answered once more, and ask another one after that answer; both tabs show it."""
     provider.script = Script(text="No.")
     page.click(".retry")
     for tab in (page, other):
@@ -160,6 +156,15 @@ def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it
     ask(page, "And then?")
     for tab in (page, other):
         expect(tab.locator(".foot[data-status=complete]")).to_have_count(2)
+
+
+def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it(
+    page: Page, other: Page, provider: ProviderServer
+) -> None:
+    """This tab hears of nothing: it shows the second attempt and what follows, when the other one shows the first."""
+    page.route_web_socket("**/ws/chat/", lambda socket: socket.close())
+    page.reload()
+    answer_again_and_go_on(page, other, provider)
     other.locator(".previous").first.click()
     expect(other.locator(".turn")).to_have_count(1)
     ask(page, "A third one")
@@ -172,14 +177,7 @@ def test_a_question_goes_on_from_the_branch_that_another_tab_shows_and_brings_it
 def test_a_tab_that_only_watches_shows_the_branch_that_another_one_shows(
     page: Page, other: Page, provider: ProviderServer
 ) -> None:
-    provider.script = Script(text="No.")
-    page.click(".retry")
-    for tab in (page, other):
-        expect(tab.locator(".text")).to_have_text("No.")
-        expect_foot(tab, "complete")
-    ask(page, "And then?")
-    for tab in (page, other):
-        expect(tab.locator(".foot[data-status=complete]")).to_have_count(2)
+    answer_again_and_go_on(page, other, provider)
     page.locator(".previous").first.click()
     for tab in (page, other):
         expect(tab.locator(".turn")).to_have_count(1)
