@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -46,9 +46,9 @@ HERE = "tests.faults.test_every_crash_point"
 MODEL = "teller:story"
 
 # Which of the points are tried: one trial takes 0.07 s, and all scenarios have some thousand points.
-EVERY = choose_length(5, 1)
+EVERY = choose_length(11, 1)
 # Fewer of them where the provider keeps its responses, or where the process drains: the rest of the life is the same.
-EVERY_OF_VARIANTS = choose_length(11, 1)
+EVERY_OF_VARIANTS = choose_length(23, 1)
 
 # How long ago the leases ended that the recovery finds: longer than any process waits, but not hours.
 AGO = timedelta(seconds=60)
@@ -467,8 +467,9 @@ def test_after_every_crash_point_the_answer_is_in_a_state_of_the_table(
     missed: list[Point] = []
     is_variant = scenario.is_kept or scenario.leave_after is not None
     every = EVERY_OF_VARIANTS if is_variant else EVERY
-    # All scenarios have the same first points. Each begins to count at another one, so that together they try more.
-    first = list(SCENARIOS.values()).index(scenario) % every
+    # All scenarios have the same first points. Each begins to count at another one, and so does each database, so that
+    # together they try more.
+    first = (list(SCENARIOS.values()).index(scenario) + len(connection.vendor)) % every
     tried = [*filter(is_worth_a_trial, points)][first::every]
     for point in tried:
         trial = Trial(scenario, settings, seam)
