@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.databases import prepare_database
 from tests.support.server import START, Server, log_in_demo
 
 SENTENCE = "manage.py migrate"
@@ -19,6 +20,7 @@ SENTENCE = "manage.py migrate"
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_a_process_on_an_empty_database_is_not_ready_and_says_why(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "other").mkdir()
     server = Server(kind, tmp_path / "site.sqlite3")
     server.launch()
     try:
@@ -37,8 +39,7 @@ def test_a_process_on_an_empty_database_is_not_ready_and_says_why(tmp_path: Path
             assert (told.status_code, told.json()["error"]["code"]) == (503, "not_ready")
             assert server.log.read_text().count(SENTENCE) == 1
             assert "Internal Server Error" not in server.log.read_text()
-            server.manage("migrate", "--verbosity", "0")
-            server.manage("demologin")
+            fill(tmp_path / "site.sqlite3", prepare_database(tmp_path / "other").database)
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["checks"]["database"]) == (200, "ok")
             assert "message" not in ready.json()
@@ -62,15 +63,19 @@ def test_a_database_of_an_older_version_is_not_ready_either(tmp_path: Path) -> N
 
 def test_a_database_of_a_newer_version_is_ready(tmp_path: Path) -> None:
     """Migrate first, while the old processes run."""
-    server = Server("uvicorn", tmp_path / "site.sqlite3")
-    server.manage("migrate", "--verbosity", "0")
-    with sqlite3.connect(tmp_path / "site.sqlite3") as connection:
+    database = prepare_database(tmp_path).database
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "INSERT INTO django_migrations (app, name, applied) VALUES ('chat', '9999_newer', '2030-01-01')"
         )
-    connection.close()
-    with server:
+    with Server("uvicorn", database) as server:
         assert httpx2.get(f"{server.url}/readyz", timeout=30).status_code == 200
+
+
+def fill(database: Path, migrated: Path | str) -> None:
+    """Make all tables of a migrated database, with their rows, in one that has none."""
+    with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(database)) as target:
+        source.backup(target)
 
 
 def wait_until_it_listens(server: Server) -> None:

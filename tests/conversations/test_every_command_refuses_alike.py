@@ -60,7 +60,7 @@ def copy_checkout(directory: Path) -> Path:
     for name in ("chat", "chatsite", "templates", "static", "manage.py"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name)
         else:
             shutil.copy(source, copy)
     return copy

@@ -177,24 +177,22 @@ async def test_output_is_cut_and_can_be_stored(tools: Toolbox) -> None:
 # Calls that fail.
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments", "message"),
-    [
-        ("fail", "{}", "fail"),
-        ("add", '{"first": "x", "second": 1}', "first"),
-        ("add", '{"first": 1', "no JSON"),
-        ("add", "[1, 2]", "no JSON object"),
-        ("subtract", "{}", "There is no tool called 'tests__subtract'"),
-    ],
-)
-async def test_a_failure_is_an_outcome_and_leaves_the_connection(
-    tools: Toolbox, tool: str, arguments: str, message: str
-) -> None:
+FAILURES = [
+    ("fail", "{}", "fail"),
+    ("add", '{"first": "x", "second": 1}', "first"),
+    ("add", '{"first": 1', "no JSON"),
+    ("add", "[1, 2]", "no JSON object"),
+    ("subtract", "{}", "There is no tool called 'tests__subtract'"),
+]
+
+
+async def test_a_failure_is_an_outcome_and_leaves_the_connection(tools: Toolbox) -> None:
     before = await ask_for_process(tools)
-    outcome = await call(tools, tool, arguments)
-    assert not outcome.ok
-    assert message in outcome.content
-    assert await ask_for_process(tools) == before
+    for tool, arguments, message in FAILURES:
+        outcome = await call(tools, tool, arguments)
+        assert not outcome.ok, arguments
+        assert message in outcome.content
+        assert await ask_for_process(tools) == before, arguments
 
 
 async def test_a_slow_tool_is_given_up_and_the_connection_kept(tools: Toolbox) -> None:
