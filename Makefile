@@ -27,7 +27,7 @@ test: .venv/.dev ## Run every test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-postgres: .venv/.dev ## Run the tests of the database again, on a private PostgreSQL
-	$(BIN)/python -m tests.support.services postgres -- $(BIN)/python -m pytest -m database --reuse-db $(PARALLEL) $(ARGS)
+	$(BIN)/python -m tests.support.services postgres -- $(BIN)/python -m pytest -m "database and not sqlite" --reuse-db $(PARALLEL) $(ARGS)
 
 # In their order: browser tests come last, see tests/conftest.py. Which tests stay together tests/support/distribution.py says.
 PARALLEL = -n $(WORKERS) --no-loadscope-reorder

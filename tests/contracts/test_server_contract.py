@@ -24,7 +24,7 @@ from tests.support.waiting import block_until
 TEXT = "".join(f"word{number} " for number in range(2000))
 
 
-@pytest.fixture(params=["daphne", "uvicorn"])
+@pytest.fixture(params=[pytest.param("daphne", marks=pytest.mark.sqlite), "uvicorn"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
