@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -162,6 +162,15 @@ class Usage:
             written_tokens=self.written_tokens + other.written_tokens,
             written_hour_tokens=self.written_hour_tokens + other.written_hour_tokens,
             searches=self.searches + other.searches,
+        )
+
+    def raise_output(self, output: int, reasoning: int) -> Usage:
+        """Return these figures as an estimate with at least this much output, at least so much of it reasoning."""
+        return replace(
+            self,
+            output_tokens=max(self.output_tokens, output),
+            reasoning_tokens=max(self.reasoning_tokens, reasoning),
+            estimated=True,
         )
 
 

@@ -6,7 +6,6 @@ Leases run by the database's clock. Call all of this in a thread, see `chat.task
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -161,7 +160,7 @@ def settle_running_calls(snapshot: AnswerSnapshot, verdict: Verdict) -> None:
 def _make_lost_results(snapshot: AnswerSnapshot, calls: Iterable[ProviderCall]) -> Iterator[CallResult]:
     """Yield the results of calls, the last one first, estimated from the text that the answer got since each began.
 
-    The input that the provider had reported is on the call's row. A row without input is a call that was never sent.
+    What the provider had reported is on the call's row. A row without input is a call that was never sent.
     """
     now = timezone.now()
     transcript = Transcript.restore(snapshot.text, snapshot.reasoning, snapshot.outline)
@@ -169,7 +168,7 @@ def _make_lost_results(snapshot: AnswerSnapshot, calls: Iterable[ProviderCall]) 
     for call in calls:
         start = call.start or 0
         reasoning, rest = _estimate_tokens(transcript.read_since(start, end))
-        usage = replace(call.usage, output_tokens=reasoning + rest, reasoning_tokens=reasoning, estimated=True)
+        usage = call.usage.raise_output(reasoning + rest, reasoning)
         first = call.first_token_ms
         if first is None and not start and snapshot.first_token_at:
             first = count_milliseconds(call.started_at, snapshot.first_token_at)

@@ -321,7 +321,10 @@ class UpstreamCall:
 
     @property
     def usage(self) -> Usage:
-        """The provider's figures, or an estimate when they had not come before the end."""
+        """The provider's figures; when it has not ended well, an estimate that is no less than what it has reported.
+
+        It may have counted reasoning that it shows nobody.
+        """
         if self._usage is not None and (self.finish is not None or self._has_final_usage):
             return self._usage
         if not self._is_asked or (self._is_refused and self._usage is None and not self._is_accepted):
@@ -329,7 +332,7 @@ class UpstreamCall:
         known = self._usage or Usage(estimate_tokens(self.prompt.size), 0)
         reasoning = estimate_tokens(self._reasoning_chars)
         output = estimate_tokens(self._output_chars - self._reasoning_chars) + reasoning
-        return replace(known, output_tokens=output, reasoning_tokens=reasoning, estimated=True)
+        return known.raise_output(output, reasoning)
 
     @property
     def result(self) -> CallResult:

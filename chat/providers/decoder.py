@@ -30,6 +30,10 @@ _Shape = TypeVar("_Shape")
 
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
+# By what part of itself the output that a server counts has to grow before it is reported again. Some send running
+# figures with each token, and a call whose figures are new has its row written with the next checkpoint.
+REPORTED_GROWTH = 1 / 20
+
 TextKind = type[Token] | type[Reasoning] | str
 """The owner of a piece of text: the answer, the reasoning, or, by its id, a tool call's arguments."""
 
@@ -325,10 +329,10 @@ class Decoder(ABC):
             self._batch.flush()
 
     def _take(self) -> list[ProviderEvent]:
-        """Return the events that were gathered, and a `Usage` after them when the provider has reported another input.
+        """Return the events that were gathered, and a `Usage` after them when the provider has reported other figures.
 
-        So a call that is cut off later has its input. After a failure the last `Usage` follows in any case, so that the
-        events do not depend on how the bytes were cut into reads.
+        So a call that is cut off later has its input, and most of the output that nobody could see. After a failure the
+        last `Usage` follows in any case, so that the figures do not depend on how the bytes were cut into reads.
         """
         events = self._batch.take()
         if self._has_thinking:
@@ -339,14 +343,17 @@ class Decoder(ABC):
         if not self.finished and (self._counts.has_news or self.failure is not None):
             self._counts.has_news = False
             usage = self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)
-            # Some servers send running figures with each token. Those of the output are not reported before the end.
-            is_new_input = usage is not None and (
-                self._reported is None or usage.input_tokens != self._reported.input_tokens
-            )
-            if usage is not None and (is_new_input or (self.failure is not None and usage != self._reported)):
+            if usage is not None and (self._is_news(usage) or (self.failure is not None and usage != self._reported)):
                 self._reported = usage
                 events.append(usage)
         return events
+
+    def _is_news(self, usage: Usage) -> bool:
+        """Return whether figures are worth reporting before the end: another input, or clearly more output."""
+        known = self._reported
+        if known is None or usage.input_tokens != known.input_tokens:
+            return True
+        return usage.output_tokens > known.output_tokens * (1 + REPORTED_GROWTH)
 
     def _look_for_error(self, data: bytes) -> None:
         """Raise the failure that an event of an unknown kind reports, as an object or in a list, if it reports one."""
