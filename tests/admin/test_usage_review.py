@@ -267,6 +267,14 @@ async def test_the_rows_stream_as_csv_in_parts_and_whole(connected: None, monkey
     assert {row["outcome"] for row in rows} <= {"complete", "stopped", "interrupted"}
 
 
+async def test_the_rows_of_one_provider_stream_as_csv(connected: None) -> None:
+    """Which models are the provider's is asked of the database too, and that not in the event loop."""
+    await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(50, [await User.objects.acreate()], 20))
+    chunks = await read_parts("/admin/usage/calls/csv/?period=all&provider=openai")
+    wanted = await sync_to_async(add_up_in_sql)("model LIKE %s", "openai:%")
+    assert len(list(csv.DictReader(StringIO("".join(chunks))))) == wanted.calls > 20
+
+
 async def test_a_table_streams_as_csv(connected: None) -> None:
     users = await sync_to_async(ledger_rows.make_users)(5)
     await sync_to_async(ledger_rows.write)(ledger_rows.make_ledger_rows(300, users, 20))
