@@ -63,11 +63,10 @@ class Selection:
         rows = ProviderCall.objects.filter(
             self.user_conditions, ends, started_at__gte=find_midnight(self.start)
         ).exclude(left_out=True)
-        if self.model:
-            rows = rows.filter(model=self.model)
-        elif self.provider:
+        if self.model or self.provider:
+            names = [self.model] if self.model else list_models()
             # Named one by one, they are found by their index.
-            rows = rows.filter(model__in=[name for name in list_models() if split_provider(name) == self.provider])
+            rows = rows.filter(model__in=[name for name in names if self.provider in ("", split_provider(name))])
         rows = rows.filter(outcome=self.outcome) if self.outcome else rows.exclude(outcome=Outcome.RUNNING)
         return rows.order_by("-started_at", "-pk")
 

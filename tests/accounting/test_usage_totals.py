@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -236,6 +237,23 @@ def test_purposes_and_hours_of_whole_months_and_the_days_beside_them(
     assert sum_figures([line for line in hours if line.name == "09:00"]) == add_up_in_sql(
         f"{where} AND {at_nine}", *moments
     )
+
+
+@pytest.mark.parametrize("provider", ["", "openai", "anthropic"])
+@pytest.mark.parametrize("username", [None, "user-0007"])
+def test_a_model_and_a_provider_select_the_same_calls_in_every_table(
+    big_ledger: None, db: None, username: str | None, provider: str
+) -> None:
+    """A page offers both filters; a model of another provider leaves nothing to count, and no rows to list."""
+    user = User.objects.filter(username=username).first()
+    every = choose_everything()
+    chosen = Selection(every.start, every.end, user=user.pk if user else None, model="openai:gpt-4o")
+    wanted = 0 if provider == "anthropic" else reports.sum_selection(chosen).figures.calls
+    chosen = replace(chosen, provider=provider)
+    tables = [reports.make_table(chosen, by) for by in ("day", "user", "model", "provider")]
+    tables += [table(chosen, wanted) or [] for table in usage_review.CALL_TABLES.values()]
+    assert [sum_lines(lines).calls for lines in tables] == [wanted] * len(tables)
+    assert chosen.select_calls().count() == wanted
 
 
 def test_tables_that_need_too_many_rows_are_not_read(big_ledger: None, db: None) -> None:
