@@ -119,7 +119,8 @@ class Claim(NamedTuple):
         return write_amount(self.measure, amount)
 
 
-_insert = Insert(ProviderCall)
+# Its beginning is the moment whose windows it draws on: another one, a moment later, may be behind midnight.
+_insert = Insert(ProviderCall, given=("started_at",))
 
 
 def admit(call: ProviderCall, *, is_request: bool = True) -> ProviderCall:

@@ -6,7 +6,7 @@ the SQL differ from one time to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from itertools import cycle
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
@@ -200,16 +200,22 @@ class Insert(Generic[M]):
     """A prepared INSERT: `Insert(User)`.
 
     Call it with new objects, which become rows of one statement and have their primary keys then. An expression among
-    their values is part of the statement, and each other expression composes a statement of its own.
+    their values is part of the statement, and each other expression composes a statement of its own. The fields that
+    are `given` keep the objects' values, where a field would otherwise make its own, such as the present moment.
     """
 
-    def __init__(self, model: type[M]) -> None:
+    def __init__(self, model: type[M], given: Collection[str] = ()) -> None:
         self._model = model
+        self._given = given
         self._composed: dict[tuple[Any, ...], _Sql] = {}
 
     def __call__(self, *objects: M) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
-        values = [field.pre_save(new, True) for new in objects for field in self._fields]
+        values = [
+            getattr(new, field.attname) if field.name in self._given else field.pre_save(new, True)
+            for new in objects
+            for field in self._fields
+        ]
         statement = self._get_sql(connection, values)
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.bind(values, connection))

@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
+from itertools import chain, repeat
 from typing import Any
 from uuid import UUID
 
@@ -330,6 +331,26 @@ def test_settling_twice_counts_once(user: User) -> None:
     for _ in range(2):
         settle_call(CallResult(call, Usage(10, 5), None, 1), make_interruption("timeout"))
     assert find_standing(user).tokens.used == 15
+
+
+@pytest.mark.parametrize("measure", ["tokens", "cost"])
+def test_a_call_whose_row_is_written_behind_midnight_counts_for_one_window(
+    user: User, settings: Settings, monkeypatch: pytest.MonkeyPatch, measure: str
+) -> None:
+    """It waits for the database between its admission and its row. The new window has a meter by another call."""
+    settings.CHAT_USER_TOKENS_PER_DAY, settings.CHAT_USER_COST_PER_MONTH = 10_000, 100
+    settings.CHAT_PRICES = {"openai:gpt-test": Price(Decimal(1), Decimal(1), Decimal(1))}
+    midnight = datetime(2026, 12, 1, tzinfo=UTC)
+    moments = chain([midnight - timedelta(milliseconds=1)], repeat(midnight))
+    with monkeypatch.context() as clock:
+        clock.setattr("chat.accounting.quotas.compute_lease_end", lambda: midnight + timedelta(minutes=1))
+        clock.setattr("chat.accounting.quotas.timezone.now", lambda: next(moments))
+        call, later = begin_call(user), begin_call(user)
+        settle_with(call, 1_000)
+        settle_with(later, 10)
+    unit = 1 if measure == "tokens" else 100
+    meters = Meter.objects.filter(key__contains=f"/{measure}/").order_by("begins")
+    assert [meter.used / unit for meter in meters] == [1_000, 10]
 
 
 def begin_call(user: User, model: str = "openai:gpt-test", **fields: Any) -> ProviderCall:
