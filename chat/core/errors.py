@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from chat.core.events import Usage
 from chat.core.failures import NO_REPORT, Cause, ProviderReport, find_cause
 from chat.core.json_pointers import write_fragment
 
@@ -51,7 +52,8 @@ class ChatError(Exception):
     `retry_after` is in seconds, when the provider gave it. `may_pass` is false when the same call, made again at once,
     would fail in the same way, whatever the code says of its kind. `is_reported` says that the provider itself reported
     the failure; `is_accepted` that it had begun to answer and did not, so that it has read what it was asked. `report`
-    is what the provider said of it; `cause` is the code's own unless it is given.
+    is what the provider said of it; `cause` is the code's own unless it is given. `usage` has the provider's figures
+    where the answer came whole, as one JSON object.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ChatError(Exception):
         is_accepted: bool = False,
         cause: Cause | None = None,
         report: ProviderReport = NO_REPORT,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
         self.code = code
@@ -75,6 +78,7 @@ class ChatError(Exception):
         self.is_accepted = is_accepted
         self.cause = cause or find_cause(code)
         self.report = report
+        self.usage = usage
 
 
 class RefusedError(Exception):

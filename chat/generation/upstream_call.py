@@ -266,6 +266,8 @@ class UpstreamCall:
         was accepted and then cut costs its input, which the provider has read.
         """
         self.failure = describe_failure(error, self.prompt, self.transcript.text)
+        if error.usage is not None and is_plausible(error.usage):
+            self._usage = error.usage
         self._is_accepted = error.is_accepted
         self._is_refused = self.transcript.position == self._start and not isinstance(error, SilenceError)
         if _is_about_a_retired_model(error, self.prompt):

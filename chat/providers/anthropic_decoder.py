@@ -140,6 +140,9 @@ class MessagesDecoder(decoder.Decoder):
             case _:
                 self._look_for_error(data)
 
+    def _report_usage(self, body: dict[str, Any]) -> None:
+        self._report(body.get("usage"))
+
     def _read_whole(self, body: dict[str, Any]) -> None:
         message = fit(body, _Message)
         blocks = message.content if isinstance(message.content, list) else [message.content]

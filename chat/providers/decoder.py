@@ -186,8 +186,15 @@ class Decoder(ABC):
         """Return the events of an answer that came whole, as one JSON object.
 
         `data` may also be the events of a stream, one JSON object a line, or an event stream itself: some servers
-        always stream. Raises `ChatError` when it is an error, or is no answer.
+        always stream. Raises `ChatError` when it is an error, or is no answer; with the figures that came in it.
         """
+        try:
+            return self._read_body(data)
+        except ChatError as error:
+            error.usage = self._counts.make_usage(self._batch.output_chars, self._batch.reasoning_chars)
+            raise
+
+    def _read_body(self, data: bytes) -> list[ProviderEvent]:
         if _FIELD.match(data):
             return self._read_events(chain(self._splitter.feed(data), self._splitter.finish()))
         data = _END_MARKER.sub(b"", data)
@@ -200,6 +207,7 @@ class Decoder(ABC):
         if not isinstance(body, dict):
             raise ChatError("upstream_error", "answered with JSON that is no object", cause=Cause.BAD_ANSWER)
         if is_error(body):
+            self._report_usage(body)
             raise describe_stream_failure(body)
         self._read_whole(body)
         if self._ending is None:
@@ -246,6 +254,10 @@ class Decoder(ABC):
     @abstractmethod
     def _read_whole(self, body: dict[str, Any]) -> None:
         """Add what the answer means to the batch, and set its ending."""
+
+    @abstractmethod
+    def _report_usage(self, body: dict[str, Any]) -> None:
+        """Take in the figures in a whole answer, or in an error in its place."""
 
     @abstractmethod
     def _read_event(self, name: bytes, data: bytes) -> None:

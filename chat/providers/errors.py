@@ -79,6 +79,7 @@ def _mask_error(error: ChatError, api_key: str) -> ChatError:
             _mask_text(report.message, api_key),
             "" if api_key in report.request_id else report.request_id,
         ),
+        usage=error.usage,
     )
 
 

@@ -129,7 +129,11 @@ class ChatCompletionsDecoder(decoder.Decoder):
             return True
         return decoder.is_heartbeat(name, data)
 
+    def _report_usage(self, body: dict[str, Any]) -> None:
+        report_openai_usage(self._counts, body.get("usage"))
+
     def _read_whole(self, body: dict[str, Any]) -> None:
+        self._report_usage(body)
         completion = fit(body, _Chunk)
         if completion.choices:
             choice = _pick_choice(completion.choices)
@@ -141,7 +145,6 @@ class ChatCompletionsDecoder(decoder.Decoder):
             if reported := _list_errors(completion, choice):
                 raise describe_stream_failure({"errors": reported})
         self._cited = completion.search_results or completion.citations or completion.web_search
-        report_openai_usage(self._counts, completion.usage)
 
     def _read_choice(self, choice: _Choice) -> None:
         delta, is_whole = choice.delta, False

@@ -214,11 +214,14 @@ class ResponsesDecoder(decoder.Decoder):
 
     def _note_response(self, response: dict[str, Any], *, is_new: bool) -> None:
         """Note what a response that goes on says of itself: figures, which may run, and whether it is kept."""
-        report_openai_usage(self._counts, response.get("usage"))
+        self._report_usage(response)
         if is_new:
             # A server that does not know background mode may pass over the wish for it.
             is_kept = response.get("background") is True
             self._kept_id = make_storable(read_string(response.get("id"))) if is_kept else ""
+
+    def _report_usage(self, body: dict[str, Any]) -> None:
+        report_openai_usage(self._counts, body.get("usage"))
 
     def _read_whole(self, body: dict[str, Any]) -> None:
         self._add_output(body.get("output"))
@@ -402,7 +405,7 @@ class ResponsesDecoder(decoder.Decoder):
 
     def _read_end(self, body: dict[str, Any], default: str) -> None:
         """Set the ending by the response's status, or `default`; raises `ChatError` where it failed."""
-        report_openai_usage(self._counts, body.get("usage"))
+        self._report_usage(body)
         if has_content(error := body.get("error")):
             raise describe_stream_failure({"error": error})
         status = body.get("status") or default

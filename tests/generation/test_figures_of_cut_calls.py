@@ -8,18 +8,24 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
+from chat.core.errors import ChatError
 from chat.core.transcript import Transcript
 from chat.generation.lost_answers import settle_running_calls
 from chat.generation.store import AnswerSnapshot
 from chat.generation.upstream_call import UpstreamCall
 from chat.generation.verdict import make_interruption
 from chat.models import Conversation, Message, ProviderCall, User
+from chat.providers.anthropic_decoder import MessagesDecoder
 from chat.providers.base import Prompt, Turn
 from chat.providers.decoder import Decoder
 from chat.providers.openai_chat_decoder import ChatCompletionsDecoder
 from chat.providers.openai_responses_decoder import ResponsesDecoder
+from tests.provider_server import ProviderServer, Script
 from tests.support.odd_answers import make_chunk, write_output_text
+from tests.support.site import Site
+from tests.support.waiting import wait_until
 
 PROMPT = Prompt("test-model", (Turn("user", "Why is the sky blue?"),))
 
@@ -81,6 +87,41 @@ def test_a_failed_call_costs_what_its_provider_had_counted(name: str) -> None:
     usage = read_events(make_decoder(), events).usage
     assert (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens) == (20, 900, 800)
     assert usage.estimated
+
+
+BADLY_ENDED = {
+    "choices": [{"index": 0, "message": {"content": "12345678"}, "finish_reason": "MALFORMED_FUNCTION_CALL"}],
+    "usage": {"prompt_tokens": 20, "completion_tokens": 900},
+}
+BROKEN_MESSAGE = {"type": "error", "error": {"type": "api_error", "message": "It broke."}, "usage": FIGURES}
+BODIES: dict[str, tuple[Callable[[], Decoder], dict[str, Any]]] = {
+    "no good end": (lambda: ChatCompletionsDecoder(10_000, PROMPT), BADLY_ENDED),
+    "an error beside": (lambda: ChatCompletionsDecoder(10_000, PROMPT), BADLY_ENDED | {"error": {"message": "Broke."}}),
+    "a failed response": (lambda: ResponsesDecoder(10_000, PROMPT, "origin"), FAILED),
+    "a message": (lambda: MessagesDecoder(10_000, PROMPT), BROKEN_MESSAGE),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_an_answer_that_comes_whole_and_failed_costs_what_its_provider_had_counted(name: str) -> None:
+    """Titles, and answers of servers that do not stream: their text is dropped, and is on the invoice all the same."""
+    make_decoder, body = BODIES[name]
+    call = UpstreamCall(ProviderCall(model="openai:test-model"), PROMPT)
+    with pytest.raises(ChatError) as failed:
+        make_decoder().read_whole(json.dumps(body).encode())
+    call.fail(failed.value)
+    assert (call.usage.input_tokens, call.usage.output_tokens) == (20, 900)
+
+
+async def test_a_title_that_failed_costs_what_its_provider_had_counted(
+    site: Site, provider: ProviderServer, settings: Settings
+) -> None:
+    settings.CHAT_TITLE_MODEL = "openai:small"
+    provider.enqueue(Script(text="Yes."), Script(raw=json.dumps(BADLY_ENDED), raw_type="application/json"))
+    await site.ask("Why?")
+    title = ProviderCall.objects.filter(purpose="title", outcome="interrupted")
+    await wait_until(title.aexists)
+    assert ((row := await title.aget()).input_tokens, row.output_tokens) == (20, 900)
 
 
 def test_a_lost_call_costs_what_its_process_last_wrote_if_that_is_more(db: None) -> None:
