@@ -70,26 +70,28 @@ def select_lasting_sessions(now: datetime | Placeholder) -> QuerySet[Session]:
     return Session.objects.filter(expire_date__gt=now)
 
 
-_known: OrderedDict[str, KnownLogin] = OrderedDict()
+# By session and digest, of which each login has one. The digest of a token is what the database keeps: nobody who has
+# read it there may log in with it in the place of a session's key.
+_known: OrderedDict[tuple[str, str], KnownLogin] = OrderedDict()
 
 
 def remember_login(login: KnownLogin) -> None:
     """Remember a login that was looked up and found good."""
-    key = login.session or login.digest
+    key = (login.session, login.digest)
     _known[key] = login
     _known.move_to_end(key)
     while len(_known) > MAX_KNOWN:
         _known.popitem(last=False)
 
 
-def find_known_login(key: str) -> KnownLogin | None:
+def find_known_login(*, session: str = "", digest: str = "") -> KnownLogin | None:
     """Return the login of a session's key or of a token's digest, if it was looked up here."""
-    login = _known.get(key)
+    login = _known.get((session, digest))
     if login is not None:
-        _known.move_to_end(key)
+        _known.move_to_end((session, digest))
     return login
 
 
 def forget_login(login: KnownLogin) -> None:
     """Forget a login that could not be confirmed: the next request looks at it."""
-    _known.pop(login.session or login.digest, None)
+    _known.pop((login.session, login.digest), None)

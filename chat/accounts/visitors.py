@@ -117,7 +117,10 @@ def find_known_user(request: HttpRequest) -> User | None:
     see `chat.accounts.known_logins`, or by `Visitor.confirm`.
     """
     token = read_bearer_token(request.headers.get("Authorization", ""))
-    login = find_known_login(ApiToken.compute_digest(token) if token else request.session.session_key or "")
+    if token:
+        login = find_known_login(digest=ApiToken.compute_digest(token))
+    else:
+        login = find_known_login(session=request.session.session_key or "")
     if login is None:
         return None
     request.unconfirmed_login = login  # type: ignore[attr-defined]

@@ -130,6 +130,20 @@ async def test_a_first_question_of_a_new_chat_is_not_kept_after_the_login_ended(
     assert await Conversation.objects.acount() == conversations
 
 
+async def test_the_digest_of_a_token_is_no_sessions_key(site: Site, provider: ProviderServer) -> None:
+    """Only the digest is kept of a token, so that nobody logs in with what a copy of the database holds."""
+    token = await sync_to_async(ApiToken.issue)(site.user, "program")
+    conversation = (await site.ask())["conversation"]
+    question = {"content": "Go on", "conversation": conversation}
+    assert (await ask_by_token(site, token, question)).status_code < 300
+    await wait_until(lambda: get_runner().live_answers == 0)
+    messages = await Message.objects.acount()
+    site.client.cookies["sessionid"] = ApiToken.compute_digest(token)
+    for ask in (ask_on_page, ask_by_session):
+        assert (await ask(site, "", question)).status_code == 401
+    assert await Message.objects.acount() == messages
+
+
 async def test_the_fields_that_a_page_sent_are_kept_for_after_the_login(site: Site, provider: ProviderServer) -> None:
     await ask_on_page(site, "", {"content": "Hello"})
     await sync_to_async(delete_sessions)()
