@@ -33,6 +33,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from chat.accounts.addresses import find_network
+from chat.core.events import make_storable
 from chat.models import LoginTally, User
 from chat.observability import metrics
 
@@ -89,9 +90,14 @@ class Attempt:
     def _keys(self) -> tuple[str, str, str]:
         """The keys of the attempt's tallies: of the account at this address, the address, and the account."""
         # Names that look the same, or differ only in case, are counted as one: somebody who guesses tries all forms.
-        name = unicodedata.normalize("NFKC", self.name).casefold()
+        name = _clean_name(self.name).casefold()
         network = find_network(self.address)
         return _make_key("pair", name, network), _make_key("network", network), _make_key("account", name)
+
+
+def _clean_name(name: str) -> str:
+    """Return a typed name as the login form looks it up, without what no database can be asked for."""
+    return unicodedata.normalize("NFKC", make_storable(name).strip())
 
 
 def _make_key(*parts: str) -> str:
@@ -199,5 +205,5 @@ def _write(*tallies: LoginTally) -> None:
 
 def _mask_name(name: str) -> str:
     """Return the account of a typed name by its id, for the log; never the name itself, which may be a password."""
-    user = User.objects.filter(username=name).values_list("pk", flat=True).first()
+    user = User.objects.filter(username=_clean_name(name)).values_list("pk", flat=True).first()
     return f"user {user}" if user is not None else "no user"

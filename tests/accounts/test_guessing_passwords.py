@@ -102,6 +102,23 @@ async def test_a_name_is_the_same_in_other_letters(user: User) -> None:
     ]
 
 
+async def test_a_name_is_the_same_between_blanks(user: User, caplog: pytest.LogCaptureFixture) -> None:
+    """The form looks it up without them, so each blank more would be a guess for nothing."""
+    names = ["ada", " ada", "ada ", "\u2003ada\t", "\n ada  ", "  ada"]
+    assert [await guess(1, name=name) for name in names] == [[200]] * 5 + [[429]]
+    lines = [record.getMessage() for record in caplog.records if record.name == "chat.accounts.logins"]
+    assert len(lines) == 6
+    assert all(line.endswith(f"for user {user.pk}") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["a\0da", "\0", "ada\ud800"])
+def test_a_name_that_no_database_can_look_up_is_refused_like_any_other(user: User, name: str) -> None:
+    """The log, which says whether there is such a user, asks PostgreSQL for it."""
+    for number in range(20):
+        logins.record_wrong_password(logins.admit(f"name{number}", HERE))
+    assert logins.admit(name, HERE).refused_for > 0
+
+
 async def test_the_owner_of_a_guessed_account_logs_in_from_another_address(user: User) -> None:
     """Whoever guesses on purpose locks nobody out."""
     await guess(6)
