@@ -31,7 +31,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import escape_leading_slashes
 from django.utils.log import log_response
 
-from chat.accounts.visitors import find_known_user, find_session_user, read_bearer_token
+from chat.accounts.visitors import find_known_user, find_session_user, is_session_key, read_bearer_token
 from chat.core.errors import COME_BACK_AFTER
 from chat.http import errors
 from chat.http.bodies import NO_JSON
@@ -84,6 +84,13 @@ class SecurityMiddleware(OnLoop, security.SecurityMiddleware):
 
 class SessionMiddleware(OnLoop, sessions.SessionMiddleware):
     """Django's, on the event loop unless the session has to be written."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Find the request's session; a cookie that cannot be the key of one is none, and is deleted as an old one."""
+        name = settings.SESSION_COOKIE_NAME
+        if name in request.COOKIES and not is_session_key(request.COOKIES[name]):
+            request.COOKIES[name] = ""
+        super().process_request(request)
 
     def needs_database(self, request: HttpRequest) -> bool:
         return request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST

@@ -212,6 +212,14 @@ class _SessionContents(dict[str, object]):
     def flush(self) -> None: ...
 
 
+def is_session_key(text: str) -> bool:
+    """Return whether it can be a session's key, which is of letters and digits.
+
+    A cookie may hold anything, in quotes also NUL, which PostgreSQL refuses to be asked for.
+    """
+    return text.isascii() and text.isalnum()
+
+
 _lasting_session = Select(
     Session,
     lambda key, now: select_lasting_sessions(now).filter(pk=key),
@@ -225,7 +233,7 @@ def find_user_by_session(key: str) -> User | None:
 
     The session has not ended, one of the site's keys signed it, the password is the same, and the user is active.
     """
-    row = _lasting_session.get_first(key, timezone.now()) if key else None
+    row = _lasting_session.get_first(key, timezone.now()) if is_session_key(key) else None
     request = HttpRequest()
     # It is what `get_user` asks of a session.
     request.session = _SessionContents(row.get_decoded() if row else {})  # type: ignore[assignment]

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.http import parse_cookie
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -65,6 +66,23 @@ def test_a_wrong_password_is_checked_once(client: Client, monkeypatch: pytest.Mo
     monkeypatch.setattr(User, "check_password", check)
     assert not client.login(username="ada", password="byron")
     assert tried == ["byron"]
+
+
+NO_KEYS = [
+    *('"\\000abcdefghijkl"', '"\\000"', '"abc\\000defghijkl"', '"', ""),
+    *("x" * 5000, "\xe4\xf6\xfc\xdf\xe4\xf6\xfc\xdf", "../../../etc/passwd"),
+]
+
+
+@pytest.mark.parametrize("cookie", NO_KEYS)
+def test_a_cookie_that_is_no_sessions_key_is_no_login(client: Client, cookie: str) -> None:
+    """One with NUL, which a quoted cookie can hold, was a 500 for every address on PostgreSQL."""
+    headers = {"cookie": f"sessionid={cookie}"}
+    for path, status in (("/", 302), ("/accounts/login/", 200), ("/api/models/", 401), ("/admin/", 302)):
+        response = client.get(path, headers=headers)
+        assert response.status_code == status
+        assert response.cookies["sessionid"]["max-age"] == 0, "the browser is told to forget it"
+    assert find_user_by_session(parse_cookie(headers["cookie"])["sessionid"]) is None
 
 
 @pytest.mark.parametrize(("fallbacks", "is_known"), [(True, True), (False, False)])
