@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from django.contrib.messages import get_messages
 from django.contrib.messages import middleware as messages
 from django.contrib.messages.storage.base import BaseStorage
 from django.contrib.sessions import middleware as sessions
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import BadRequest, DisallowedHost
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -127,6 +128,20 @@ class CommonMiddleware(OnLoop, common.CommonMiddleware):
             return response
 
 
+def read_form_with_files(request: HttpRequest) -> None:
+    """Read a form of the kind that may have files. Raise `BadRequest` or `MultiPartParserError` for an unreadable one.
+
+    That it has to be in UTF-8 Django checks of the other kind alone: half a character, which other encodings can
+    write, would fail wherever it is shown or stored.
+    """
+    if request.encoding is not None and codecs.lookup(request.encoding).name != "utf-8":
+        raise BadRequest("a form with files must be in UTF-8")
+    try:
+        request.POST  # noqa: B018 - reads it
+    except TypeError as error:  # of a part's parameter that comes whole and in pieces (RFC 2231)
+        raise BadRequest("a part of the form has a head that cannot be read") from error
+
+
 class CsrfViewMiddleware(OnLoop, csrf.CsrfViewMiddleware):
     """Django's, on the event loop; a program without a login gets its 401 first."""
 
@@ -136,8 +151,8 @@ class CsrfViewMiddleware(OnLoop, csrf.CsrfViewMiddleware):
         if request.method == "POST" and request.content_type == "multipart/form-data":
             # Django reads the form for its token. One with a file of 100 MB would hold the event loop for a second.
             try:
-                await asyncio.to_thread(getattr, request, "POST")
-            except MultiPartParserError:
+                await asyncio.to_thread(read_form_with_files, request)
+            except (BadRequest, MultiPartParserError):
                 if not errors.is_api(request):
                     raise
                 return errors.render_json_refusal(NO_JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -36,6 +37,21 @@ class Handler(ASGIHandler):
         SyncToAsync.thread_sensitive_context.set(next(self._workers))
         units_of_work.client.set(None if scope["method"].upper() in SAFE else units_of_work.Client())
         await self.handle(scope, receive, send)
+
+    def create_request(self, scope: Mapping[str, Any], body_file: Any) -> Any:
+        """Return Django's request; one whose `Content-Type` has parameters that cannot be read has none of them.
+
+        Django raises ValueError for a parameter in an unknown encoding, and TypeError for one that comes whole and in
+        pieces (RFC 2231): outside of what makes a response of an error, so that every address failed.
+        """
+        try:
+            return super().create_request(scope, body_file)
+        except (TypeError, ValueError):
+            headers = [
+                (name, value.partition(b";")[0] if name == b"content-type" else value)
+                for name, value in scope["headers"]
+            ]
+            return super().create_request({**scope, "headers": headers}, body_file)
 
     async def run_get_response(self, request: Any) -> Any:
         """Return the response to a request, and empty the request: Django's handler holds it until the response ends.
