@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -315,12 +315,19 @@ def is_same_site(scope: Mapping[str, Any]) -> bool:
     """Return whether the socket was opened for this site's host, and not by a page of another site.
 
     A browser sends the page's origin, and the cookies of this site for a page of any other. A program sends no origin.
+    What is no address, such as `http://[`, is no page of this site either.
     """
     origin, host = _read_header(scope, b"origin"), _read_header(scope, b"host")
-    if not validate_host(urlsplit(f"//{host}").hostname or "", settings.ALLOWED_HOSTS):
-        return False
-    if not origin:
-        return True
+    with suppress(ValueError):
+        return _is_our_host(host) and (not origin or _is_of_our_page(origin, host))
+    return False
+
+
+def _is_our_host(host: str) -> bool:
+    return validate_host(urlsplit(f"//{host}").hostname or "", settings.ALLOWED_HOSTS)
+
+
+def _is_of_our_page(origin: str, host: str) -> bool:
     return urlsplit(origin).netloc == host or any(
         _is_trusted(origin, trusted) for trusted in settings.CSRF_TRUSTED_ORIGINS
     )

@@ -253,6 +253,8 @@ async def test_a_socket_without_a_login_is_refused(site: Site, headers: dict[str
         ("http://evil.example", False),
         ("http://testserver.evil.example", False),
         ("null", False),
+        ("http://[", False),
+        ("http://testserver]", False),
     ],
 )
 async def test_only_the_sites_own_pages_open_sockets(
@@ -263,6 +265,12 @@ async def test_only_the_sites_own_pages_open_sockets(
     accepted, _ = await communicator.connect(PATIENCE)
     assert accepted == is_let_in
     await communicator.disconnect()
+
+
+@pytest.mark.parametrize("host", ["[", "testserver]", "[::1"])
+async def test_a_socket_at_what_is_no_host_is_refused(site: Site, host: str) -> None:
+    accepted, _ = await make_socket({**make_session_headers(site), "host": host}).connect(PATIENCE)
+    assert not accepted
 
 
 @pytest.mark.parametrize("end", ["the session ends", "the user is deactivated", "the password changes"])
