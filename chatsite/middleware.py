@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import middleware as auth
+from django.contrib.auth.views import redirect_to_login
 from django.contrib.messages import get_messages
 from django.contrib.messages import middleware as messages
 from django.contrib.messages.storage.base import BaseStorage
@@ -26,6 +27,7 @@ from django.http import (
 )
 from django.http.multipartparser import MultiPartParserError
 from django.middleware import clickjacking, common, csrf, security
+from django.shortcuts import resolve_url
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import async_only_middleware
 from django.utils.deprecation import MiddlewareMixin
@@ -36,6 +38,7 @@ from chat.accounts.visitors import find_known_user, find_session_user, is_sessio
 from chat.core.errors import COME_BACK_AFTER
 from chat.http import errors
 from chat.http.bodies import NO_JSON
+from chat.http.requests import find_page_of_form
 from chat.observability.outages import FAULTS
 from chat.observability.tracing import choose_request_id, request_id
 from chat.web import probes
@@ -204,7 +207,12 @@ class LoginMiddleware(auth.LoginRequiredMiddleware):
     def handle_no_permission(  # type: ignore[override]  # any response will do, not only a redirect
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseBase:
-        return errors.refuse_without_login(request) or super().handle_no_permission(request, view_func)
+        if (refusal := errors.refuse_without_login(request)) is not None:
+            return refusal
+        if request.method in {"GET", "HEAD"}:
+            return super().handle_no_permission(request, view_func)
+        # The login page leads on by a GET, which the address of a form does not answer: to the form's page instead.
+        return redirect_to_login(find_page_of_form(request) or resolve_url("home"))
 
 
 @async_only_middleware

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
 from chat.conversations.turn_ids import make_turn_id
@@ -34,6 +36,14 @@ def confirm_login_later(view: F) -> F:
 async def load_user(request: HttpRequest) -> User:
     """Return the user that the middleware let through."""
     return cast("User", await request.auser())
+
+
+def find_page_of_form(request: HttpRequest) -> str:
+    """Return the address of the site's page from which a form was sent, "" where the browser does not tell it."""
+    page = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure()):
+        return ""
+    return urlunsplit(("", "", *urlsplit(page)[2:4], ""))
 
 
 def read_turn_id(request: HttpRequest) -> UUID:

@@ -1,0 +1,18 @@
+"""The page where people log in."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.contrib.auth.views import LoginView
+
+
+class LoginPage(LoginView):
+    """Django's, which fails where it is asked to lead back to itself somebody who is logged in."""
+
+    redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
+        """Return the address that `next` asks for; "" for none, for another site's, and for this page's own."""
+        url = super().get_redirect_url()
+        return "" if urlsplit(url).path == self.request.path else url
