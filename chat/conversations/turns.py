@@ -16,6 +16,7 @@ from chat.accounts.known_logins import (
     SESSION_KINDS,
     TOKEN_KINDS,
     KnownLogin,
+    LoginEndedError,
     make_session_condition,
     make_token_condition,
 )
@@ -65,10 +66,13 @@ class Question(NamedTuple):
 def keep_conversation(user: User, turn: uuid.UUID) -> Conversation:
     """Store an empty conversation of the user's; the same turn again returns the one that it made.
 
-    Raises `NoSuchConversationError` where that was deleted a moment ago.
+    Raises `NoSuchConversationError` where that was deleted a moment ago, and `LoginEndedError` where the user was.
     """
     key = uuid.uuid5(NAMESPACE, f"empty conversation:{user.pk}:{turn}")
-    conversation, _ = Conversation.objects.get_or_create(pk=key, defaults={"user": user})
+    try:
+        conversation, _ = Conversation.objects.get_or_create(pk=key, defaults={"user": user})
+    except IntegrityError as error:
+        raise LoginEndedError from error
     if conversation.deleted_at is not None:
         raise NoSuchConversationError
     return conversation

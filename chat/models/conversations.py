@@ -557,6 +557,16 @@ def lock_live_answers(instance: Conversation, using: str, **signal: Any) -> None
     Their owners lock an answer before its rows on the ledger, and Django deletes in the opposite order: on PostgreSQL
     one of the two was undone as a deadlock.
     """
-    if connections[using].features.has_select_for_update:
-        live = Message.objects.using(using).live().filter(conversation=instance)
+    _lock_live_answers(Conversation.objects.using(using).filter(pk=instance.pk))
+
+
+def lock_conversations(conversations: ConversationQuerySet) -> None:
+    """Lock conversations that are about to be deleted, so that no turn begins in them meanwhile."""
+    _lock_live_answers(conversations)  # first: an answer's owner locks it before its conversation
+    list(conversations.order_by("pk").select_for_update().values_list("pk"))
+
+
+def _lock_live_answers(conversations: ConversationQuerySet) -> None:
+    if connections[conversations.db].features.has_select_for_update:
+        live = Message.objects.using(conversations.db).live().filter(conversation__in=conversations)
         list(live.order_by("pk").select_for_update().values_list("pk"))
