@@ -113,16 +113,19 @@ class ByUser(admin.ModelAdmin[Any]):
         return super().media + AutocompleteSelect(Conversation._meta.get_field("user"), admin.site).media
 
 
+class DeletesOneByOne(admin.ModelAdmin[Any]):
+    """A list whose rows are deleted one after the other: all at once would go past their `delete`, which locks them."""
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for row in queryset:
+            row.delete()
+
+
 @admin.register(User)
-class AccountAdmin(UserAdmin[User]):
+class AccountAdmin(DeletesOneByOne, UserAdmin[User]):
     """Users, with Django's own pages."""
 
     date_hierarchy = "date_joined"
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete one user after the other: all at once would go past `User.delete`."""
-        for user in queryset:
-            user.delete()
 
 
 class MessageInline(ReadOnly, admin.TabularInline[Message, Conversation]):
@@ -138,7 +141,7 @@ class MessageInline(ReadOnly, admin.TabularInline[Message, Conversation]):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ReadOnly, ByUser, FindsTexts):
+class ConversationAdmin(ReadOnly, DeletesOneByOne, ByUser, FindsTexts):
     """Conversations, without what was said unless the reader may read it."""
 
     view_on_site = False  # only its owner sees its page

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import F, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.signals import pre_delete
@@ -153,6 +153,12 @@ class Conversation(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("conversation", args=(self.pk,))
+
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Delete the conversation with all that is in it, and let no turn begin in it meanwhile; see `User.delete`."""
+        with transaction.atomic(using=using):
+            lock_conversations(Conversation.objects.using(using).filter(pk=self.pk))
+            return super().delete(using, keep_parents)
 
     @property
     def is_unread(self) -> bool:
