@@ -154,7 +154,7 @@ def test_impossible_prices_of_before_are_removed_by_the_migration(tmp_path: Path
     with sqlite3.connect(tmp_path / "site.sqlite3") as connection:
         connection.execute(f"{columns} ('demo:a', '2026-01-01', -100, -200, NULL), ('demo:b', '2026-01-01', 1, 2, 1)")
     connection.close()
-    assert "demo:a since 2026-01-01" in server.manage("migrate")
+    assert "demo:a since 2026-01-01" in server.manage("migrate", "chat", "0013")
     with sqlite3.connect(tmp_path / "site.sqlite3") as connection:
         assert connection.execute("SELECT model FROM chat_modelprice").fetchall() == [("demo:b",)]
     connection.close()
