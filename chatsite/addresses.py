@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import dj_database_url
 
@@ -25,6 +26,19 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 DJANGO_OPTIONS = {"pool", "isolation_level", "assume_role", "server_side_binding", "service", "passfile"}
 SQLITE_URL_OPTIONS = {"timeout", "transaction_mode", "init_command", "cached_statements"}
 SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+
+# What these options may say, in lower case. Django and SQLite find anything else at the first query, and answer with a
+# traceback.
+_OPTION_WORDS = {
+    "pool": ("true", "false"),
+    "server_side_binding": ("true", "false"),
+    "isolation_level": ("1", "2", "3", "4"),  # psycopg's numbers
+    "transaction_mode": ("deferred", "immediate", "exclusive"),
+}
+_MOST_OF_OPTIONS = {"timeout": env.DAY, "cached_statements": 10_000}
+
+# How the site's own Redis client reads what Redis says. A URL would win over it, and no reader could read an answer.
+_OWN_REDIS_OPTIONS = {"protocol", "decode_responses", "encoding", "encoding_errors"}
 
 # Names that PostgreSQL would cut off.
 LONGEST_DATABASE_NAME = 63
@@ -155,6 +169,8 @@ def read_redis_url(name: str) -> str:
             env.refuse(name, "must name a socket, such as unix:///run/redis/redis.sock?db=0")
     elif not re.fullmatch(r"/?|/\d{1,9}", parts.path, re.ASCII):
         env.refuse(name, "must end with the number of a database, such as redis://host:6379/0")
+    if own := sorted(_OWN_REDIS_OPTIONS & parse_qs(parts.query, keep_blank_values=True).keys()):
+        env.refuse(name, f"has an option after its ? that the site sets itself: {', '.join(own)}; leave it out")
     _try_redis_client(name, url)
     return url
 
@@ -200,6 +216,7 @@ def _read_postgres(name: str, url: str) -> dict[str, Any]:
     options = database.get("OPTIONS", {})
     if not 0 < len(database["NAME"]) <= LONGEST_DATABASE_NAME and "service" not in options:
         env.refuse(name, f"must end with the name of a database, of at most {LONGEST_DATABASE_NAME} characters")
+    _check_option_values(name, options)
     try:
         make_conninfo("", **{key: value for key, value in options.items() if key not in DJANGO_OPTIONS})
     except ProgrammingError:
@@ -207,6 +224,20 @@ def _read_postgres(name: str, url: str) -> dict[str, Any]:
     if options.get("sslmode", "prefer") not in SSL_MODES:
         env.refuse(name, f"must have an sslmode of {', '.join(sorted(SSL_MODES))}")
     return database
+
+
+def _check_option_values(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option after the ? of a database's URL that is there twice, or says what it cannot mean."""
+    for option, value in options.items():
+        if isinstance(value, list):
+            env.refuse(name, f"has the option {option} twice")
+        word = str(value).lower()
+        words = _OPTION_WORDS.get(option, (word,))
+        if word not in words:
+            env.refuse(name, f"must have {' or '.join(words)} as {option}")
+        most = _MOST_OF_OPTIONS.get(option)
+        if most is not None and not (word.isdigit() and int(word) <= most):
+            env.refuse(name, f"must have a whole number up to {most:,} as {option}")
 
 
 def _read_sqlite(name: str, url: str) -> dict[str, Any]:
@@ -221,13 +252,14 @@ def _read_sqlite(name: str, url: str) -> dict[str, Any]:
         env.refuse(name, "must name a file, with three slashes or four: sqlite:////var/lib/chatsite/site.sqlite3")
     if unknown := database.get("OPTIONS", {}).keys() - SQLITE_URL_OPTIONS:
         env.refuse(name, f"has an option that SQLite does not know: {env.quote(min(unknown))}")
-    _check_sqlite_file(name, Path(path), f"names {path}, which")
+    _check_option_values(name, database.get("OPTIONS", {}))
+    _check_sqlite_file(name, Path(path), f"names {env.shorten(path)}, which")
     return database
 
 
 def _check_sqlite_file(name: str, path: Path, what: str) -> None:
     """Refuse a file that the site cannot use. SQLite writes its journal beside it, so its directory takes files."""
-    if path.is_dir():
+    if os.path.isdir(path):  # `Path.is_dir` raises where the site's user may not look
         env.refuse(name, f"{what} is a directory")
     try:
         with tempfile.TemporaryFile(dir=path.absolute().parent):

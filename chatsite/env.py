@@ -26,6 +26,9 @@ BAD_CONFIGURATION = 78
 # What a database column and a C int hold.
 LARGEST_INTEGER = 2**31 - 1
 
+# Bytes; what Linux's file systems take.
+LONGEST_FILE_NAME = 255
+
 # Python also reads `1_000`, digits of other scripts and `infinity`; whoever writes those means something else.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d{1,30}", re.ASCII)
@@ -155,9 +158,13 @@ def read_directory(name: str, default: str) -> str:
     path = Path(value)
     if not path.is_absolute():
         refuse(name, f"must be none or the path of a directory, from the root on, not {quote(value)}")
-    if path.exists() and not path.is_dir():
+    # Not `Path.exists`: it raises below a directory that the site's user may not enter, and for too long a name.
+    is_there = os.path.exists(path)
+    if is_there and not os.path.isdir(path):
         refuse(name, f"is not a directory: {quote(value)}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK | os.X_OK):
+    if len(os.fsencode(path.name)) > LONGEST_FILE_NAME:
+        refuse(name, f"has too long a name: {quote(value)}")
+    if not os.access(path if is_there else path.parent, os.W_OK | os.X_OK):
         refuse(name, f"cannot be written: {quote(value)}; name a directory of the site's user")
     return value
 
@@ -204,7 +211,12 @@ def _write_plain(number: Number) -> str:
 
 def quote(value: str) -> str:
     """Return a value as one line that is not too long for an error message."""
-    return repr(value if len(value) <= 80 else f"{value[:79]}…")
+    return repr(shorten(value))
+
+
+def shorten(value: str) -> str:
+    """Return what an error message has room for of a value."""
+    return value if len(value) <= 80 else f"{value[:79]}…"
 
 
 def list_names_read() -> frozenset[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from chatsite import env
@@ -42,15 +41,8 @@ def _check_certificates(name: str) -> None:
 
 def _check_directories(name: str) -> None:
     value = env.read_machine_text(name)
-    if value and not any(_is_directory(path) for path in value.split(os.pathsep)):
+    if value and not any(os.path.isdir(path) for path in value.split(os.pathsep)):
         env.refuse(name, f"names no directory: {env.quote(value)}")
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return Path(path).is_dir()
-    except ValueError:
-        return False
 
 
 def _check_proxy(name: str, value: str) -> None:
