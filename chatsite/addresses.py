@@ -175,6 +175,13 @@ def read_redis_url(name: str) -> str:
     return url
 
 
+def find_redis_database(url: str) -> int:
+    """Return the number of the database that a Redis URL names in its path or its options."""
+    from redis.asyncio.connection import parse_url  # noqa: PLC0415 - as below
+
+    return int(parse_url(url).get("db", 0))
+
+
 def _try_redis_client(name: str, url: str) -> None:
     # A tenth of a second of imports, which a site without Redis does not pay.
     from redis.asyncio import ConnectionPool  # noqa: PLC0415

@@ -12,6 +12,7 @@ from typing import Any
 
 import django_stubs_ext
 from django.core.management.utils import get_random_secret_key
+from django.utils.crypto import salted_hmac
 
 from chat.core.prices import HIGHEST_PRICE, Price
 from chat.providers.capabilities import EFFORTS
@@ -155,12 +156,23 @@ DATABASES = {"default": _read_database()}
 
 REDIS_URL = addresses.read_redis_url("REDIS_URL")
 
+
+def _name_channels() -> str:
+    """Return how the names of this site's channels begin, the same in all of its processes and in no other site's.
+
+    What is published in Redis is heard in all of its databases: users of another site there, who have the same numbers,
+    would be told the titles of this one's.
+    """
+    number = addresses.find_redis_database(REDIS_URL)
+    return f"chat-{salted_hmac('chatsite.channels', str(number), secret=SECRET_KEY).hexdigest()[:12]}"
+
+
 # The channel by which processes notify each other, see chat.generation.notifications. Without Redis there is none.
 CHANNEL_LAYERS: dict[str, Any] = {}
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2}], "prefix": "chat"},
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2}], "prefix": _name_channels()},
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -29,7 +29,7 @@ def read(environment):
     except SystemExit as refusal:
         return refusal.code
     from chatsite.env import list_names_read
-    found = {name: repr(getattr(settings, name)) for name in dir(settings) if name.startswith("CHAT_")}
+    found = {name: repr(getattr(settings, name)) for name in dir(settings) if name.startswith(("CHAT_", "CHANNEL_"))}
     print(json.dumps({"settings": found, "names": sorted(list_names_read())}), file=sys.stderr)
     return 0
 
