@@ -16,6 +16,7 @@ from chat.observability.outages import (
     classify_outage,
     is_without_connection,
     log_outage,
+    pool_renewal,
 )
 
 
@@ -26,6 +27,7 @@ def respond_to_outage(request: HttpRequest, error: Exception) -> HttpResponseBas
         return None
     if is_without_connection(error):
         get_circuit().note_failure()
+    pool_renewal.renew_after(error)
     log_outage(f"{request.method} {request.path}", error)
     return _refuse(request, outage)
 
