@@ -17,6 +17,7 @@ from chat.accounting.budgets import make_terms
 from chat.accounting.formatting import write_amount
 from chat.accounting.policies import find_lowest_limits, load_limits
 from chat.models import Budget, Meter, MeterKey, User
+from chat.models.long_reads import read_in_pieces
 
 NEAR = 0.8
 """The share of a limit from which on it is near."""
@@ -67,7 +68,7 @@ def _find_near_users(now: datetime, measure: str) -> Iterator[NearLimit]:
         return
     meters = Meter.objects.filter(key__startswith="user/", key__contains=f"/{measure}/", until__gt=now)
     filled = meters.annotate(amount=F("used") + F("held")).filter(amount__gte=floor(NEAR * least)).order_by("pk")
-    found = filled.iterator(CHUNK)
+    found = read_in_pieces(filled, CHUNK)
     while chunk := list(islice(found, CHUNK)):
         yield from _choose_near(chunk, measure)
 

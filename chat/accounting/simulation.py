@@ -14,6 +14,7 @@ from chat.accounting import ledger
 from chat.accounting.formatting import write_dollars
 from chat.accounting.periods import find_window
 from chat.models import COST_UNIT, ProviderCall
+from chat.models.long_reads import read_in_pieces
 
 
 class TriedLimit(NamedTuple):
@@ -69,7 +70,7 @@ def simulate(limit: TriedLimit, begins: datetime, until: datetime) -> Simulation
     tokens, cost = 0, Decimal(0)
     columns = ("user_id", "user__username", "started_at", "input_tokens", "output_tokens", "cost")
     rows = _find_suspects(calls, limit).order_by("started_at", "pk").values_list(*columns)
-    for user, name, started_at, input_tokens, output_tokens, price in rows.iterator(5_000):
+    for user, name, started_at, input_tokens, output_tokens, price in read_in_pieces(rows, 5_000):
         pot = user if limit.is_of_each_user else None, find_window(limit.period, started_at).name
         units = int((price or 0) / COST_UNIT)
         needed = input_tokens + settings.CHAT_RESERVE_OUTPUT

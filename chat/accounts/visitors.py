@@ -25,6 +25,7 @@ from chat.accounts.known_logins import (
 )
 from chat.models import ApiToken, User
 from chat.models.compiled import Select
+from chat.models.long_reads import read_in_pieces
 from chat.observability.circuit import get_circuit
 from chat.observability.outages import FAULTS, UnreachableError
 from chat.tasks import run_in_thread
@@ -170,7 +171,7 @@ def _find_sessions(users: Mapping[int, User]) -> dict[int, str]:
     while an answer is being written.
     """
     found: dict[int, str] = {}
-    for row in select_lasting_sessions(timezone.now()).iterator(500):
+    for row in read_in_pieces(select_lasting_sessions(timezone.now()), 500):
         pk = _read_user_id(row)
         if pk in users and pk not in found and _is_session_of(row, users[pk]):
             found[pk] = row.session_key
