@@ -1,4 +1,4 @@
-"""The site as an app of Django's, for the checks of `manage.py check` besides models and templates."""
+"""The site as an app of Django's, for the checks of `manage.py` besides models and templates."""
 
 from __future__ import annotations
 
@@ -6,24 +6,45 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, register
+from django.core import checks
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from chatsite.env import refuse
 
 
 class SiteConfig(AppConfig):
-    """Adds the site's tools to the checks."""
+    """Adds the site's tools and its database to the checks."""
 
     name = "chatsite"
 
     def ready(self) -> None:
-        register(check_tools)
+        checks.register(check_tools)
+        checks.register(check_encoding, checks.Tags.database)
 
 
-def check_tools(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def check_tools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """Stop a command that checks the site as a server's start is stopped, with the same line."""
     refuse_bad_tools()
     return []
+
+
+def check_encoding(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Return an error for a new PostgreSQL database that cannot keep every text, and a warning for one in use.
+
+    `manage.py migrate` asks for it. A cluster that was made without a locale makes such databases.
+    """
+    if not databases or connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        encoding = cursor.fetchone()[0]
+    if encoding == "UTF8":
+        return []
+    kind = checks.Warning if MigrationRecorder(connection).has_table() else checks.Error
+    what = f"The database's encoding is {encoding}: texts with other characters are refused, or cut within one."
+    how = "Make it with `createdb --encoding=UTF8 --locale=C --template=template0`, see docs/deploy.md."
+    return [kind(what, how, id="chatsite.E001")]
 
 
 def refuse_bad_tools() -> None:
