@@ -1,7 +1,6 @@
 // An earlier question is edited where it stands.
 
-import { byId, composer, conversation, on, wire } from "./page.js";
-import { isComposing } from "./keys.js";
+import { byId, composer, conversation, isComposing, on, wire } from "./page.js";
 
 // On a page that was loaded over plain http browsers have no randomUUID.
 const makeId = () =>
@@ -42,7 +41,7 @@ on("keydown", (event) => {
   }
   if (event.key === "Enter" && !event.shiftKey && event.target.matches("textarea")) {
     event.preventDefault();
-    if (!wire() && event.target.value.trim()) form.requestSubmit();
+    if (!wire() && !event.repeat && event.target.value.trim()) form.requestSubmit();
   }
 }, true);
 

@@ -21,6 +21,6 @@
     if (target.id !== "content" || event.key !== "Enter" || event.shiftKey || event.defaultPrevented) return;
     if (event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
-    if (target.value.trim()) target.form.submit();
+    if (target.value.trim() && !event.repeat) target.form.submit();
   });
 })();

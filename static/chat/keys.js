@@ -1,16 +1,14 @@
 // The keys of the composer, and Escape.
 
-import { box, composer, on, wire } from "./page.js";
+import { box, composer, isComposing, on, wire } from "./page.js";
 import { sendNow } from "./queue.js";
 
-// Keys of an input method are its own: Enter takes its suggestion, Escape drops it. Safari ends the composition before
-// it tells of the key, and then only the key code says so.
-export const isComposing = (event) => event.isComposing || event.keyCode === 229;
-
-// Enter sends; while an answer is live the server keeps the question for its end, but with Ctrl it ends the answer.
+// Enter sends; while an answer is live the server keeps the question for its end, but with Ctrl it ends the answer. Held
+// down it does so once: it may have been pressed elsewhere, and the focus has come here.
 const enter = (event) => {
   if (event.shiftKey) return;
   event.preventDefault();
+  if (event.repeat) return;
   if (event.ctrlKey || event.metaKey) return wire() || !box.value.trim() ? sendNow(box.value) : send();
   send();
 };

@@ -1,6 +1,6 @@
 // The models side by side: how much each reads and what it costs, found by a word of its name.
 
-import { byId } from "./page.js";
+import { byId, isComposing } from "./page.js";
 
 const picker = byId("id_model");
 const list = byId("models");
@@ -37,7 +37,7 @@ field.placeholder = "Find a model";
 field.setAttribute("aria-label", "Find a model");
 field.addEventListener("input", () => fill(field.value));
 field.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter") return;
+  if (event.key !== "Enter" || isComposing(event)) return;
   event.preventDefault();
   list.querySelector("button")?.click();
 });

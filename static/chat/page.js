@@ -21,6 +21,10 @@ export const conversation = () => byId("id_conversation")?.value ?? "";
 // The id of the last answer that the page shows; "" where there is none.
 export const lastAnswer = () => thread.querySelector(".turn:last-child > .answer")?.id.replace("answer-", "") ?? "";
 
+// Keys of an input method are its own: Enter takes its suggestion, Escape drops it. Safari ends the composition before
+// it tells of the key, and then only the key code says so.
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 // A browser may refuse storage altogether; then nothing is kept.
 export const stored = (use) => {
   try {

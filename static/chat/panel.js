@@ -1,6 +1,6 @@
 // The settings of the conversation, in a panel beside it; without this script their link leads to a page of its own.
 
-import { byId, on } from "./page.js";
+import { byId, isComposing, on } from "./page.js";
 
 const makePanel = () => {
   const panel = document.createElement("dialog");
@@ -47,7 +47,7 @@ export const open = async (link) => {
 
 on("keydown", (event) => {
   const panel = event.key === "Escape" && event.target.closest?.("#panel");
-  if (!panel) return;
+  if (!panel || isComposing(event)) return;
   event.preventDefault();
   panel.close();
   byId("heading").focus();

@@ -1,7 +1,6 @@
 // Loads the modules that the chat page needs at their first use, or with the first turn.
 
-import { box, byId, on, thread } from "./page.js";
-import { isComposing } from "./keys.js";
+import { box, byId, isComposing, on, thread } from "./page.js";
 import { onUse, run } from "./on_demand.js";
 
 const shortcuts = () => import("./shortcuts.js");

@@ -1,7 +1,6 @@
 // The search's dialog, which rarely_used.js opens and htmx fills: the arrow keys, Enter and Escape are enough for all of it.
 
-import { byId, onSwap } from "./page.js";
-import { isComposing } from "./keys.js";
+import { byId, isComposing, onSwap } from "./page.js";
 
 const dialog = byId("search-dialog");
 const results = byId("search-results");

@@ -1,12 +1,10 @@
 // A conversation is renamed where it stands in the list.
 
+import { isComposing } from "./page.js";
 import { refresh, send } from "./sidebar_list.js";
 import { say } from "./sidebar_menu.js";
 
 const LONGEST = 80;
-
-// Keys of an input method are its own; see keys.js.
-const isComposing = (event) => event.isComposing || event.keyCode === 229;
 
 export const rename = (row) => {
   const title = row.querySelector(".title");

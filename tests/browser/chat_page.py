@@ -36,3 +36,12 @@ def measure_distance(page: Page) -> float:
     scroller = "const s = document.querySelector('#scroller')"
     found: float = page.evaluate(f"() => {{ {scroller}; return s.scrollHeight - s.scrollTop - s.clientHeight }}")
     return found
+
+
+def press_while_composing(page: Page, key: str, field: str = "#composer textarea", **fields: object) -> None:
+    """Press a key while an input method composes in a field, as browsers report it."""
+    page.eval_on_selector(
+        field,
+        "(field, fields) => field.dispatchEvent(new KeyboardEvent('keydown', fields))",
+        {"key": key, "bubbles": True, "cancelable": True, **fields},
+    )

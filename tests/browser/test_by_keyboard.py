@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, expect_foot, measure_distance
+from tests.browser.chat_page import ask, expect_foot, measure_distance, press_while_composing
 from tests.provider_server import ProviderServer, Script
 
 
@@ -38,6 +38,8 @@ def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page,
     page.locator(".named button").press("Enter")
     page.get_by_role("link", name="Rename").press("Enter")
     expect(page.locator("#panel #id_title")).to_be_focused()
+    press_while_composing(page, "Escape", "#panel #id_title", isComposing=True)
+    expect(page.locator("#panel")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#panel")).to_be_hidden()
     page.locator(".named button").press("Enter")
@@ -54,6 +56,28 @@ def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page,
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert page.evaluate("window.same")
+
+
+def test_an_enter_that_is_held_down_sends_nothing_where_the_focus_has_come(
+    page: Page, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="Because.")
+    ask(page, "Old wording")
+    expect_foot(page, "complete")
+    page.fill("#content", "A draft")
+    page.locator("a.edit").focus()
+    page.keyboard.down("Enter")
+    expect(page.locator(".editor textarea")).to_be_focused()
+    page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    page.fill(".editor textarea", "New wording")
+    page.keyboard.down("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    page.wait_for_timeout(300)
+    expect(page.locator("#content")).to_have_value("A draft")
+    expect(page.locator("#thread .question > p")).to_have_text(["New wording"])
 
 
 def test_earlier_turns_come_while_the_place_is_kept(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ask, expect_foot, measure_distance, read_thread
+from tests.browser.chat_page import ask, expect_foot, measure_distance, press_while_composing, read_thread
 from tests.provider_server import ProviderServer, Script
 
 CORPUS = sorted((Path(__file__).parent.parent / "corpus").glob("*.md"))
@@ -196,15 +196,6 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
     expect_foot(page, "complete")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.querySelector('#scroller').scrollWidth") <= width
-
-
-def press_while_composing(page: Page, key: str, **fields: object) -> None:
-    """Press a key while an input method composes in the box, as browsers report it."""
-    page.eval_on_selector(
-        "#composer textarea",
-        "(box, fields) => box.dispatchEvent(new KeyboardEvent('keydown', fields))",
-        {"key": key, "bubbles": True, "cancelable": True, **fields},
-    )
 
 
 @pytest.mark.parametrize("fields", [{"isComposing": True}, {"keyCode": 229}], ids=["composing", "safari"])

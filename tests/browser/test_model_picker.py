@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.chat_page import ask, expect_foot
+from tests.browser.chat_page import ask, expect_foot, press_while_composing
 from tests.provider_server import ProviderServer, Script
 
 LONG = "openai:a-model-with-a-very-long-name-and-a-version-2026-11-28-preview-instruct"
@@ -49,6 +49,22 @@ def test_two_models_of_one_name_are_told_apart_open_and_closed(page: Page) -> No
     assert groups == ["OpenAI", "Anthropic"]
     names = page.locator("#id_model option").evaluate_all("all => all.map(option => option.label)")
     assert names[1:] == ["claude-sonnet-5-5 (OpenAI)", "claude-sonnet-5-5 (Anthropic)", "claude-opus-5-5"]
+
+
+def test_keys_in_the_field_that_finds_a_model_are_for_its_text_first(page: Page) -> None:
+    page.click(".models")
+    field = page.get_by_label("Find a model")
+    field.fill("opus")
+    before = page.input_value("#id_model")
+    for key in ("ArrowDown", "Enter"):
+        press_while_composing(page, key, "#models input", isComposing=True)
+        expect(field).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.type("claude ")
+    expect(field).to_have_value("claude opus")
+    expect(page.locator("#id_model")).to_have_value(before)
+    page.keyboard.press("Enter")
+    expect(page.locator("#id_model")).to_have_value(MODELS[3])
 
 
 def test_a_new_chat_begins_with_the_model_that_was_asked_last(page: Page, provider: ProviderServer) -> None:
