@@ -55,17 +55,11 @@ const markdownOf = async (address) => {
   return (await response.json()).text;
 };
 
-// As other programs paste it: without the page's buttons, and with its structure.
 const copyRich = async (parts) => {
-  const copied = parts.cloneNode(true);
-  copied.querySelectorAll("button, .reasoning, .tool, .code-head").forEach((element) => element.remove());
-  const blob = (text, type) => new Blob([text], { type });
-  await navigator.clipboard.write([
-    new ClipboardItem({
-      "text/html": blob(copied.innerHTML, "text/html"),
-      "text/plain": blob(parts.innerText, "text/plain"),
-    }),
-  ]);
+  const loading = import("./rich_text.js");
+  const blob = async (form, type) => new Blob([(await loading)[form](parts)], { type });
+  const forms = { "text/html": blob("toHtml", "text/html"), "text/plain": blob("toPlain", "text/plain") };
+  await navigator.clipboard.write([new ClipboardItem(forms)]);
   return true;
 };
 

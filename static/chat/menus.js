@@ -2,10 +2,8 @@
 // its button is pointed at.
 
 import { run } from "./on_demand.js";
-import { isComposing } from "./page.js";
 
 const KEY = /^(Arrow(Up|Down)|Home|End)$/;
-const KEY_IN_FIELD = /^Arrow(Up|Down)$/;
 
 const load = () => import("./open_menu.js");
 
@@ -18,8 +16,7 @@ document.addEventListener("toggle", ({ target }) => target.matches?.(".pop") && 
 
 document.addEventListener("keydown", (event) => {
   const menu = document.querySelector(".pop.menu-list:popover-open");
-  if (!menu || isComposing(event) || !event.target.closest?.(".menu-list, [popovertarget]")) return;
-  if (!(event.target.matches("input") ? KEY_IN_FIELD : KEY).test(event.key)) return;
+  if (!menu || !KEY.test(event.key) || !event.target.closest?.(".menu-list, [popovertarget]")) return;
   event.preventDefault();
   run(load, "press", menu, event.key);
 });

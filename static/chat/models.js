@@ -37,7 +37,9 @@ field.placeholder = "Find a model";
 field.setAttribute("aria-label", "Find a model");
 field.addEventListener("input", () => fill(field.value));
 field.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || isComposing(event)) return;
+  // These of the menu's keys are for the text of the field.
+  if (isComposing(event) || ["Home", "End"].includes(event.key)) return event.stopPropagation();
+  if (event.key !== "Enter") return;
   event.preventDefault();
   list.querySelector("button")?.click();
 });

@@ -1,10 +1,14 @@
 // Reading an answer aloud, with the browser's own voices.
 
+import { announce } from "./announcer.js";
 import { byId } from "./page.js";
 
 // Characters. Some browsers fall silent in the middle of a longer piece.
 const PIECE = 200;
 
+const BLOCKS = "p, li, h1, h2, h3, h4, h5, h6, td, th, summary";
+
+// The button of the answer that is being read.
 let speaking = null;
 
 const stop = () => {
@@ -13,21 +17,25 @@ const stop = () => {
   speaking = null;
 };
 
-const textOf = (parts) =>
-  [...parts.querySelectorAll(".text :is(p, li, h1, h2, h3, h4, h5, h6, td, th)")]
-    .filter((element) => !element.querySelector("p, li"))
-    .map((element) => element.textContent.trim())
-    .filter(Boolean);
+// Without the blocks inside, which are read in their turn, and without code.
+const ownText = (element) => {
+  const own = element.cloneNode(true);
+  own.querySelectorAll(`${BLOCKS}, .code`).forEach((inner) => inner.remove());
+  return own.textContent.trim();
+};
+
+const textOf = (parts) => [...parts.querySelectorAll(`.text :is(${BLOCKS})`)].map(ownText).filter(Boolean);
 
 const piecesOf = (text) => text.match(new RegExp(`[^.!?。]{1,${PIECE}}[.!?。]*\\s*`, "gs")) ?? [];
 
 const speak = (button) => {
   const pieces = textOf(byId(button.dataset.readAloud)).flatMap(piecesOf);
+  if (!pieces.length) return announce("There is nothing to read aloud.");
   speaking = button;
   button.setAttribute("aria-pressed", "true");
   pieces.forEach((piece, index) => {
     const utterance = new SpeechSynthesisUtterance(piece);
-    if (index === pieces.length - 1) utterance.onend = stop;
+    if (index === pieces.length - 1) utterance.onend = () => speaking === button && stop();
     speechSynthesis.speak(utterance);
   });
 };

@@ -178,6 +178,35 @@ def test_an_answer_is_copied_as_markdown(page: Page, provider: ProviderServer) -
     assert page.evaluate("navigator.clipboard.readText()") == "Some **bold** words"
 
 
+def test_an_answer_is_pasted_and_read_aloud_with_all_of_its_text_and_nothing_of_the_page(
+    page: Page, provider: ProviderServer
+) -> None:
+    lines = "".join(f"print({number})\n" for number in range(45))
+    provider.script = Script(text=f"Fruits:\n\n- red\n  - apple\n- green\n\n```python\n{lines}```\n\nThe end.")
+    ask(page)
+    expect_foot(page, "complete")
+    page.locator(".copies-rich").click()
+    expect(page.locator("#announcer")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").split() == [
+        *("Fruits:", "red", "apple", "green"),
+        *lines.split(),
+        *("The", "end."),
+    ]
+    pasted = page.evaluate("navigator.clipboard.read().then(([item]) => item.getType('text/html')).then(it => it.text())")
+    assert "<li>red<ul><li>apple</li></ul></li>" in pasted
+    assert "button" not in pasted
+    page.evaluate("() => { window.heard = []; speechSynthesis.speak = ({ text }) => heard.push(text); }")
+    page.locator(".speaks").click()
+    expect(page.locator(".speaks")).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("heard") == ["Fruits:", "red", "apple", "green", "The end."]
+    provider.script = Script(text="```\nprint(1)\n```")
+    page.locator(".retry").click()
+    expect(page.locator(".text li")).to_have_count(0)
+    page.locator(".speaks").click()
+    expect(page.locator("#announcer")).to_have_text("There is nothing to read aloud.")
+    expect(page.locator(".speaks")).to_have_attribute("aria-pressed", "false")
+
+
 def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="One two three", chunk_size=4)
     ask(page)
