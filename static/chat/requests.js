@@ -3,6 +3,7 @@
 import { byId, box, composer, error, lastAnswer, on, wire } from "./page.js";
 import { clearDraft, draftKey } from "./draft.js";
 import { isLoggedOut, logIn, logOut } from "./connection.js";
+import { run } from "./on_demand.js";
 import { splitStream } from "./sent_streams.js";
 import { csrfToken } from "./sidebar_list.js";
 import { drop, listen } from "./stream.js";
@@ -11,6 +12,9 @@ import { loadThread, readNews } from "./news.js";
 
 const UNSENT = "The message could not be sent. Your text is still here; try again.";
 const UNREACHED = "The server could not be reached. Try again.";
+
+// What is replaced with the element that has the focus, or hidden.
+const REPLACED = ".thumbs, .comment, #queue, #share-dialog form, .stop:focus-visible";
 
 const isQuestion = (ctx) => ctx.sourceElement === composer;
 const isWire = (ctx) => ctx.sourceElement.matches?.(".wire");
@@ -103,7 +107,7 @@ const arrive = (ctx) => {
   if (isQuestion(ctx)) queueMicrotask(() => clearSent(ctx.question));
   const source = ctx.sourceElement;
   if (source.id === "earlier") keepPlace();
-  else if (source.closest(".thumbs, .comment")) refocus(source);
+  else if (source.closest(REPLACED)) moveFocus(source);
   else if (source.matches(".editor")) endEditing(source);
   else if (isOwn(ctx) && source.closest(".foot, .wordings")) showBranch(source);
 };
@@ -113,12 +117,8 @@ export const clearSent = (question) => {
   clearDraft(question);
 };
 
-// A rating changes nothing but the foot of its answer. The focus stays where it was: at the same thumb, in the
-// form that has come, or at the rating that the form was for.
-const refocus = (source) => {
-  const answer = source.closest(".foot").id.replace("foot-", "");
-  requestAnimationFrame(() => {
-    const field = byId(`comment-${answer}`)?.querySelector("textarea");
-    (field ?? byId(source.id || `say-${answer}`) ?? byId(`up-${answer}`))?.focus({ preventScroll: !field });
-  });
+const moveFocus = (source) => {
+  const area = source.closest(".foot, #queue, #share-dialog, #composer");
+  const focused = area.contains(document.activeElement) && document.activeElement;
+  if (focused || area.matches(".foot")) run(() => import("./refocus.js"), "refocus", source, area, focused);
 };

@@ -16,7 +16,11 @@ export const open = async (link) => {
   const dialog = document.getElementById("share-dialog") ?? makeDialog();
   await htmx.ajax("GET", link.href, { source: dialog, target: dialog, swap: "innerHTML" });
   if (!dialog.childElementCount) location.assign(link.href); // the page says why
-  else if (!dialog.open) dialog.showModal();
+  else if (!dialog.open) {
+    // The focus comes back to the menu's button: its items are hidden then.
+    link.closest("[popover]")?.hidePopover();
+    dialog.showModal();
+  }
 };
 
 const copy = async (button) => {

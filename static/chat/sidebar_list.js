@@ -34,8 +34,14 @@ const regroup = (list) => {
   }
 };
 
+// The row that goes gives the focus to the next one, unless it is only placed anew.
 const removeOlder = (id, kept) => {
+  const focused = document.activeElement.closest(".conversation");
+  const rows = [...document.querySelectorAll(".conversations > .conversation")];
+  const at = rows.indexOf(focused);
   for (const row of rowsOf(id)) if (row !== kept) row.remove();
+  if (kept?.isConnected || at < 0 || focused.isConnected) return;
+  ((rows[at + 1] ?? rows[at - 1])?.querySelector(".title") ?? sidebar.querySelector(".new")).focus({ preventScroll: true });
 };
 
 export const remove = (id) => {

@@ -1,7 +1,7 @@
 // The menu of a conversation, and what it does: the server sends its items, each a link or a form of one button.
 
 import { conversation } from "./page.js";
-import { refresh, remove, send } from "./sidebar_list.js";
+import { refresh, remove, rowsOf, send } from "./sidebar_list.js";
 import { rename } from "./sidebar_rename.js";
 
 const menu = document.getElementById("conversation-menu");
@@ -10,16 +10,23 @@ const undo = document.getElementById("undo");
 let opener = null;
 let undoTimer = 0;
 
+// The row of a link: news may have replaced the one that the link was in.
+const findRow = (link) => {
+  const row = link?.closest(".conversation");
+  return row?.isConnected ? row : rowsOf(row?.dataset.conversation)[0];
+};
+
 const items = () => [...menu.querySelectorAll("a, button")];
 
 // --- Opening
 
 // When the menu cannot be loaded the link opens its page, which says why.
-export const open = async (link) => {
-  const response = await fetch(link.href, { headers: { "HX-Request": "true" } });
+export const open = async (used) => {
+  const response = await fetch(used.href, { headers: { "HX-Request": "true" } });
   if (!response.ok) throw new Error(response.statusText);
   const found = new DOMParser().parseFromString(await response.text(), "text/html");
   menu.replaceChildren(...[...found.body.children].map((item) => document.adoptNode(item)));
+  const link = findRow(used)?.querySelector(".more") ?? used;
   opener = link;
   // Inside the drawer, or that would close.
   (link.closest("#sidebar") ?? document.body).append(menu);
@@ -35,7 +42,7 @@ export const open = async (link) => {
 menu.addEventListener("toggle", ({ newState }) => {
   if (newState !== "closed" || !opener) return;
   opener.removeAttribute("aria-expanded");
-  if (menu.contains(document.activeElement) || document.activeElement === document.body) opener.focus();
+  if (menu.contains(document.activeElement) || document.activeElement === document.body) findRow(opener)?.querySelector(".more").focus();
   opener = null;
 });
 
@@ -53,7 +60,7 @@ document.addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   const item = event.target.closest("#conversation-menu a");
   if (!item) return;
-  const row = opener?.closest(".conversation");
+  const row = findRow(opener);
   menu.hidePopover();
   if (!("rename" in item.dataset) || !row) return;
   event.preventDefault();
@@ -63,22 +70,19 @@ document.addEventListener("click", (event) => {
 // --- Doing
 
 export const submit = (form, event) => {
-  const row = opener?.closest(".conversation");
   const body = new FormData(form, event.submitter);
   if (form.matches(".undo")) restore(form, form.dataset.conversation, body);
-  else change(form.action, row, row.dataset.conversation, body);
+  else change(form.action, opener.closest(".conversation").dataset.conversation, body);
 };
 
-const change = async (action, row, id, body) => {
+const change = async (action, id, body) => {
   const isDeletion = action.endsWith("/delete/");
-  const neighbour = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector(".title, a");
   menu.hidePopover();
   const response = await send(action, body).catch(() => null);
   if (!response?.ok) return say("This could not be changed. Try again.");
   if (!isDeletion) return refresh(id, 0);
   if (id === conversation()) return location.assign(`/?deleted=${id}`);
   remove(id);
-  neighbour?.focus({ preventScroll: true });
   offerUndo(await response.text());
 };
 

@@ -1,11 +1,12 @@
 // The scroll position of the conversation: it follows the text until the reader scrolls up.
 
+import { run } from "./on_demand.js";
 import { box, byId, on, onSwap, scroller, thread } from "./page.js";
 
 const latest = byId("latest");
 
 // The address may name a message, as links of the search do: then the page opens there and not at its end.
-const target = byId(decodeURIComponent(location.hash.slice(1)));
+const target = byId(location.hash.slice(1));
 
 let following = thread.childElementCount > 0 && !target;
 let lastTop = 0;
@@ -28,21 +29,13 @@ export const follow = () => {
   scrollToEnd();
 };
 
-// Another attempt, or wording, is another branch: the turns after the previous one are not part of it. The focus stays at
-// the same arrow, or moves to the answer that has come.
+// Another attempt, or wording, is another branch: the turns after the previous one are not part of it.
 export const showBranch = (source) => {
   const turn = source.closest(".turn");
   const place = [...thread.children].indexOf(turn);
   const group = source.closest(".question") ? ".question" : ".answer";
   while (turn.nextElementSibling) turn.nextElementSibling.remove();
-  requestAnimationFrame(() => {
-    const shown = thread.children[place];
-    if (!shown || ![document.body, null, source].includes(document.activeElement)) return;
-    const arrow = source.matches(".previous") ? ".previous" : source.matches(".next") ? ".next" : null;
-    const same = arrow && shown.querySelector(`${group} ${arrow}:enabled`);
-    const other = arrow && shown.querySelector(`${group} .attempts button:enabled`);
-    (same || other || shown.querySelector(".answer"))?.focus({ preventScroll: true });
-  });
+  run(() => import("./refocus.js"), "refocusBranch", source, place, group);
 };
 
 // Turns that are inserted above do not move the visible ones. At the very top browsers do not ensure that themselves.

@@ -58,6 +58,52 @@ def test_editing_stopping_and_going_back_keep_the_page_and_the_focus(page: Page,
     assert page.evaluate("window.same")
 
 
+def test_the_focus_stays_beside_what_was_stopped_removed_edited_shared_or_moved(
+    page: Page, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="One two three", chunk_size=4, gate_after=4)
+    ask(page, "Why is the sky blue?")
+    expect(page.locator(".text")).to_contain_text("One")
+    for number, question in enumerate(("First", "Second"), 1):
+        ask(page, question)
+        expect(page.locator("#queue .words")).to_have_count(number)
+    page.get_by_label("Edit question 1 of 2").press("Enter")
+    page.get_by_role("button", name="Save").first.press("Enter")
+    expect(page.get_by_label("Edit question 1 of 2")).to_be_focused()
+    page.get_by_role("button", name="Remove question 1 of 2").press("Enter")
+    expect(page.get_by_role("button", name="Remove question 1 of 1")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    page.locator(".stop").press("Enter")
+    expect_foot(page, "stopped")
+    expect(page.locator("#content")).to_be_focused()
+    page.locator(".named button").press("Enter")
+    page.get_by_role("link", name="Share").press("Enter")
+    page.get_by_role("button", name="Make a link").press("Enter")
+    expect(page.locator("#share-dialog [data-copy-link]")).to_be_focused()
+    page.locator("#share-dialog").get_by_role("button", name="Revoke").press("Enter")
+    expect(page.get_by_label("ends")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".named button")).to_be_focused()
+    last = page.locator("#conversations .conversation").last
+    last.locator(".more").press("Enter")
+    page.get_by_role("button", name="Archive", exact=True).press("Enter")
+    expect(page.locator(":is(.title, .new):focus")).to_be_visible()
+
+
+def test_a_menu_whose_row_is_replaced_meanwhile_still_renames_it(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Because.")
+    ask(page, "A title of its own")
+    expect_foot(page, "complete")
+    page.reload()
+    row = page.locator("#conversations .conversation").first
+    row.locator(".more").press("Enter")
+    expect(page.locator("#conversation-menu")).to_be_visible()
+    row.evaluate("row => row.replaceWith(row.cloneNode(true))")  # as at the answer's end
+    page.keyboard.press("Enter")
+    expect(row.locator(".rename")).to_be_focused()
+
+
 def test_an_enter_that_is_held_down_sends_nothing_where_the_focus_has_come(
     page: Page, provider: ProviderServer
 ) -> None:
