@@ -1,6 +1,6 @@
 // Blocks that are wide or long: code gets buttons and can be folded; elements that scroll can be focused and have a name.
 
-import { findIn, onChanged, scroller, thread } from "./page.js";
+import { byId, findIn, onChanged, scroller, thread } from "./page.js";
 import { codeOf, wholeOf } from "./clipboard.js";
 import { onUse } from "./on_demand.js";
 
@@ -29,15 +29,24 @@ const addButtons = (head) => {
   copy.before(wrap, download);
 };
 
-const fold = (block) => {
+const isInView = (element) => {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
+};
+
+// A reader who has scrolled away from the end keeps the block that is in view when its answer ends; a button folds it. The
+// page of a shared link follows no end.
+const fold = (block, hasEnded) => {
   const lines = codeOf(block).split("\n").length - 1;
   if (lines <= FOLDED || block.querySelector(".unfold")) return;
   const whole = wholeOf(block);
-  block.classList.add("folded");
-  whole.slice(1).forEach((rest) => rest.classList.add("after-fold"));
-  const button = makeButton("unfold", `All ${lines} lines`);
-  button.dataset.words = button.textContent;
-  button.setAttribute("aria-expanded", "false");
+  const isOpen = hasEnded && !byId("latest")?.hidden && whole.some(isInView);
+  const words = `All ${lines} lines`;
+  const button = makeButton("unfold", isOpen ? "Fold" : words);
+  button.dataset.words = words;
+  button.setAttribute("aria-expanded", isOpen);
+  block.classList.toggle("folded", !isOpen);
+  whole.slice(1).forEach((rest) => rest.classList.toggle("after-fold", !isOpen));
   block.append(button);
 };
 
@@ -72,7 +81,7 @@ const prepare = (root) => {
   for (const element of findIn(root, ".text :is(pre, table, math[display=block]):not([tabindex])")) {
     if (isLive(element)) continue;
     nearView.observe(element);
-    if (element.matches(".code-head + pre")) fold(element.parentElement);
+    if (element.matches(".code-head + pre")) fold(element.parentElement, root.matches(".answer"));
   }
 };
 

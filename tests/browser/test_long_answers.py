@@ -67,6 +67,25 @@ def test_the_view_holds_still_for_a_reader(page: Page, provider: ProviderServer,
     assert measure_distance(page) > 2500
 
 
+def test_a_block_of_code_is_not_folded_under_its_reader(page: Page, provider: ProviderServer) -> None:
+    text = LONG["code"][:10_000] + "\n```\n\nThe end."
+    provider.script = Script(text=text, chunk_size=1000, gate_after=len(text) - 4)
+    ask(page)
+    expect(page.locator(".text")).to_contain_text("The")
+    page.hover("#scroller")
+    page.mouse.wheel(0, -2000)
+    expect(page.locator("#latest")).to_be_visible()
+    page.wait_for_timeout(200)
+    top = page.evaluate("document.querySelector('#scroller').scrollTop")
+    provider.release()
+    expect(page.locator(".unfold")).to_have_text("Fold")
+    assert page.evaluate("document.querySelector('#scroller').scrollTop") == top
+    page.locator(".unfold").click()
+    expect(page.locator(".unfold")).to_have_text("All 316 lines")
+    page.reload()
+    expect(page.locator(".unfold")).to_have_attribute("aria-expanded", "false")
+
+
 def test_a_block_of_code_of_many_screens_is_copied_whole(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text=f"```\nshort\n```\nAnd:\n\n{LONG['code']}\n```\nlast\n```\n", chunk_size=500)
     ask(page)
