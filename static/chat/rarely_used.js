@@ -1,6 +1,6 @@
 // Loads the modules that the chat page needs at their first use, or with the first turn.
 
-import { box, byId, isComposing, on, thread } from "./page.js";
+import { box, byId, isComposing, on, onAdded, thread, wire } from "./page.js";
 import { onUse, run } from "./on_demand.js";
 
 const shortcuts = () => import("./shortcuts.js");
@@ -27,6 +27,11 @@ const turns = new MutationObserver(loadTurns);
 turns.observe(thread, { childList: true });
 on("reconnected", loadTurns);
 loadTurns();
+
+const countDown = () => import("./countdowns.js").catch(() => {});
+const WAITING = ".reasoning, [data-countdown], [data-countup]";
+onAdded((element) => element.matches(WAITING) && countDown());
+if (wire() && thread.querySelector(WAITING)) countDown();
 
 // --- Keys. Alt+Shift and a letter work everywhere, also in fields, because neither browsers nor screen readers use them;
 // `?` alone works outside of fields.

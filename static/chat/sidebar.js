@@ -1,9 +1,8 @@
 // The sidebar, on each page that has one.
 
 import { onUse, run } from "./on_demand.js";
-import { conversation, on } from "./page.js";
+import { byId, conversation, on } from "./page.js";
 import "./menus.js";
-import "./sidebar_hidden.js";
 import "./sidebar_list.js";
 
 // The chat page has a socket of its own.
@@ -13,6 +12,18 @@ const menu = () => import("./sidebar_menu.js");
 
 onUse("click", ".conversation > .more", menu, "open");
 onUse("submit", ".undo, #conversation-menu form", menu, "submit");
+
+// On a phone the sidebar is a drawer, which its button opens as a popover; otherwise it has room beside the page.
+const isDrawer = matchMedia("(width < 52rem)");
+
+on("click", (event) => {
+  const button = event.target.closest("#hide-sidebar, .bar .menu");
+  if (!button) return;
+  if (!isDrawer.matches) {
+    event.preventDefault();
+    run(() => import("./sidebar_hidden.js"), button.id ? "hide" : "show");
+  } else if (button.id) byId("sidebar").hidePopover();
+});
 
 on("notice", ({ detail: { change, conversation: id } }) => {
   if (id && id === conversation() && ["deleted", "restored"].includes(change)) run(menu, "tell", change);

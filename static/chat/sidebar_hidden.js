@@ -1,11 +1,6 @@
-// Whether the sidebar is hidden. The browser keeps that, and its width.
+// Whether the sidebar is hidden. The browser keeps that, and its width. On a phone it is a drawer, a popover.
 
 const root = document.documentElement;
-const sidebar = document.getElementById("sidebar");
-const hide = document.getElementById("hide-sidebar");
-
-// On a phone the sidebar is a drawer, which its button opens as a popover.
-const isDrawer = matchMedia("(width < 52rem)");
 
 export const keep = (name, value) => {
   try {
@@ -16,21 +11,14 @@ export const keep = (name, value) => {
   }
 };
 
-const setHidden = (isHidden) => {
-  if (isHidden) root.dataset.sidebar = "hidden";
-  else delete root.dataset.sidebar;
-  keep("sidebar", isHidden ? "hidden" : "");
+export const hide = () => {
+  root.dataset.sidebar = "hidden";
+  keep("sidebar", "hidden");
+  document.querySelector(".bar .menu")?.focus();
 };
 
-hide.addEventListener("click", () => {
-  if (isDrawer.matches) return sidebar.hidePopover();
-  setHidden(true);
-  document.querySelector(".bar .menu")?.focus();
-});
-
-document.addEventListener("click", (event) => {
-  if (isDrawer.matches || !event.target.closest(".bar .menu")) return;
-  event.preventDefault(); // no drawer: it has room beside the page
-  setHidden(false);
-  hide.focus();
-});
+export const show = () => {
+  delete root.dataset.sidebar;
+  keep("sidebar", "");
+  document.getElementById("hide-sidebar").focus();
+};

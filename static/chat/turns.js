@@ -2,5 +2,4 @@
 
 import "./clipboard.js";
 import "./code.js";
-import "./countdowns.js";
 import "./times.js";
