@@ -34,9 +34,11 @@ onAdded((element) => element.matches(WAITING) && countDown());
 if (wire() && thread.querySelector(WAITING)) countDown();
 
 // --- Keys. Alt+Shift and a letter work everywhere, also in fields, because neither browsers nor screen readers use them;
-// `?` alone works outside of fields.
+// `?` alone works outside of fields. So do all on a Mac, where Option and Shift write letters: Ł, Ø, Ç.
 
 const SHORTCUT = /^(Key[CEJKLMOS]|Arrow(Up|Down))$/;
+
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const isField = (element) => element.matches?.("input, textarea, select, [contenteditable]");
 
@@ -45,8 +47,9 @@ on("keydown", (event) => {
   const isControl = event.ctrlKey || event.metaKey;
   if (isComposing(event)) return;
   if (isControl && !altKey && !shiftKey && key.toLowerCase() === "k") return openSearch(event);
-  if (isControl || document.querySelector("dialog:modal")) return;
-  const isHelp = key === "?" && !altKey && !isField(event.target);
+  const isTyping = isField(event.target);
+  if (isControl || (isMac && isTyping) || document.querySelector("dialog:modal")) return;
+  const isHelp = key === "?" && !altKey && !isTyping;
   if (!isHelp && !(altKey && shiftKey && SHORTCUT.test(code))) return;
   event.preventDefault();
   run(shortcuts, isHelp ? "show" : "press", code);
@@ -77,4 +80,4 @@ find?.addEventListener("input", (event) => {
   q.value = "";
 });
 
-if (find && /Mac|iPhone|iPad/.test(navigator.platform)) find.querySelector("kbd").textContent = "⌘ K";
+if (find && isMac) find.querySelector("kbd").textContent = "⌘ K";

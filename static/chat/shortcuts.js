@@ -58,6 +58,7 @@ const buildDialog = () => {
     }
     dialog.querySelector("dl").append(term, keys);
   }
+  if (isMac) dialog.querySelector("dl").after("⌥ ⇧ and a letter: outside of text fields, where they write.");
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.body.append(dialog);
   return dialog;

@@ -215,6 +215,15 @@ def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderSe
     assert "One" not in page.inner_text("#announcer")
 
 
+def test_on_a_mac_option_and_shift_write_letters(page: Page) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'platform', { value: 'MacIntel' })")
+    page.reload()
+    press = """element => element.dispatchEvent(new KeyboardEvent("keydown",
+        { key: "Ł", code: "KeyL", altKey: true, shiftKey: true, bubbles: true, cancelable: true }))"""
+    assert page.locator("#content").evaluate(press), "the box takes the letter"
+    assert not page.locator("#scroller").evaluate(press), "outside of fields it is a shortcut"
+
+
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderServer, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
