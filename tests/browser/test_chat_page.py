@@ -213,6 +213,12 @@ def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderSe
     expect_foot(page, "complete")
     expect(page.locator("#announcer")).to_contain_text("complete")
     assert "One" not in page.inner_text("#announcer")
+    page.locator("#announcer").evaluate("element => element.replaceChildren()")
+    page.get_by_role("button", name="Good answer").click()
+    expect(page.get_by_role("link", name="Comment on this answer")).to_be_visible()
+    expect(page.locator("#announcer")).to_be_empty()
+    ask(page, "And why is it red?")
+    expect(page.locator("#announcer")).to_contain_text("complete")
 
 
 def test_on_a_mac_option_and_shift_write_letters(page: Page) -> None:
