@@ -4,7 +4,7 @@ import { box, byId, stored } from "./page.js";
 
 export const draftKey = () => `draft:${location.pathname}`;
 
-const storeDraft = () =>
+export const storeDraft = () =>
   stored((storage) => (box.value ? storage.setItem(draftKey(), box.value) : storage.removeItem(draftKey())));
 
 // For browsers that do not know field-sizing.
@@ -37,6 +37,13 @@ box.addEventListener("input", () => {
 document.addEventListener("click", ({ target }) => {
   const example = target.closest("button")?.dataset.example;
   if (example) write(example);
+});
+
+// Another user has logged in, in the same tab.
+stored((storage) => {
+  const user = document.querySelector(".account > button").textContent;
+  if ((storage.getItem("user") ?? user) !== user) storage.clear();
+  storage.setItem("user", user);
 });
 
 if (!box.value) box.value = stored((storage) => storage.getItem(draftKey())) ?? "";

@@ -1,7 +1,7 @@
 // The requests that the page makes by htmx: their token, what they show while under way, and what a failed one says.
 
 import { byId, box, composer, error, lastAnswer, on, wire } from "./page.js";
-import { clearDraft, draftKey } from "./draft.js";
+import { clearDraft, draftKey, storeDraft } from "./draft.js";
 import { isLoggedOut, logIn, logOut } from "./connection.js";
 import { run } from "./on_demand.js";
 import { splitStream } from "./sent_streams.js";
@@ -85,6 +85,8 @@ on("htmx:error", ({ detail: { ctx } }) => {
 
 on("htmx:finally:request", ({ detail: { ctx } }) => {
   if (!isOwn(ctx)) return;
+  // What was typed meanwhile: a new conversation has its address now.
+  if (isQuestion(ctx)) storeDraft();
   underWay -= 1;
   readNews();
 });

@@ -221,6 +221,20 @@ def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderSe
     expect(page.locator("#announcer")).to_contain_text("complete")
 
 
+def test_what_is_typed_while_a_question_is_sent_is_kept_for_its_user_alone(
+    page: Page, provider: ProviderServer
+) -> None:
+    provider.script = Script(text="Because.")
+    page.route("**/send/", lambda route: (page.keyboard.type(" And red?"), route.continue_()))
+    ask(page)
+    expect_foot(page, "complete")
+    page.reload()
+    expect(page.locator("#content")).to_have_value("Why is the sky blue? And red?")
+    page.evaluate("sessionStorage.setItem('user', 'another')")
+    page.reload()
+    expect(page.locator("#content")).to_have_value("")
+
+
 def test_on_a_mac_option_and_shift_write_letters(page: Page) -> None:
     page.add_init_script("Object.defineProperty(navigator, 'platform', { value: 'MacIntel' })")
     page.reload()
