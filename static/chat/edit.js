@@ -11,6 +11,7 @@ const makeId = () =>
 
 export const open = (link) => {
   const question = link.closest(".question");
+  if (question.matches(".open")) return;
   const form = byId("editor").content.cloneNode(true).querySelector("form");
   const { edits, conversation: place, turn, content } = form.elements;
   edits.value = link.dataset.edits;

@@ -221,6 +221,18 @@ def test_states_are_announced_and_words_are_not(page: Page, provider: ProviderSe
     expect(page.locator("#announcer")).to_contain_text("complete")
 
 
+def test_two_clicks_on_edit_open_one_editor(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="Because.")
+    ask(page)
+    expect_foot(page, "complete")
+    page.goto(f"{page.url}#100%")  # an address that is no whole one stops no script either
+    page.reload()
+    page.locator("a.edit").evaluate("link => { link.click(); link.click(); }")
+    expect(page.locator(".editor textarea")).to_be_focused()
+    page.wait_for_timeout(100)
+    expect(page.locator(".editor")).to_have_count(1)
+
+
 def test_what_is_typed_while_a_question_is_sent_is_kept_for_its_user_alone(
     page: Page, provider: ProviderServer
 ) -> None:
