@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from playwright.sync_api import Page, expect
 
 
@@ -38,7 +40,7 @@ def measure_distance(page: Page) -> float:
     return found
 
 
-def press_while_composing(page: Page, key: str, field: str = "#composer textarea", **fields: object) -> None:
+def press_while_composing(page: Page, key: str, field: str = "#composer textarea", **fields: Any) -> None:
     """Press a key while an input method composes in a field, as browsers report it."""
     page.eval_on_selector(
         field,

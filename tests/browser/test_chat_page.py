@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.chat_page import ask, expect_foot, measure_distance, press_while_composing, read_thread
 from tests.provider_server import ProviderServer, Script
@@ -192,7 +193,8 @@ def test_an_answer_is_pasted_and_read_aloud_with_all_of_its_text_and_nothing_of_
         *lines.split(),
         *("The", "end."),
     ]
-    pasted = page.evaluate("navigator.clipboard.read().then(([item]) => item.getType('text/html')).then(it => it.text())")
+    read = "navigator.clipboard.read().then(([item]) => item.getType('text/html')).then(blob => blob.text())"
+    pasted = page.evaluate(read)
     assert "<li>red<ul><li>apple</li></ul></li>" in pasted
     assert "button" not in pasted
     page.evaluate("() => { window.heard = []; speechSynthesis.speak = ({ text }) => heard.push(text); }")
@@ -237,7 +239,12 @@ def test_what_is_typed_while_a_question_is_sent_is_kept_for_its_user_alone(
     page: Page, provider: ProviderServer
 ) -> None:
     provider.script = Script(text="Because.")
-    page.route("**/send/", lambda route: (page.keyboard.type(" And red?"), route.continue_()))
+
+    def type_on(route: Route) -> None:
+        page.keyboard.type(" And red?")
+        route.continue_()
+
+    page.route("**/send/", type_on)
     ask(page)
     expect_foot(page, "complete")
     page.reload()
@@ -270,7 +277,7 @@ def test_a_phone_scrolls_in_one_direction_only(page: Page, provider: ProviderSer
 
 @pytest.mark.parametrize("fields", [{"isComposing": True}, {"keyCode": 229}], ids=["composing", "safari"])
 def test_keys_of_an_input_method_neither_stop_nor_send(
-    page: Page, provider: ProviderServer, fields: dict[str, object]
+    page: Page, provider: ProviderServer, fields: dict[str, Any]
 ) -> None:
     provider.script = Script(text="Because of the air.", chunk_size=8, gate_after=8)
     ask(page)
