@@ -67,6 +67,21 @@ def test_keys_in_the_field_that_finds_a_model_are_for_its_text_first(page: Page)
     expect(page.locator("#id_model")).to_have_value(MODELS[3])
 
 
+def test_what_is_pressed_is_seen_without_the_colours_of_the_page(page: Page, provider: ProviderServer) -> None:
+    provider.script = Script(text="```python\nprint(1)\n```")
+    ask(page)
+    expect_foot(page, "complete")
+    page.emulate_media(forced_colors="active")
+    page.get_by_role("button", name="Good answer").click()
+    page.get_by_role("button", name="Wrap python code").click()
+    page.get_by_role("button", name="Compare the models").click()
+    pressed = page.locator("[aria-pressed=true]")
+    expect(pressed).to_have_count(3)
+    for button in pressed.all():
+        expect(button).to_have_css("border-style", "double")
+    expect(page.locator("[aria-pressed=false]").first).not_to_have_css("border-style", "double")
+
+
 def test_a_new_chat_begins_with_the_model_that_was_asked_last(page: Page, provider: ProviderServer) -> None:
     provider.script = Script(text="Yes.")
     for model in (MODELS[3], MODELS[1]):
