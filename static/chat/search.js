@@ -1,6 +1,6 @@
 // The search's dialog, which rarely_used.js opens and htmx fills: the arrow keys, Enter and Escape are enough for all of it.
 
-import { byId, isComposing, onSwap } from "./page.js";
+import { byId, isComposing, on, onSwap } from "./page.js";
 
 const dialog = byId("search-dialog");
 const results = byId("search-results");
@@ -49,10 +49,20 @@ form.addEventListener("input", () => {
   isCurrent = isOpening = false;
 });
 
-onSwap(() => {
+const readForm = () => new URLSearchParams(new FormData(form)).toString();
+
+on("htmx:before:request", ({ detail: { ctx } }) => {
+  if (ctx.sourceElement === form) ctx.searched = readForm();
+});
+
+// Other parts of the page are swapped too, and the hits of what was typed before may still be on their way. The first search
+// may have begun before this module came.
+onSwap(({ sourceElement, searched = readForm() }) => {
   if (!dialog.open) return;
-  isCurrent = true;
-  if (isOpening) openFirst();
+  if (sourceElement === form && searched === readForm()) {
+    isCurrent = true;
+    if (isOpening) openFirst();
+  }
   // The hit that had the focus may have been replaced, as "More results" is by the first hit that it loads.
   const links = hits();
   if (chosen >= 0 && !results.contains(document.activeElement)) links[Math.min(chosen, links.length - 1)]?.focus();

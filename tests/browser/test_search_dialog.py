@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from uuid import uuid4
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.chat_page import ask, expect_foot
 from tests.provider_server import ProviderServer, Script
@@ -44,6 +44,30 @@ def test_the_keyboard_alone_finds_and_opens_a_message(page: Page, provider: Prov
     expect(page.locator(".answer").last).not_to_be_in_viewport()
     page.locator("#latest").click()
     expect(page.locator(".foot").last).to_be_in_viewport()
+
+
+def test_enter_waits_for_the_hits_of_all_that_was_typed(page: Page) -> None:
+    def answer(route: Route, address: str) -> None:
+        route.fulfill(content_type="text/html", body=f'<ol class="hits"><li><a href="{address}">A hit</a></li></ol>')
+
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    page.route("**/search/?*", hold)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("a")
+    page.wait_for_timeout(500)
+    page.keyboard.type("b")
+    answer(asked.pop(), "/account/usage/")
+    page.wait_for_timeout(50)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    for route in asked:
+        answer(route, "/account/data/")
+    page.wait_for_url("**/account/*/")
+    assert page.url.endswith("/account/data/")
 
 
 def test_without_javascript_the_field_leads_to_a_page(page: Page, provider: ProviderServer) -> None:
