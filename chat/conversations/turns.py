@@ -188,6 +188,8 @@ def _keep_question(
     except IntegrityError as error:
         if (earlier := _find_answer(question_id)) is not None:
             return StartedTurn(earlier)
+        if not User.objects.filter(pk=user.pk).exists():
+            raise LoginEndedError from error
         raise BusyError from error
 
 
@@ -264,6 +266,8 @@ def keep_retry(
     except IntegrityError as error:
         if (earlier := _find_attempt(answer, answer_id)) is not None:
             return StartedTurn(earlier)
+        if not User.objects.filter(pk=user.pk).exists():
+            raise LoginEndedError from error
         raise BusyError from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import F, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.signals import pre_delete
@@ -22,6 +22,7 @@ from chat.core.events import Done, Error, Terminal, Usage
 from chat.core.lines import join_lines
 from chat.core.transcript import Transcript
 from chat.models.compiled import Placeholder, Select
+from chat.models.deadlocks import retry_after_deadlock
 from chat.models.provider_calls import NO_USAGE, ProviderCall
 from chat.models.users import User
 
@@ -156,9 +157,13 @@ class Conversation(models.Model):
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Delete the conversation with all that is in it, and let no turn begin in it meanwhile; see `User.delete`."""
-        with transaction.atomic(using=using):
+        delete = super().delete
+
+        def delete_locked() -> tuple[int, dict[str, int]]:
             lock_conversations(Conversation.objects.using(using).filter(pk=self.pk))
-            return super().delete(using, keep_parents)
+            return delete(using, keep_parents)
+
+        return retry_after_deadlock(delete_locked, using)
 
     @property
     def is_unread(self) -> bool:

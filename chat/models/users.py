@@ -7,7 +7,9 @@ import secrets
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
-from django.db import models, transaction
+from django.db import models
+
+from chat.models.deadlocks import retry_after_deadlock
 
 
 class User(AbstractUser):
@@ -17,15 +19,20 @@ class User(AbstractUser):
         """Delete the user with what is theirs, as Django does, and let nothing more become theirs meanwhile.
 
         Django looks for all that refers to a row and deletes it after that. On PostgreSQL what came in between, such as
-        a question, failed the deletion: whoever uses the site all the time could not be deleted.
+        a question, failed the deletion: whoever uses the site all the time could not be deleted. What is written to an
+        answer that was not live a moment ago (a rating, Continue) has its locks in another order, which is a deadlock.
         """
         # That module needs this one.
         from chat.models.conversations import Conversation, lock_conversations  # noqa: PLC0415
 
-        with transaction.atomic(using=using):
+        delete = super().delete
+
+        def delete_locked() -> tuple[int, dict[str, int]]:
             lock_conversations(Conversation.objects.using(using).filter(user=self))
             list(User.objects.using(using).select_for_update().filter(pk=self.pk).values_list("pk"))
-            return super().delete(using, keep_parents)
+            return delete(using, keep_parents)
+
+        return retry_after_deadlock(delete_locked, using)
 
 
 class ApiToken(models.Model):

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.admin import site as admin_site
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import Model
 from django.db.models.signals import pre_delete
 from django.test import RequestFactory
@@ -18,7 +18,8 @@ from django.test import RequestFactory
 from chat.accounts.known_logins import LoginEndedError
 from chat.conversations.turn_refusals import NoSuchConversationError
 from chat.conversations.turns import Question, keep_conversation, keep_question
-from chat.models import Conversation, User
+from chat.models import Conversation, Message, User
+from chat.models.deadlocks import TRIES, retry_after_deadlock
 
 
 def delete_in_the_admin(user: User) -> None:
@@ -37,8 +38,9 @@ def do_meanwhile(deleted: type[Model], work: Callable[[], Any]) -> Iterator[list
             connection.close()
 
     def begin(**signal: object) -> None:
-        begun.append(threads.submit(run))
-        wait(begun, 0.2)  # it does not end before the deletion does
+        if not begun:
+            begun.append(threads.submit(run))
+            wait(begun, 0.2)  # it does not end before the deletion does
 
     with ThreadPoolExecutor(1) as threads:
         pre_delete.connect(begin, sender=deleted)
@@ -72,3 +74,34 @@ def test_what_is_asked_in_a_conversation_does_not_keep_it(user: User, delete: Ca
         delete(Conversation.objects.get())
     assert not Conversation.objects.exists()
     assert isinstance(asked[0].exception(), NoSuchConversationError)
+
+
+@pytest.mark.postgresql
+def test_a_deletion_that_was_a_deadlock_is_done_again(user: User) -> None:
+    """Whoever rates an answer has locked it, and waits for its conversation, which the deletion has locked."""
+    conversation = Conversation.objects.create(user=user)
+    Message.objects.create(conversation=conversation, role="user", text="Hello")
+
+    def lock_in_another_order() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL deadlock_timeout = '30s'")  # it is the deletion that finds out, and is undone
+            list(Message.objects.select_for_update(no_key=True))
+            list(Conversation.objects.select_for_update(no_key=True))
+
+    with do_meanwhile(Conversation, lock_in_another_order) as begun:
+        conversation.delete()
+    assert not Message.objects.exists()
+    assert begun[0].exception() is None
+
+
+@pytest.mark.parametrize(("sqlstate", "tries"), [("40P01", TRIES), ("57014", 1)])
+def test_only_a_deadlock_is_tried_again_and_not_for_ever(db: None, sqlstate: str, tries: int) -> None:
+    made: list[None] = []
+
+    def fail() -> None:
+        made.append(None)
+        raise OperationalError from type("Cause", (Exception,), {"sqlstate": sqlstate})
+
+    with pytest.raises(OperationalError):
+        retry_after_deadlock(fail)
+    assert len(made) == tries
