@@ -10,7 +10,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
+
+from chat.observability.outages import pool_renewal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +58,9 @@ def run_and_close(work: Callable[[], T]) -> T:
     close_old_connections()
     try:
         return work()
+    except DatabaseError as error:
+        pool_renewal.renew_after(error)
+        raise
     finally:
         close_old_connections()
 

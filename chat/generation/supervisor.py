@@ -25,7 +25,7 @@ from chat.generation.sweeper import Sweeper
 from chat.generation.verdict import STOPPED_BY_USER, make_interruption
 from chat.observability import metrics
 from chat.observability.event_loop import Pulse
-from chat.observability.outages import FAULTS, pool_renewal
+from chat.observability.outages import FAULTS
 from chat.tasks import run_in_thread, start_detached
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,6 @@ class Supervisor:
 
     async def _note_fault(self, error: Exception) -> None:
         """Tell readers that nothing is written, and sweep later: others could not renew their leases either."""
-        pool_renewal.renew_after(error)
         self.sweeper.postpone(settings.CHAT_LEASE)
         await self._tell_unsaved(error)
 
