@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from chat.conversations.actions import get_owned_conversation
 from chat.conversations.exchange.files import NoDirectoryError, find_directory, find_draft_path, find_path, sign, unsign
@@ -69,9 +69,15 @@ def show_data(request: HtmxRequest) -> HttpResponse:
     return _render_page(request, request.user)
 
 
-@require_POST
+# A refusal is shown at the address of its form, to which a login leads back when the session has ended meanwhile.
+answers_get_too = require_http_methods(["GET", "HEAD", "POST"])
+
+
+@answers_get_too
 async def begin_export(request: HtmxRequest) -> HttpResponse:
-    """Start the export of everything that the user has into an archive."""
+    """Start the export of everything that the user has into an archive; without a form, lead to its page."""
+    if request.method != "POST":
+        return redirect("data")
     user = await load_user(request)
     try:
         await run_in_thread(_check_switched_on)
@@ -82,9 +88,14 @@ async def begin_export(request: HtmxRequest) -> HttpResponse:
     return redirect("data")
 
 
-@require_POST
+@answers_get_too
 async def begin_import(request: HtmxRequest, token: str) -> HttpResponse:
-    """Start the import of an uploaded archive. `token` was signed for the user when they were shown the form."""
+    """Start the import of an uploaded archive; without a form, lead to its page.
+
+    `token` was signed for the user when they were shown the form.
+    """
+    if request.method != "POST":
+        return redirect("data")
     user = await load_user(request)
     if unsign("import", token) != str(user.pk):
         raise Http404

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from django.contrib.auth.views import LoginView
+from django.http import HttpRequest
 
 
 class LoginPage(LoginView):
@@ -12,7 +13,7 @@ class LoginPage(LoginView):
 
     redirect_authenticated_user = True
 
-    def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
+    def get_redirect_url(self, *given: HttpRequest) -> str:  # type: ignore[override]  # Django 6.1 gives the request
         """Return the address that `next` asks for; "" for none, for another site's, and for this page's own."""
-        url = super().get_redirect_url()
+        url = super().get_redirect_url(*given)
         return "" if urlsplit(url).path == self.request.path else url

@@ -72,6 +72,13 @@ async def test_a_form_sent_after_the_session_ended_leads_back_to_its_page(
     assert login.headers["Location"] == leads_to
 
 
+@pytest.mark.parametrize("path", ["/account/data/export/", "/account/data/import/token/"])
+async def test_a_page_at_the_address_of_its_form_leads_on(site: Site, path: str) -> None:
+    """A refusal is shown there, and a login that was needed for the next try leads back there."""
+    response: Any = await site.client.get(path)
+    assert (response.status_code, response.headers["Location"]) == (302, "/account/data/")
+
+
 async def test_a_second_log_out_leads_to_the_login_page_alone(site: Site) -> None:
     """From another tab: whoever logs in next would be led to an address that only takes forms."""
     for _ in range(2):
