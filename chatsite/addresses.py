@@ -219,7 +219,10 @@ def _read_postgres(name: str, url: str) -> dict[str, Any]:
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
-    database: dict[str, Any] = dict(dj_database_url.parse(url))
+    try:
+        database: dict[str, Any] = dict(dj_database_url.parse(url))
+    except ValueError:  # of a number in digits that Python does not read, such as ²
+        env.refuse(name, "has an option after its ? that cannot be read")
     options = database.get("OPTIONS", {})
     if not 0 < len(database["NAME"]) <= LONGEST_DATABASE_NAME and "service" not in options:
         env.refuse(name, f"must end with the name of a database, of at most {LONGEST_DATABASE_NAME} characters")
