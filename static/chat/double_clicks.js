@@ -6,9 +6,11 @@ const nameOf = (element) => element?.getAttribute("aria-label") ?? element?.text
 let first;
 
 document.addEventListener("click", (event) => {
-  const name = nameOf(event.target.closest("a, button"));
-  if (event.detail < 2) first = name;
-  else if (name !== first) {
+  if (!event.isTrusted) return;
+  const element = event.target.closest("a, button");
+  const clicked = { element, name: nameOf(element) };
+  if (event.detail < 2) first = clicked;
+  else if (element !== first?.element && clicked.name !== first?.name) {
     event.preventDefault();
     event.stopPropagation();
   }

@@ -4,7 +4,7 @@ import { box, composer, isComposing, on, wire } from "./page.js";
 import { sendNow } from "./queue.js";
 
 // Enter sends; while an answer is live the server keeps the question for its end, but with Ctrl it ends the answer. Held
-// down it does so once: it may have been pressed elsewhere, and the focus has come here.
+// down it does so once.
 const enter = (event) => {
   if (event.shiftKey) return;
   event.preventDefault();
@@ -21,8 +21,20 @@ box.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !isComposing(event)) enter(event);
 });
 
-// Escape stops an answer from anywhere, unless there is something nearer to close.
+// An Enter that is held down is for the element where it was pressed, not for what the focus has moved to meanwhile.
+let pressedAt;
+on("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  if (!event.repeat) pressedAt = event.target;
+  else if (event.target !== pressedAt) {
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}, true);
+
+// Escape stops an answer from anywhere, unless there is something nearer to close or to give up.
 on("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented || isComposing(event)) return;
-  if (wire() && !document.querySelector("dialog[open], :popover-open")) composer.querySelector(".stop").click();
+  const nearer = document.querySelector("dialog[open], :popover-open") ?? event.target.closest("textarea, input");
+  if (wire() && (!nearer || nearer === box)) composer.querySelector(".stop").click();
 });

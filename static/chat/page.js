@@ -25,6 +25,8 @@ export const lastAnswer = () => thread.querySelector(".turn:last-child > .answer
 // it tells of the key, and then only the key code says so.
 export const isComposing = (event) => event.isComposing || event.keyCode === 229;
 
+export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+
 // A browser may refuse storage altogether; then nothing is kept.
 export const stored = (use) => {
   try {

@@ -1,6 +1,6 @@
 // Loads the modules that the chat page needs at their first use, or with the first turn.
 
-import { box, byId, isComposing, on, onAdded, thread, wire } from "./page.js";
+import { box, byId, findIn, isComposing, isMac, on, onAdded, thread, wire } from "./page.js";
 import { onUse, run } from "./on_demand.js";
 
 const shortcuts = () => import("./shortcuts.js");
@@ -30,15 +30,13 @@ loadTurns();
 
 const countDown = () => import("./countdowns.js").catch(() => {});
 const WAITING = ".reasoning, [data-countdown], [data-countup]";
-onAdded((element) => element.matches(WAITING) && countDown());
+onAdded((element) => findIn(element, WAITING).length && countDown());
 if (wire() && thread.querySelector(WAITING)) countDown();
 
 // --- Keys. Alt+Shift and a letter work everywhere, also in fields, because neither browsers nor screen readers use them;
 // `?` alone works outside of fields. So do all on a Mac, where Option and Shift write letters: Ł, Ø, Ç.
 
 const SHORTCUT = /^(Key[CEJKLMOS]|Arrow(Up|Down))$/;
-
-const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const isField = (element) => element.matches?.("input, textarea, select, [contenteditable]");
 

@@ -32,7 +32,8 @@ const isLost = (...from) => [document.body, null, ...from].includes(document.act
 
 export const refocus = (source, area, focused) =>
   requestAnimationFrame(() => {
-    if (!isLost(source, focused) && !area.matches(".foot")) return;
+    const isElsewhere = area.matches(".foot") ? document.activeElement?.matches("textarea, input") : !isLost(source, focused);
+    if (isElsewhere) return;
     const found = find(source, area, focused);
     found?.focus({ preventScroll: !found.matches("textarea") });
   });

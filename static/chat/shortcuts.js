@@ -1,8 +1,6 @@
 // The actions of the keyboard shortcuts, and the dialog that lists them; rarely_used.js listens to the keys.
 
-import { box, byId, thread } from "./page.js";
-
-const isMac = navigator.platform.startsWith("Mac");
+import { box, byId, isMac, thread } from "./page.js";
 
 const findLast = (selector) => [...thread.querySelectorAll(selector)].at(-1);
 

@@ -68,6 +68,8 @@ def test_the_focus_stays_beside_what_was_stopped_removed_edited_shared_or_moved(
         ask(page, question)
         expect(page.locator("#queue .words")).to_have_count(number)
     page.get_by_label("Edit question 1 of 2").press("Enter")
+    page.locator("#queue textarea").first.press("Escape")
+    expect(page.locator(".stop")).to_be_visible()  # for whoever is writing there, Escape stops nothing
     page.get_by_role("button", name="Save").first.press("Enter")
     expect(page.get_by_label("Edit question 1 of 2")).to_be_focused()
     page.get_by_role("button", name="Remove question 1 of 2").press("Enter")

@@ -91,3 +91,17 @@ def test_a_new_chat_begins_with_the_model_that_was_asked_last(page: Page, provid
         expect_foot(page, "complete")
         page.goto("/")
         expect(page.locator("#id_model")).to_have_value(model)
+
+
+def test_an_enter_that_is_held_down_chooses_nothing_in_what_it_opens(page: Page) -> None:
+    page.locator(".models").focus()
+    chosen = page.input_value("#id_model")
+    page.keyboard.down("Enter")
+    expect(page.get_by_label("Find a model")).to_be_focused()
+    page.fill("[aria-label='Find a model']", "opus")
+    page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    expect(page.get_by_label("Find a model")).to_be_visible()
+    assert page.input_value("#id_model") == chosen
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Find a model")).to_be_hidden()

@@ -45,6 +45,14 @@ def test_a_model_that_thinks_is_seen_to_think(page: Page, provider: ProviderServ
     provider.script = Script(text="Done.", reasoning="Thinking about it. " * 5, gate_after=0)
     ask(page, "Think!")
     expect(page.locator(".reasoning > summary")).to_have_text(re.compile(r"Thinking… \d+ s"), timeout=10_000)
+    other = page.context.new_page()  # one that gets the turn as a whole, as after a sleep
+    other.goto("/")
+    other.evaluate(
+        "turn => document.getElementById('thread').append(document.createRange().createContextualFragment(turn))",
+        page.inner_html("#thread"),
+    )
+    counted = other.locator(".reasoning > summary").inner_text()
+    expect(other.locator(".reasoning > summary")).not_to_have_text(counted)
     provider.release()
     expect_end(page)
     expect(page.locator(".reasoning > summary")).to_have_text(re.compile("Thought for"))
