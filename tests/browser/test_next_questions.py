@@ -46,7 +46,7 @@ def test_ctrl_enter_stops_the_answer_and_sends_at_once(page: Page, provider: Pro
 
 
 def click_twice(page: Page, button: Locator, see_change: Callable[[], None]) -> None:
-    """Double-click as slowly as some do: what the first click leads to is seen before the second one."""
+    """Click twice, as slowly as some do: what the first click leads to is seen before the second one."""
     box = button.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
