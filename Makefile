@@ -47,7 +47,7 @@ format: .venv/.dev ## Format the code
 	$(BIN)/djlint --reformat --quiet templates
 
 faults: .venv/.dev ## Kill, stop and cut off real servers under load: everywhere, in full numbers (hours)
-	FAULTS=long $(BIN)/python -m pytest --timeout 0 tests/faults tests/contracts/test_server_contract.py tests/browser/test_broken_connection.py tests/chatsite/test_rolling_restart.py $(ARGS)
+	FAULTS=long $(BIN)/python -m pytest --timeout 0 tests/faults tests/generation/test_leaving_in_the_middle.py tests/contracts/test_server_contract.py tests/browser/test_broken_connection.py tests/chatsite/test_rolling_restart.py $(ARGS)
 
 fuzz: .venv/.dev .venv/fuzz/.done ## Ask a running site, by its own description, whatever schemathesis thinks of
 	$(BIN)/python -m tests.fuzz $(CURDIR)/.venv/fuzz/bin/schemathesis --max-examples 30 $(ARGS)
