@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, close_old_connections
 
-from chat.observability.outages import pool_renewal
+from chat.pool_renewal import pool_renewal
 
 P = ParamSpec("P")
 T = TypeVar("T")

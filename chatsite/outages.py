@@ -16,8 +16,8 @@ from chat.observability.outages import (
     classify_outage,
     is_without_connection,
     log_outage,
-    pool_renewal,
 )
+from chat.pool_renewal import pool_renewal
 
 
 def respond_to_outage(request: HttpRequest, error: Exception) -> HttpResponseBase | None:

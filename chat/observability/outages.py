@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
-import time
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from chat.core.errors import RefusedError
+from chat.pool_renewal import IS_READ_ONLY
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,8 @@ _SQLITE_IS_AWAY = {
     sqlite3.SQLITE_NOMEM,
 }
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: disk_full, read_only_sql_transaction
-_IS_READ_ONLY = "25006"
-_POSTGRESQL_IS_FULL = {"53100", _IS_READ_ONLY}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: disk_full
+_POSTGRESQL_IS_FULL = {"53100", IS_READ_ONLY}
 
 # Those that psycopg does not call operational: idle_in_transaction_session_timeout, transaction_timeout. The server has
 # closed the connection of a process that was held up.
@@ -88,32 +87,6 @@ def classify_outage(error: BaseException) -> OutageError | None:
     # clients, no memory, a deadlock.
     is_away = isinstance(error, OperationalError | InterfaceError) or sqlstate in _POSTGRESQL_IS_AWAY
     return UnreachableError() if is_away else None
-
-
-class PoolRenewal:
-    """Replaces the connections of the pool when one turns out to take no writes.
-
-    Whether a session takes them may be settled when it begins (`default_transaction_read_only`), or by the server that
-    a name stood for then. In the pool such a connection stays for an hour, when the database has long been writable.
-    """
-
-    EVERY = 2.0
-    """Seconds between two renewals: a database that is read-only for long is not asked for connections all the time."""
-
-    def __init__(self) -> None:
-        self._due_at = 0.0
-
-    def renew_after(self, error: BaseException) -> None:
-        """Replace the connections if the error says that one is read-only; those in use are closed after their use."""
-        if getattr(error.__cause__, "sqlstate", None) != _IS_READ_ONLY or time.monotonic() < self._due_at:
-            return
-        self._due_at = time.monotonic() + self.EVERY
-        pool = getattr(connection, "pool", None)
-        if pool is not None:
-            pool.drain()
-
-
-pool_renewal = PoolRenewal()
 
 
 def log_outage(where: str, error: BaseException) -> None:

@@ -5,7 +5,6 @@
 import "./requests.js";
 import "./draft.js";
 import "./keys.js";
-import "./double_clicks.js";
 import "./view.js";
 import "./announcer.js";
 import "./stream.js";

@@ -21,17 +21,6 @@ box.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !isComposing(event)) enter(event);
 });
 
-// An Enter that is held down is for the element where it was pressed, not for what the focus has moved to meanwhile.
-let pressedAt;
-on("keydown", (event) => {
-  if (event.key !== "Enter") return;
-  if (!event.repeat) pressedAt = event.target;
-  else if (event.target !== pressedAt) {
-    event.preventDefault();
-    event.stopPropagation();
-  }
-}, true);
-
 // Escape stops an answer from anywhere, unless there is something nearer to close or to give up.
 on("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented || isComposing(event)) return;

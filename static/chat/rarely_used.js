@@ -21,6 +21,9 @@ byId("id_model")?.addEventListener("change", () => run(() => import("./effort.js
 const loadCost = () => import("./cost.js").catch(() => box.addEventListener("input", loadCost, { once: true }));
 box.addEventListener("input", loadCost, { once: true });
 
+// What is repeated comes after something else was clicked or typed.
+on("pointerdown keydown", () => import("./repeats.js").catch(() => {}), { once: true });
+
 // Copying has to be there before it is used: browsers open the clipboard only while a click is handled.
 const loadTurns = () => thread.childElementCount && import("./turns.js").then(() => turns.disconnect(), () => {});
 const turns = new MutationObserver(loadTurns);

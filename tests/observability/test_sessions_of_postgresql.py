@@ -10,7 +10,8 @@ from django.contrib.sessions.models import Session
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from chat.observability.outages import NotSavedError, PoolRenewal, UnreachableError, classify_outage
+from chat.observability.outages import NotSavedError, UnreachableError, classify_outage
+from chat.pool_renewal import PoolRenewal
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
